@@ -1,0 +1,82 @@
+"""The one error root. Every error Foreshard raises on purpose says what is wrong, where, and what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class ForeshardError(Exception):
+    """Root of all errors of Foreshard.
+
+    ``message`` says what is wrong, ``remedy`` what to do about it, ``details`` holds the facts as fields, for
+    logs and for ``--json``. Secrets must never be put into any of them.
+    """
+
+    def __init__(self, message: str, *, remedy: str | None = None, **details: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+        self.details = details
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.remedy}" if self.remedy else self.message
+
+    def as_dict(self) -> dict[str, Any]:
+        """The error as a JSON-ready mapping."""
+        return {"error": type(self).__name__, "message": self.message, "remedy": self.remedy, **self.details}
+
+
+class InvalidInput(ForeshardError):
+    """A value that a person or a file gave cannot be used; ``field`` names it."""
+
+    def __init__(self, field: str, message: str, *, remedy: str | None = None, **details: Any) -> None:
+        super().__init__(f"{field}: {message}", remedy=remedy, field=field, **details)
+        self.field = field
+
+
+class ConfigurationError(InvalidInput):
+    """A setting in ``foreshard.toml`` or in a ``FORESHARD_*`` variable is missing or wrong."""
+
+
+class NotFound(ForeshardError):
+    """A plan, migration, shard or bucket of that name does not exist."""
+
+
+class IllegalTransition(ForeshardError):
+    """The lifecycle does not allow this step from here."""
+
+
+class LeaseLost(ForeshardError):
+    """Another runner holds the migration now: stop at once and change nothing."""
+
+
+class GateRefused(ForeshardError):
+    """A flip was asked for without checks that passed, cover this migration and flip, and are fresh."""
+
+
+class ApprovalRequired(ForeshardError):
+    """A flip needs a person's approval that is not there."""
+
+
+class PreflightFailed(ForeshardError):
+    """The migration must not start; ``details['findings']`` lists why and what to do."""
+
+
+class FlipFailed(ForeshardError):
+    """Ownership could not be moved; both sides are as they were unless ``details`` say otherwise."""
+
+
+class ShardUnavailable(ForeshardError):
+    """A server does not answer."""
+
+
+class DataMismatch(ForeshardError):
+    """Source and target differ where they must be equal."""
+
+
+class UnknownCommitOutcome(ForeshardError):
+    """The connection broke while a COMMIT was under way: it may or may not have happened. Never retried."""
+
+
+class RefusedWrite(ForeshardError):
+    """No owner accepted the write before its deadline; nothing of it was committed."""
