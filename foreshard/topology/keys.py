@@ -1,0 +1,189 @@
+"""Keys to buckets and slots: PostgreSQL's own hash functions in Python.
+
+A bucket number is what ``PARTITION BY HASH`` gives for the key (``satisfies_hash_partition``), so a fleet that
+is already hash-partitioned, any SQL and this module agree. The slot uses the same function with another seed, so
+that slots spread evenly inside each bucket.
+
+Sources of the algorithms: Bob Jenkins' lookup3 as in PostgreSQL's ``src/common/hashfn.c``, ``hashfunc.c``
+(``hashint8extended``), ``partbounds.c`` (``compute_partition_hash_value``) and ``hash_combine64``.
+Text is hashed by its UTF-8 bytes, as PostgreSQL does in a UTF-8 database under a deterministic collation.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from functools import lru_cache
+from typing import TypeAlias
+from uuid import UUID
+
+from foreshard.errors import InvalidInput
+
+Key: TypeAlias = int | str | UUID
+
+SLOTS = 1024
+"""Slots of every bucket; during a migration the target owns those below the bound."""
+
+SLOT_SEED = 0x51ED270B7A3F19C5
+"""Seed of the slot's hash. Below 2^63, so it is the same number as an ``int8`` in SQL."""
+
+PARTITION_SEED = 0x7A5B22367996DCFD
+"""``HASH_PARTITION_SEED`` of PostgreSQL."""
+
+_COMBINE = 0x49A0F4DD15E5A8E3  # hash_combine64(0, h) = h + this
+_LOOKUP3_START = 0x9E3779B9 + 3923095  # plus the length in bytes
+_M32 = 0xFFFFFFFF
+_M64 = 0xFFFFFFFFFFFFFFFF
+
+
+class KeyType(StrEnum):
+    """Type of the distribution column, by PostgreSQL's name."""
+
+    INT2 = "int2"
+    INT4 = "int4"
+    INT8 = "int8"
+    TEXT = "text"
+    UUID = "uuid"
+
+
+_INT_BITS = {KeyType.INT2: 16, KeyType.INT4: 32, KeyType.INT8: 64}
+_HASH_SQL = {
+    KeyType.INT2: "hashint2extended",
+    KeyType.INT4: "hashint4extended",
+    KeyType.INT8: "hashint8extended",
+    KeyType.TEXT: "hashtextextended",
+    KeyType.UUID: "uuid_hash_extended",
+}
+
+
+def hash_extended(key: Key, key_type: KeyType, seed: int) -> int:
+    """The key's 64-bit hash, unsigned, as PostgreSQL's ``hash…extended(key, seed)`` (which shows it signed).
+
+    ``seed`` is taken modulo 2^64. Raises ``InvalidInput`` (field ``key``) for a key the column could not hold.
+    """
+    if key_type is KeyType.TEXT:
+        return _hash_bytes(_text_bytes(key), seed & _M64)
+    if key_type is KeyType.UUID:
+        if not isinstance(key, UUID):
+            raise _wrong_type(key, "a uuid.UUID")
+        return _hash_bytes(key.bytes, seed & _M64)
+    return _hash_uint32(_fold(_checked_int(key, key_type)), seed & _M64)
+
+
+def bucket_number(key: Key, key_type: KeyType, modulus: int) -> int:
+    """The remainder for which ``satisfies_hash_partition(…, modulus, remainder, key)`` is true.
+
+    Raises ``InvalidInput`` for an unusable key or a modulus that is not a positive ``int4``.
+    """
+    if not 1 <= modulus < 2**31:
+        raise InvalidInput("modulus", f"{modulus} is not between 1 and 2147483647")
+    return ((hash_extended(key, key_type, PARTITION_SEED) + _COMBINE) & _M64) % modulus
+
+
+def slot(key: Key, key_type: KeyType) -> int:
+    """The key's slot, 0 <= slot < ``SLOTS``. Raises ``InvalidInput`` for an unusable key."""
+    return hash_extended(key, key_type, SLOT_SEED) % SLOTS
+
+
+def slot_sql(key_type: KeyType) -> str:
+    """Name of the SQL function that hashes a key of this type with a seed: ``f(key, seed)``.
+
+    Its result is a signed ``int8``; SQL must mask it (``& 1023``) where Python takes the remainder.
+    """
+    return _HASH_SQL[key_type]
+
+
+def _wrong_type(key: object, wanted: str) -> InvalidInput:
+    if key is None:
+        return InvalidInput("key", "is null; a row without a key belongs to no bucket")
+    return InvalidInput("key", f"is a {type(key).__name__}, not {wanted}")
+
+
+def _checked_int(key: Key, key_type: KeyType) -> int:
+    # bool is an int for Python, never for PostgreSQL.
+    if not isinstance(key, int) or isinstance(key, bool):
+        raise _wrong_type(key, "an int")
+    limit = 1 << (_INT_BITS[key_type] - 1)
+    if not -limit <= key < limit:
+        raise InvalidInput("key", f"{key} is out of range for {key_type}")
+    return key
+
+
+def _text_bytes(key: Key) -> bytes:
+    if not isinstance(key, str):
+        raise _wrong_type(key, "a str")
+    if "\0" in key:
+        raise InvalidInput("key", "contains a NUL character, which PostgreSQL's text cannot hold")
+    try:
+        return key.encode()
+    except UnicodeEncodeError:
+        raise InvalidInput("key", "contains a lone surrogate, which is not valid UTF-8") from None
+
+
+def _fold(value: int) -> int:
+    """``hashint8extended``: fold to 32 bits so that equal int2, int4 and int8 hash alike."""
+    low, high = value & _M32, (value >> 32) & _M32
+    return low ^ (high if value >= 0 else high ^ _M32)
+
+
+def _hash_uint32(word: int, seed: int) -> int:
+    """``hash_bytes_uint32_extended``."""
+    a, b, c = _start(4, seed)
+    return _final((a + word) & _M32, b, c)
+
+
+def _hash_bytes(data: bytes, seed: int) -> int:
+    """``hash_bytes_extended`` as on a little-endian server (x86-64, ARM)."""
+    a, b, c = _start(len(data), seed)
+    whole = len(data) - len(data) % 12
+    for at in range(0, whole, 12):
+        a, b, c = _mix(
+            (a + int.from_bytes(data[at : at + 4], "little")) & _M32,
+            (b + int.from_bytes(data[at + 4 : at + 8], "little")) & _M32,
+            (c + int.from_bytes(data[at + 8 : at + 12], "little")) & _M32,
+        )
+    tail = data[whole:]
+    return _final(
+        (a + int.from_bytes(tail[:4], "little")) & _M32,
+        (b + int.from_bytes(tail[4:8], "little")) & _M32,
+        # The lowest byte of c is reserved for the length, which _start already added.
+        (c + (int.from_bytes(tail[8:], "little") << 8)) & _M32,
+    )
+
+
+@lru_cache(maxsize=256)  # keys of one type have few lengths and two seeds: a third of the time saved
+def _start(length: int, seed: int) -> tuple[int, int, int]:
+    a = (_LOOKUP3_START + length) & _M32
+    if seed == 0:
+        return a, a, a
+    return _mix((a + (seed >> 32)) & _M32, (a + seed) & _M32, a)
+
+
+def _rot(x: int, k: int) -> int:
+    return ((x << k) | (x >> (32 - k))) & _M32
+
+
+def _mix(a: int, b: int, c: int) -> tuple[int, int, int]:
+    a = (a - c) & _M32 ^ _rot(c, 4)
+    c = (c + b) & _M32
+    b = (b - a) & _M32 ^ _rot(a, 6)
+    a = (a + c) & _M32
+    c = (c - b) & _M32 ^ _rot(b, 8)
+    b = (b + a) & _M32
+    a = (a - c) & _M32 ^ _rot(c, 16)
+    c = (c + b) & _M32
+    b = (b - a) & _M32 ^ _rot(a, 19)
+    a = (a + c) & _M32
+    c = (c - b) & _M32 ^ _rot(b, 4)
+    b = (b + a) & _M32
+    return a, b, c
+
+
+def _final(a: int, b: int, c: int) -> int:
+    c = ((c ^ b) - _rot(b, 14)) & _M32
+    a = ((a ^ c) - _rot(c, 11)) & _M32
+    b = ((b ^ a) - _rot(a, 25)) & _M32
+    c = ((c ^ b) - _rot(b, 16)) & _M32
+    a = ((a ^ c) - _rot(c, 4)) & _M32
+    b = ((b ^ a) - _rot(a, 14)) & _M32
+    c = ((c ^ b) - _rot(b, 24)) & _M32
+    return b << 32 | c
