@@ -1,0 +1,255 @@
+"""Settings: `foreshard.toml`, then `FORESHARD_*` variables on top (`__` between a section and its field).
+
+    [migration]
+    canary_percent = [1, 10, 50]          # or FORESHARD_MIGRATION__CANARY_PERCENT='[1, 10, 50]'
+
+The file is the one named by `FORESHARD_CONFIG`, else `foreshard.toml`, else `.foreshard/foreshard.toml`
+(which the demo writes) in the working directory. No secret belongs into it: a DSN carries `passfile=`.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from datetime import timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn
+from zoneinfo import ZoneInfo
+
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from foreshard.clock import FleetClock
+from foreshard.errors import ConfigurationError, InvalidInput
+
+CONFIG_VARIABLE = "FORESHARD_CONFIG"
+CONFIG_FILE = "foreshard.toml"
+STATE_DIR = ".foreshard"
+
+Percent = Annotated[float, Field(gt=0, lt=100)]
+Approval = Literal["cutover_only", "every_flip", "never"]
+
+
+def _without_password(dsn: str) -> str:
+    try:
+        parts = conninfo_to_dict(dsn)
+    except ProgrammingError as broken:
+        raise ValueError(f"is not a PostgreSQL connection string ({str(broken).strip()})") from None
+    if parts.get("password"):
+        raise ValueError("must not hold a password; put it into a pgpass file and name that by passfile=")
+    return dsn
+
+
+Dsn = Annotated[str, AfterValidator(_without_password)]
+
+
+class Section(BaseModel):
+    """A table of the file: unknown names are refused, so that a typing error cannot pass unseen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class ControlSettings(Section):
+    """The control database."""
+
+    dsn: Dsn = Field(description="libpq connection string or URI, without a password")
+
+
+class ClockSettings(Section):
+    """The fleet clock."""
+
+    offset_seconds: float = Field(
+        default=0.0, description="added to real time: demos and replays; 0 in production"
+    )
+    timezone: str = Field(
+        default="UTC", description="IANA name of the zone whose days and weeks the load follows"
+    )
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (KeyError, ValueError, OSError):
+            raise ValueError(
+                f"'{name}' is not a time zone; use an IANA name, e.g. America/New_York"
+            ) from None
+        return name
+
+    def fleet_clock(self) -> FleetClock:
+        """The clock that load, forecasts and plans take their "now" from."""
+        return FleetClock(timedelta(seconds=self.offset_seconds))
+
+
+class PrefectSettings(Section):
+    """The Prefect server that shows and schedules the flows."""
+
+    api_url: str | None = Field(
+        default=None, pattern=r"^https?://.+/api$", description="for example http://127.0.0.1:4200/api"
+    )
+
+
+class ForecastSettings(Section):
+    """What is forecast, from how much history."""
+
+    horizon_hours: int = Field(default=12, ge=1, le=24 * 14)
+    step_minutes: Literal[60] = Field(default=60, description="length of a step; hourly in this release")
+    history_days: int = Field(default=42, ge=1, le=366)
+    workers: int = Field(default=2, ge=1, le=64, description="processes that fit models")
+
+
+class MigrationSettings(Section):
+    """How carefully a migration goes on, and what it waits for. Times in seconds."""
+
+    canary_percent: tuple[Percent, ...] = Field(
+        default=(1.0, 10.0, 50.0), description="rising shares before the cutover"
+    )
+    canary_soak_s: float = Field(default=60.0, ge=0)
+    canary_min_writes: int = Field(default=100, ge=0)
+    shadow_percent: float = Field(default=5.0, ge=0, le=100)
+    shadow_min_reads: int = Field(default=200, ge=0)
+    soak_s: float = Field(
+        default=600.0, ge=0, description="between the cutover and the drop of the source's copy"
+    )
+    backfill_max_bytes_per_s: int | None = Field(default=None, gt=0)
+    lock_timeout_ms: int = Field(default=50, ge=1, le=900, description="must stay far below deadlock_timeout")
+    marker_timeout_s: float = Field(default=2.0, gt=0)
+    gate_ttl_s: float = Field(default=300.0, gt=0, description="a verdict older than this opens no flip")
+    approval: Approval = "cutover_only"
+    approval_timeout_s: float = Field(default=86_400.0, gt=0)
+    lease_s: float = Field(default=15.0, ge=1)
+
+    @field_validator("canary_percent")
+    @classmethod
+    def _rising(cls, steps: tuple[float, ...]) -> tuple[float, ...]:
+        if any(later <= earlier for earlier, later in pairwise(steps)):
+            raise ValueError("must rise from step to step, e.g. [1, 10, 50]")
+        return steps
+
+
+class Settings(BaseSettings):
+    """All settings; read them by `load_settings`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="FORESHARD_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    control: ControlSettings
+    passfile: Path | None = Field(
+        default=None, description="the pgpass file with every password of the fleet, mode 0600"
+    )
+    clock: ClockSettings = ClockSettings()
+    prefect: PrefectSettings = PrefectSettings()
+    forecast: ForecastSettings = ForecastSettings()
+    decision: dict[str, float | str] = Field(default_factory=dict)
+    migration: MigrationSettings = MigrationSettings()
+    state_dir: Path = Path(STATE_DIR)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Variables before the file, whose content arrives as init arguments."""
+        del settings_cls, dotenv_settings, file_secret_settings
+        return env_settings, init_settings
+
+
+def load_settings(path: Path | None = None) -> Settings:
+    """The settings from ``path`` (else from the file found as this module's text says) and the environment.
+
+    Raises ConfigurationError that names the field and the remedy.
+    """
+    file = path or _find_file()
+    values = _read(file) if file is not None else {}
+    _refuse_unknown_variables()
+    try:
+        return Settings(**values)
+    except ValidationError as invalid:
+        _explain(invalid, file)
+    except SettingsError as broken:
+        raise ConfigurationError(
+            _variable_of(broken),
+            "is not valid JSON",
+            remedy="Write lists and tables as JSON, e.g. '[1, 10, 50]'.",
+        ) from None
+    except InvalidInput as refused:
+        raise ConfigurationError(
+            f"decision.{refused.field}",
+            refused.message.removeprefix(f"{refused.field}: "),
+            remedy=refused.remedy,
+        ) from None
+
+
+def _find_file() -> Path | None:
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named:
+        return Path(named)
+    for candidate in (Path(CONFIG_FILE), Path(STATE_DIR, CONFIG_FILE)):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as unreadable:
+        reason = unreadable.strerror or str(unreadable)
+        raise ConfigurationError(
+            str(file), f"cannot be read ({reason})", remedy=f"Set {CONFIG_VARIABLE}."
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as broken:
+        raise ConfigurationError(
+            str(file), f"is not valid TOML ({broken})", remedy="Mend that line."
+        ) from None
+
+
+def _refuse_unknown_variables() -> None:
+    """pydantic-settings ignores a variable of an unknown section; a typing error must not pass unseen."""
+    known = {name.upper() for name in Settings.model_fields}
+    for name in os.environ:
+        section, nested, _ = name.removeprefix("FORESHARD_").partition("__")
+        if name.startswith("FORESHARD_") and nested and section not in known:
+            raise ConfigurationError(
+                name, "names no section", remedy=f"Sections: {', '.join(sorted(known))}."
+            )
+
+
+def _variable_of(broken: SettingsError) -> str:
+    field = str(broken).split('"')[1] if '"' in str(broken) else "a list or table"
+    return f"FORESHARD_{field.upper()}"
+
+
+def _explain(invalid: ValidationError, file: Path | None) -> NoReturn:
+    """All problems as one error; the values are left out, since one may be a secret in the wrong place."""
+    problems = invalid.errors(include_url=False, include_input=False)
+    field = ".".join(str(part) for part in problems[0]["loc"]) or "settings"
+    message = problems[0]["msg"].removeprefix("Value error, ")
+    variable = f"FORESHARD_{'__'.join(str(part).upper() for part in problems[0]['loc'][:2])}"
+    if problems[0]["type"] == "extra_forbidden":
+        message, remedy = "is not a setting", "Remove it or correct its name."
+    elif problems[0]["type"] == "missing":
+        message, remedy = "is missing", f"Set it in {file or CONFIG_FILE} or by {variable}."
+    else:
+        remedy = f"Correct it in {file or CONFIG_FILE} or in {variable}."
+    if len(problems) > 1:
+        others = ", ".join(".".join(str(part) for part in problem["loc"]) for problem in problems[1:])
+        remedy += f" Also wrong: {others}."
+    raise ConfigurationError(field, message, remedy=remedy)
