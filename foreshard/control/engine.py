@@ -1,0 +1,87 @@
+"""The control database: connection, schema revision, sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.orm import Session, sessionmaker
+
+from foreshard.errors import ConfigurationError, ShardUnavailable
+
+
+class ControlDatabase:
+    """Foreshard's own database: the truth about plans and migrations, and the store of load and forecasts.
+
+    ``conninfo`` is a libpq connection string; passwords belong into its ``passfile``.
+    """
+
+    def __init__(self, conninfo: str) -> None:
+        try:
+            psycopg.conninfo.conninfo_to_dict(conninfo)
+        except psycopg.ProgrammingError as error:
+            raise ConfigurationError("control.dsn", "is not a libpq connection string.") from error
+        self.conninfo = conninfo
+        # libpq does the parsing: SQLAlchemy never sees host, user or passfile, and cannot print them.
+        self.engine: Engine = create_engine(
+            "postgresql+psycopg://", creator=self.connect, pool_size=4, max_overflow=8, pool_pre_ping=True
+        )
+        self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+
+    def connect(self) -> psycopg.Connection:
+        """A new psycopg connection, for LISTEN and COPY; the caller closes it."""
+        return psycopg.connect(self.conninfo, connect_timeout=5, options="-c timezone=UTC")
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """A session in one transaction: committed at the end, rolled back on any error."""
+        with self._sessions.begin() as session:
+            yield session
+
+    def migrate(self) -> None:
+        """Bring the schema to the newest revision. Concurrent callers wait for each other.
+
+        Raises:
+            ShardUnavailable: the database does not answer.
+        """
+        config = _alembic_config()
+        try:
+            with self.engine.connect() as connection:
+                # Two processes that start at once must not both create the tables.
+                connection.exec_driver_sql("SELECT pg_advisory_lock(hashtext('foreshard.alembic'))")
+                connection.commit()
+                try:
+                    config.attributes["connection"] = connection
+                    command.upgrade(config, "head")
+                    connection.commit()
+                finally:
+                    connection.rollback()
+                    connection.exec_driver_sql("SELECT pg_advisory_unlock(hashtext('foreshard.alembic'))")
+                    connection.commit()
+        except psycopg.OperationalError as error:
+            raise ShardUnavailable(
+                "The control database does not answer.", remedy="Check control.dsn and that it runs."
+            ) from error
+
+    def revision(self) -> tuple[str | None, str | None]:
+        """The schema's revision in the database, and the newest that this code knows."""
+        with self.engine.connect() as connection:
+            current = MigrationContext.configure(connection).get_current_revision()
+        return current, ScriptDirectory.from_config(_alembic_config()).get_current_head()
+
+    def close(self) -> None:
+        """Close all pooled connections."""
+        self.engine.dispose()
+
+
+def _alembic_config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "alembic"))
+    return config

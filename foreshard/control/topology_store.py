@@ -1,0 +1,203 @@
+"""Shards, buckets and the routing map in the control database."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import delete, func, select, text, update
+from sqlalchemy.orm import Session
+
+from foreshard.control.engine import ControlDatabase
+from foreshard.control.models import Bucket, CalendarEvent, ControlPlane, Migration, MigrationBucket, Shard
+from foreshard.errors import InvalidInput, NotFound
+from foreshard.forecast.calendar import Event
+from foreshard.migration.lifecycle import ENDS
+from foreshard.topology.keys import KeyType
+from foreshard.topology.placement import Placement
+from foreshard.topology.routing_map import Redirection, RoutingMap
+
+ROUTING_CHANNEL = "foreshard_routing"
+"""NOTIFY channel; the payload is the new routing epoch."""
+
+
+@dataclass(frozen=True)
+class ShardRecord:
+    """A shard as the control database knows it. Neither DSN holds a password."""
+
+    name: str
+    dsn: str
+    application_dsn: str
+    capacity: Mapping[str, float]
+
+
+class TopologyStore:
+    """Reads and writes the fleet's topology."""
+
+    def __init__(self, control: ControlDatabase) -> None:
+        self._control = control
+
+    def describe_fleet(self, key_type: KeyType, tables: Mapping[str, str]) -> None:
+        """Set what all buckets share: the key's type, and each table's distribution column. Idempotent."""
+        if not tables:
+            raise InvalidInput("tables", "a bucket needs at least one table.")
+        with self._control.transaction() as session:
+            plane = session.get(ControlPlane, True)
+            if plane is None:
+                plane = ControlPlane(id=secrets.token_hex(2), routing_epoch=1)
+                session.add(plane)
+            plane.key_type = key_type.value
+            plane.tables = dict(tables)
+
+    def control_plane_id(self) -> str:
+        """The four hex digits in the names of all objects this control plane makes on shards."""
+        with self._control.transaction() as session:
+            return _plane(session).id
+
+    def tables(self) -> dict[str, str]:
+        """Distribution column of every table of a bucket, by table name."""
+        with self._control.transaction() as session:
+            return dict(_plane(session).tables)
+
+    def put_shard(self, shard: ShardRecord) -> None:
+        """Add a shard or replace what is known of it."""
+        for field, dsn in (("dsn", shard.dsn), ("application_dsn", shard.application_dsn)):
+            if "password=" in dsn:
+                raise InvalidInput(
+                    f"shards.{shard.name}.{field}", "holds a password.", remedy="Use passfile= in its place."
+                )
+        with self._control.transaction() as session:
+            session.merge(
+                Shard(
+                    name=shard.name,
+                    dsn=shard.dsn,
+                    application_dsn=shard.application_dsn,
+                    capacity=dict(shard.capacity),
+                )
+            )
+
+    def shards(self) -> tuple[ShardRecord, ...]:
+        """All shards, by name."""
+        with self._control.transaction() as session:
+            return tuple(_record(shard) for shard in session.scalars(select(Shard).order_by(Shard.name)))
+
+    def shard(self, name: str) -> ShardRecord:
+        """One shard.
+
+        Raises:
+            NotFound: no such shard.
+        """
+        with self._control.transaction() as session:
+            row = session.get(Shard, name)
+            if row is None:
+                raise NotFound(f"There is no shard {name!r}.", remedy="`foreshard status` lists the shards.")
+            return _record(row)
+
+    def put_buckets(self, names: Iterable[str], placement: Placement) -> None:
+        """Register the fleet's buckets, in the order of their numbers, with their placement."""
+        with self._control.transaction() as session:
+            for number, name in enumerate(names):
+                session.merge(Bucket(name=name, number=number, shard=placement.shard_of(name)))
+            publish_routing(session)
+
+    def placement(self) -> Placement:
+        """Which shard holds each bucket."""
+        with self._control.transaction() as session:
+            return _placement(session)
+
+    def buckets(self) -> tuple[Bucket, ...]:
+        """All buckets, by number."""
+        with self._control.transaction() as session:
+            return tuple(session.scalars(select(Bucket).order_by(Bucket.number)))
+
+    def routing_map(self) -> RoutingMap:
+        """The placements and the redirections under way, read in one snapshot."""
+        with self._control.transaction() as session:
+            session.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+            plane = _plane(session)
+            names = tuple(session.scalars(select(Bucket.name).order_by(Bucket.number)))
+            moving = session.execute(
+                select(Migration, func.array_agg(MigrationBucket.bucket))
+                .join(MigrationBucket)
+                .where(Migration.stage.not_in(ENDS), MigrationBucket.live)
+                .group_by(Migration.id)
+                .order_by(Migration.id)
+            )
+            return RoutingMap(
+                epoch=plane.routing_epoch,
+                key_type=KeyType(plane.key_type),
+                buckets=names,
+                placement=_placement(session),
+                redirections=tuple(
+                    Redirection(
+                        migration=migration.id,
+                        buckets=frozenset(buckets),
+                        source=migration.source,
+                        target=migration.target,
+                        bound=migration.bound,
+                        shadow_percent=migration.shadow_percent,
+                    )
+                    for migration, buckets in moving
+                ),
+            )
+
+    def put_events(self, events: Iterable[Event]) -> None:
+        """Replace the calendar."""
+        with self._control.transaction() as session:
+            session.execute(delete(CalendarEvent))
+            session.add_all(
+                CalendarEvent(
+                    name=event.name,
+                    starts_at=event.starts_at,
+                    ends_at=event.ends_at,
+                    effect=event.effect,
+                    shards=None if event.shards is None else sorted(event.shards),
+                    buckets=None if event.buckets is None else sorted(event.buckets),
+                )
+                for event in events
+            )
+
+    def events(self) -> tuple[Event, ...]:
+        """The calendar, by start."""
+        with self._control.transaction() as session:
+            return tuple(
+                Event(
+                    name=row.name,
+                    starts_at=row.starts_at,
+                    ends_at=row.ends_at,
+                    effect=row.effect,
+                    shards=None if row.shards is None else frozenset(row.shards),
+                    buckets=None if row.buckets is None else frozenset(row.buckets),
+                )
+                for row in session.scalars(select(CalendarEvent).order_by(CalendarEvent.starts_at))
+            )
+
+
+def publish_routing(session: Session) -> int:
+    """Raise the routing epoch inside the caller's transaction; routers are told when it commits."""
+    epoch = session.execute(
+        update(ControlPlane)
+        .values(routing_epoch=ControlPlane.routing_epoch + 1)
+        .returning(ControlPlane.routing_epoch)
+    ).scalar_one()
+    session.execute(select(func.pg_notify(ROUTING_CHANNEL, str(epoch))))
+    return epoch
+
+
+def _plane(session: Session) -> ControlPlane:
+    plane = session.get(ControlPlane, True)
+    if plane is None:
+        raise NotFound(
+            "The control database describes no fleet yet.",
+            remedy="Start the demo (`foreshard demo`), which makes one.",
+        )
+    return plane
+
+
+def _placement(session: Session) -> Placement:
+    return Placement({name: shard for name, shard in session.execute(select(Bucket.name, Bucket.shard))})
+
+
+def _record(row: Shard) -> ShardRecord:
+    return ShardRecord(row.name, row.dsn, row.application_dsn, dict(row.capacity))
