@@ -1,8 +1,8 @@
 """Keys to buckets and slots: PostgreSQL's own hash functions in Python.
 
-A bucket number is what ``PARTITION BY HASH`` gives for the key (``satisfies_hash_partition``), so a fleet that
-is already hash-partitioned, any SQL and this module agree. The slot uses the same function with another seed, so
-that slots spread evenly inside each bucket.
+A bucket number is what ``PARTITION BY HASH`` gives for the key (``satisfies_hash_partition``), so a fleet
+that is already hash-partitioned, any SQL and this module agree. The slot uses the same function with another
+seed, so that slots spread evenly inside each bucket.
 
 Sources of the algorithms: Bob Jenkins' lookup3 as in PostgreSQL's ``src/common/hashfn.c``, ``hashfunc.c``
 (``hashint8extended``), ``partbounds.c`` (``compute_partition_hash_value``) and ``hash_combine64``.
@@ -58,7 +58,7 @@ _HASH_SQL = {
 def hash_extended(key: Key, key_type: KeyType, seed: int) -> int:
     """The key's 64-bit hash, unsigned, as PostgreSQL's ``hash…extended(key, seed)`` (which shows it signed).
 
-    ``seed`` is taken modulo 2^64. Raises ``InvalidInput`` (field ``key``) for a key the column could not hold.
+    ``seed`` is taken modulo 2^64. Raises ``InvalidInput`` (field ``key``) for a key the column cannot hold.
     """
     if key_type is KeyType.TEXT:
         return _hash_bytes(_text_bytes(key), seed & _M64)

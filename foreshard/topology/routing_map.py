@@ -1,0 +1,129 @@
+"""The routing map and the decision it gives for one key.
+
+The map is a hint: ownership lives on the shards, whose guards refuse a write that a stale map sent to the wrong
+side. A router only has to be right most of the time, and to learn from a refusal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from foreshard.errors import InvalidInput
+from foreshard.topology.keys import SLOTS, Key, KeyType, bucket_number, slot
+from foreshard.topology.placement import Placement
+
+
+class Intent(StrEnum):
+    """What a transaction is going to do with its key."""
+
+    READ = "read"
+    WRITE = "write"
+
+
+@dataclass(frozen=True)
+class Redirection:
+    """One migration under way: of each of ``buckets`` the target owns slots below ``bound``, the source the rest.
+
+    ``shadow_percent`` (0..100) of the reads are repeated on the side that does not own the key; it is above 0 only
+    while both sides hold a verified copy.
+    """
+
+    migration: int
+    buckets: frozenset[str]
+    source: str
+    target: str
+    bound: int
+    shadow_percent: float
+
+    def __post_init__(self) -> None:
+        if not self.buckets:
+            raise InvalidInput("buckets", f"migration {self.migration} redirects no bucket")
+        if self.source == self.target:
+            raise InvalidInput("target", f"migration {self.migration} has {self.source} on both ends")
+        if not 0 <= self.bound <= SLOTS:
+            raise InvalidInput("bound", f"{self.bound} is not between 0 and {SLOTS}")
+        if not 0 <= self.shadow_percent <= 100:
+            raise InvalidInput("shadow_percent", f"{self.shadow_percent} is not between 0 and 100")
+
+    def owner(self, of_slot: int) -> str:
+        """The shard that owns this slot of the redirected buckets."""
+        return self.target if of_slot < self.bound else self.source
+
+    def other(self, of_slot: int) -> str:
+        """The shard that holds the other copy of this slot."""
+        return self.source if of_slot < self.bound else self.target
+
+
+@dataclass(frozen=True)
+class RoutingMap:
+    """Placements and redirections at one routing epoch.
+
+    ``buckets`` is in order of bucket number: ``buckets[bucket_number(key, …, len(buckets))]`` holds the key.
+    Raises ``InvalidInput`` if a bucket has no placement or is in two redirections.
+    """
+
+    epoch: int
+    key_type: KeyType
+    buckets: tuple[str, ...]
+    placement: Placement
+    redirections: tuple[Redirection, ...] = ()
+    _redirected: Mapping[str, Redirection] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.buckets:
+            raise InvalidInput("buckets", "the map has no bucket")
+        if len(set(self.buckets)) != len(self.buckets):
+            raise InvalidInput("buckets", "a bucket stands twice in the map")
+        unplaced = sorted(set(self.buckets) - self.placement.of.keys())
+        if unplaced:
+            raise InvalidInput("placement", f"no shard for {', '.join(unplaced)}")
+        redirected: dict[str, Redirection] = {}
+        for redirection in self.redirections:
+            for bucket in redirection.buckets:
+                if bucket not in self.placement.of:
+                    raise InvalidInput("redirections", f"bucket {bucket} is not in the map")
+                if bucket in redirected:
+                    raise InvalidInput("redirections", f"bucket {bucket} is in two migrations")
+                redirected[bucket] = redirection
+        object.__setattr__(self, "_redirected", redirected)
+
+    def redirection_of(self, bucket: str) -> Redirection | None:
+        """The migration that the bucket is in, if any."""
+        return self._redirected.get(bucket)
+
+    def bucket_of(self, key: Key) -> str:
+        """The key's bucket. Raises ``InvalidInput`` (field ``key``) for an unusable key."""
+        return self.buckets[bucket_number(key, self.key_type, len(self.buckets))]
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where one transaction goes. ``shadow`` is the other copy's shard if the read may be repeated there."""
+
+    bucket: str
+    shard: str
+    slot: int
+    migration: int | None
+    shadow: str | None
+
+
+def route(routing_map: RoutingMap, key: Key, intent: Intent) -> Route:
+    """Where a transaction on ``key`` goes: to its owner, for reads too, so that one reads one's own writes.
+
+    Raises ``InvalidInput`` (field ``key``) for an unusable key.
+    """
+    bucket = routing_map.bucket_of(key)
+    key_slot = slot(key, routing_map.key_type)
+    redirection = routing_map.redirection_of(bucket)
+    if redirection is None:
+        return Route(bucket, routing_map.placement.shard_of(bucket), key_slot, migration=None, shadow=None)
+    shadowed = intent is Intent.READ and redirection.shadow_percent > 0
+    return Route(
+        bucket,
+        redirection.owner(key_slot),
+        key_slot,
+        migration=redirection.migration,
+        shadow=redirection.other(key_slot) if shadowed else None,
+    )
