@@ -1,6 +1,7 @@
 """A consistent hash ring with virtual nodes.
 
-The ring only gives an order of shards for a key. Whether a shard has room (bounded loads) is the planner's question.
+The ring only gives an order of shards for a key. Whether a shard has room (bounded loads) is the planner's
+question.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The routing map and the decision it gives for one key.
 
-The map is a hint: ownership lives on the shards, whose guards refuse a write that a stale map sent to the wrong
-side. A router only has to be right most of the time, and to learn from a refusal.
+The map is a hint: ownership lives on the shards, whose guards refuse a write that a stale map sent to the
+wrong side. A router only has to be right most of the time, and to learn from a refusal.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class Intent(StrEnum):
 
 @dataclass(frozen=True)
 class Redirection:
-    """One migration under way: of each of ``buckets`` the target owns slots below ``bound``, the source the rest.
+    """One migration: in each of ``buckets`` the target owns slots below ``bound``, the source the rest.
 
-    ``shadow_percent`` (0..100) of the reads are repeated on the side that does not own the key; it is above 0 only
-    while both sides hold a verified copy.
+    ``shadow_percent`` (0..100) of the reads are repeated on the side that does not own the key; it is above 0
+    only while both sides hold a verified copy.
     """
 
     migration: int
