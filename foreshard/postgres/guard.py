@@ -1,0 +1,172 @@
+"""Ownership on one shard: install, arm, close, open, cancel, drop. The SQL is in sql/{shard,flip,side,guard}.sql."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from uuid import UUID
+
+from psycopg import sql
+
+from foreshard.errors import NotFound
+from foreshard.postgres.connect import Connection, sql_file
+from foreshard.postgres.names import FENCE_CLASS, GUARD_TRIGGER, TRUNCATE_TRIGGER, MigrationNames
+from foreshard.topology.keys import SLOT_SEED, KeyType, slot_sql
+
+
+class Side(StrEnum):
+    """Which end of the migration a shard is."""
+
+    SOURCE = "source"
+    TARGET = "target"
+
+
+@dataclass(frozen=True)
+class SideState:
+    """What one shard says of a migration: its bound and the flips it has seen."""
+
+    bound: int
+    flip_no: int
+    opened_flip: int
+
+
+def install(conn: Connection) -> None:
+    """Install or renew the permanent part (schema ``foreshard``) as the connected operator role."""
+    seed = sql.Literal(SLOT_SEED)
+    with conn.transaction():
+        # Several runners may start at once; CREATE OR REPLACE of one function by two fails for one of them.
+        conn.execute("SELECT pg_advisory_xact_lock(%s, 0)", (FENCE_CLASS,))
+        conn.execute(sql_file("shard.sql").format(seed=seed))
+        conn.execute(sql_file("flip.sql"))
+
+
+def create_side(
+    conn: Connection, names: MigrationNames, side: Side, peer: str, buckets: Sequence[str]
+) -> None:
+    """Create bound, marker and the rows that say which buckets move. Bound 0: the source owns all. Idempotent."""
+    schema = sql.Identifier(names.schema)
+    with conn.transaction():
+        conn.execute(sql_file("side.sql").format(migration=schema))
+        oid = _one(conn, "SELECT %s::regclass::oid::bigint", f"{names.schema}.bound")
+        conn.execute(
+            "INSERT INTO foreshard.sides (migration, migration_no, side, peer, bound_sequence)"
+            " VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+            (names.schema, names.number, side, peer, oid),
+        )
+        # is_called must be true, or pg_sequence_last_value is NULL and every write is refused.
+        conn.execute("SELECT setval(%s, 0) WHERE pg_sequence_last_value(%s) IS NULL", (oid, oid))
+        for bucket in buckets:
+            conn.execute(
+                "INSERT INTO foreshard.moving (bucket, migration) VALUES (%s, %s) ON CONFLICT DO NOTHING",
+                (bucket, names.schema),
+            )
+
+
+def arm(
+    conn: Connection, names: MigrationNames, table: sql.Identifier, column: str, key_type: KeyType
+) -> None:
+    """Put the guard and the TRUNCATE refusal onto one table; waits for its writers, so set a lock_timeout."""
+    guard = guard_function(column, key_type)
+    schema = sql.Identifier(names.schema)
+    with conn.transaction():
+        conn.execute(
+            sql_file("guard.sql").format(
+                migration=schema,
+                guard=sql.Identifier(guard),
+                hash=sql.SQL(slot_sql(key_type)),
+                column=sql.Identifier(column),
+                seed=sql.Literal(SLOT_SEED),
+            )
+        )
+        conn.execute(
+            sql.SQL(
+                "CREATE OR REPLACE TRIGGER {} BEFORE INSERT OR UPDATE OR DELETE ON {}"
+                " FOR EACH ROW EXECUTE FUNCTION {}.{}()"
+            ).format(sql.Identifier(GUARD_TRIGGER), table, schema, sql.Identifier(guard))
+        )
+        conn.execute(
+            sql.SQL(
+                "CREATE OR REPLACE TRIGGER {} BEFORE TRUNCATE ON {}"
+                " FOR EACH STATEMENT EXECUTE FUNCTION foreshard.refuse_truncate()"
+            ).format(sql.Identifier(TRUNCATE_TRIGGER), table)
+        )
+
+
+def guard_function(column: str, key_type: KeyType) -> str:
+    """Name of the guard for distribution columns of this name and type (within 63 bytes for any column name)."""
+    return f"guard_{key_type.value}_{hashlib.sha256(column.encode()).hexdigest()[:8]}"
+
+
+def close(conn: Connection, names: MigrationNames, flip_no: int, bound: int, marker: UUID) -> None:
+    """Give up ownership on this side. ``conn`` should have a lock_timeout far below deadlock_timeout."""
+    conn.execute("SELECT foreshard.close(%s, %s, %s, %s)", (names.schema, flip_no, bound, marker))
+
+
+def open_(conn: Connection, names: MigrationNames, flip_no: int, bound: int) -> None:
+    """Take ownership on this side; only after the closing side's marker was applied here."""
+    conn.execute("SELECT foreshard.open(%s, %s, %s)", (names.schema, flip_no, bound))
+
+
+def cancel(conn: Connection, names: MigrationNames, flip_no: int) -> bool:
+    """Forbid this side to open the flip. False if it has opened already: then the flip must go on."""
+    return bool(_one(conn, "SELECT foreshard.cancel(%s, %s)", names.schema, flip_no))
+
+
+def state(conn: Connection, names: MigrationNames) -> SideState | None:
+    """This side's bound and flips, or None if the migration has nothing (left) on this shard."""
+    if not installed(conn):
+        return None
+    row = conn.execute(
+        "SELECT (pg_sequence_last_value(bound_sequence::regclass) % 2048)::int, flip_no,"
+        "       pg_sequence_last_value(bound_sequence::regclass) / 2048"
+        "  FROM foreshard.sides WHERE migration = %s",
+        (names.schema,),
+    ).fetchone()
+    return None if row is None else SideState(*row)
+
+
+def installed(conn: Connection) -> bool:
+    """Whether the permanent part stands on this shard."""
+    return bool(_one(conn, "SELECT to_regclass('foreshard.moving') IS NOT NULL"))
+
+
+def drop_copy(conn: Connection, names: MigrationNames, expected_bound: int) -> int:
+    """Drop this side's schemas of the migration's buckets; refused (FS004) while it owns any key."""
+    dropped = _one(conn, "SELECT foreshard.drop_copy(%s, %s)", names.schema, expected_bound)
+    if not isinstance(dropped, int):
+        raise NotFound(f"{names.schema} is not on this shard.")
+    return dropped
+
+
+def retire(conn: Connection, names: MigrationNames) -> None:
+    """Remove guards, bound, marker and rows of the migration from this shard. Idempotent."""
+    if installed(conn):
+        conn.execute("SELECT foreshard.retire(%s)", (names.schema,))
+
+
+def fence_holders(
+    conn: Connection, names: MigrationNames, older_than_ms: float
+) -> list[tuple[int | None, float]]:
+    """Transactions that hold the fence lock: (pid, age in ms); pid None is a prepared transaction."""
+    rows = conn.execute(
+        "SELECT l.pid, extract(epoch FROM clock_timestamp() - a.xact_start) * 1000 AS age_ms"
+        "  FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid)"
+        " WHERE l.locktype = 'advisory' AND l.classid = %s AND l.objid = %s AND l.granted"
+        "   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        "   AND (a.xact_start IS NULL OR clock_timestamp() - a.xact_start > %s * interval '1 ms')"
+        " ORDER BY age_ms DESC NULLS FIRST",
+        (FENCE_CLASS, names.number, older_than_ms),
+    ).fetchall()
+    return [(pid, float(age) if age is not None else float("inf")) for pid, age in rows]
+
+
+def tables_of(buckets: Sequence[str], tables: Mapping[str, str]) -> list[tuple[sql.Identifier, str]]:
+    """Every table of the buckets with its distribution column."""
+    return [(sql.Identifier(bucket, table), column) for bucket in buckets for table, column in tables.items()]
+
+
+def _one(conn: Connection, query: str, *parameters: object) -> object:
+    row = conn.execute(query.encode(), parameters).fetchone()
+    return None if row is None else row[0]

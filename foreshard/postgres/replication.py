@@ -1,0 +1,175 @@
+"""Publications, subscriptions and slots, for a role that is no superuser.
+
+Everything is idempotent, so that a runner that died may do it again. Both directions publish insert, update and
+delete only: a TRUNCATE must never travel (emptying one copy would empty the other).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from psycopg import errors, sql
+
+from foreshard.errors import ForeshardError
+from foreshard.postgres.connect import Connection, with_password
+from foreshard.postgres.names import MigrationNames
+
+
+@dataclass(frozen=True)
+class TableSync:
+    """How far the initial copy of one table is. States: PostgreSQL's, 'r' is ready."""
+
+    schema: str
+    table: str
+    state: str
+
+
+@dataclass(frozen=True)
+class StreamHealth:
+    """One subscription: whether its worker runs, and how often applying or copying failed."""
+
+    enabled: bool
+    running: bool
+    apply_errors: int
+    sync_errors: int
+
+
+def create_publication(conn: Connection, names: MigrationNames) -> None:
+    """A publication of the marker alone; tables are added by `publish`."""
+    if not _exists(conn, "SELECT 1 FROM pg_publication WHERE pubname = %s", names.publication):
+        conn.execute(
+            sql.SQL("CREATE PUBLICATION {} FOR TABLE {} WITH (publish = 'insert, update, delete')").format(
+                sql.Identifier(names.publication), sql.Identifier(names.schema, "marker")
+            )
+        )
+
+
+def published(conn: Connection, names: MigrationNames) -> set[tuple[str, str]]:
+    """(schema, table) of everything in the publication, the marker included."""
+    rows = conn.execute(
+        "SELECT schemaname, tablename FROM pg_publication_tables WHERE pubname = %s", (names.publication,)
+    )
+    return {(schema, table) for schema, table in rows}
+
+
+def publish(conn: Connection, names: MigrationNames, tables: Sequence[tuple[str, str]]) -> None:
+    """Add those tables to the publication that are not in it yet."""
+    missing = [table for table in tables if table not in published(conn, names)]
+    if missing:
+        conn.execute(
+            sql.SQL("ALTER PUBLICATION {} ADD TABLE {}").format(
+                sql.Identifier(names.publication), sql.SQL(", ").join(sql.Identifier(*t) for t in missing)
+            )
+        )
+
+
+def subscribe(
+    conn: Connection, publisher_conninfo: str, names: MigrationNames, subscription: str, *, copy_data: bool
+) -> None:
+    """Create ``subscription`` to the peer's publication; its slot has the same name.
+
+    ``origin = none``: rows that came from the peer do not go back. ``conn`` needs a statement_timeout: the
+    slot waits for every transaction on the publisher that has written.
+    """
+    if _exists(conn, "SELECT 1 FROM pg_subscription WHERE subname = %s", subscription):
+        return
+    conn.execute(
+        sql.SQL(
+            "CREATE SUBSCRIPTION {} CONNECTION {} PUBLICATION {}"
+            " WITH (copy_data = {}, binary = true, origin = none, streaming = on, slot_name = {})"
+        ).format(
+            sql.Identifier(subscription),
+            sql.Literal(with_password(publisher_conninfo)),
+            sql.Identifier(names.publication),
+            sql.SQL("true" if copy_data else "false"),
+            sql.Identifier(subscription),
+        )
+    )
+
+
+def refresh(conn: Connection, subscription: str) -> None:
+    """Take up tables that the publisher added since, and copy them."""
+    conn.execute(
+        sql.SQL("ALTER SUBSCRIPTION {} REFRESH PUBLICATION WITH (copy_data = true)").format(
+            sql.Identifier(subscription)
+        )
+    )
+
+
+def table_syncs(conn: Connection, subscription: str) -> list[TableSync]:
+    """State of every table of the subscription."""
+    rows = conn.execute(
+        "SELECT n.nspname, c.relname, r.srsubstate::text"
+        "  FROM pg_subscription_rel r JOIN pg_subscription s ON s.oid = r.srsubid"
+        "  JOIN pg_class c ON c.oid = r.srrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE s.subname = %s ORDER BY 1, 2",
+        (subscription,),
+    )
+    return [TableSync(*row) for row in rows]
+
+
+def health(conn: Connection, subscription: str) -> StreamHealth | None:
+    """Health of a subscription on this server; None if it does not exist. Apply errors repeat silently."""
+    row = conn.execute(
+        "SELECT s.subenabled,"
+        "       EXISTS (SELECT FROM pg_stat_subscription w"
+        "                WHERE w.subid = s.oid AND w.pid IS NOT NULL AND w.relid IS NULL),"
+        "       coalesce(e.apply_error_count, 0), coalesce(e.sync_error_count, 0)"
+        "  FROM pg_subscription s LEFT JOIN pg_stat_subscription_stats e ON e.subid = s.oid"
+        " WHERE s.subname = %s",
+        (subscription,),
+    ).fetchone()
+    return None if row is None else StreamHealth(*row)
+
+
+def slot_lag_bytes(conn: Connection, slot: str) -> int | None:
+    """WAL bytes on this server that the slot's reader has not confirmed; None if there is no such slot."""
+    row = conn.execute(
+        "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn)::bigint"
+        "  FROM pg_replication_slots WHERE slot_name = %s",
+        (slot,),
+    ).fetchone()
+    return None if row is None else int(row[0] or 0)
+
+
+def unsubscribe(conn: Connection, subscription: str) -> None:
+    """Drop the subscription, and its slot if the publisher answers. The rest of the slot is `drop_slot`'s."""
+    if not _exists(conn, "SELECT 1 FROM pg_subscription WHERE subname = %s", subscription):
+        return
+    name = sql.Identifier(subscription)
+    try:
+        conn.execute(sql.SQL("DROP SUBSCRIPTION {}").format(name))
+    except (errors.ConnectionException, errors.ObjectInUse, errors.InternalError, errors.OperationalError):
+        # The publisher is away or still holds the slot: cut the tie here, the slot is dropped over there.
+        conn.execute(sql.SQL("ALTER SUBSCRIPTION {} DISABLE").format(name))
+        conn.execute(sql.SQL("ALTER SUBSCRIPTION {} SET (slot_name = NONE)").format(name))
+        conn.execute(sql.SQL("DROP SUBSCRIPTION {}").format(name))
+
+
+def unpublish(conn: Connection, names: MigrationNames) -> None:
+    """Drop the publication. Idempotent."""
+    conn.execute(sql.SQL("DROP PUBLICATION IF EXISTS {}").format(sql.Identifier(names.publication)))
+
+
+def drop_slot(conn: Connection, slot: str) -> None:
+    """Drop the slot, and the slots of its table copies, if they still stand on this server. Idempotent.
+
+    Raises:
+        ForeshardError: a slot is still in use.
+    """
+    rows = conn.execute(
+        "SELECT slot_name FROM pg_replication_slots WHERE slot_name = %s AND database = current_database()",
+        (slot,),
+    ).fetchall()
+    for (name,) in rows:
+        try:
+            conn.execute("SELECT pg_drop_replication_slot(%s)", (name,))
+        except errors.ObjectInUse as error:
+            raise ForeshardError(
+                f"Replication slot {name} is still in use.", remedy="It is tried again.", slot=name
+            ) from error
+
+
+def _exists(conn: Connection, query: str, *parameters: object) -> bool:
+    return conn.execute(query.encode(), parameters).fetchone() is not None

@@ -1,0 +1,101 @@
+-- The four server-side steps that move ownership, and the one that drops a copy. Installed with shard.sql.
+-- A flip has a number, handed out by the control database, that only grows. Each side keeps the last one it
+-- saw, so a delayed runner, or one with an old journal, is refused (FS004) instead of giving a key two owners.
+-- Sequences are set inside transactions but do not roll back; each function is therefore safe to run again
+-- with the same arguments after an error whose outcome is unknown.
+
+-- Close: this side gives up ownership. Commits synchronously, waits for every writer that holds the fence lock.
+-- The marker is written under the lock: whoever sees it applied has every write this side ever accepted.
+CREATE OR REPLACE FUNCTION foreshard.close(in_migration text, flip bigint, new_bound int, marker uuid)
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog SET synchronous_commit = on AS $$
+DECLARE
+    here  foreshard.sides;
+    state bigint;
+BEGIN
+    SELECT * INTO STRICT here FROM foreshard.sides s WHERE s.migration = in_migration FOR UPDATE;
+    IF flip < here.flip_no THEN
+        RAISE EXCEPTION 'flip % of % is stale: this side has seen flip %', flip, in_migration, here.flip_no
+            USING ERRCODE = 'FS004';
+    END IF;
+    PERFORM pg_advisory_xact_lock(1179862852, here.migration_no);
+    state := pg_sequence_last_value(here.bound_sequence::regclass);
+    IF NOT (CASE here.side WHEN 'source' THEN new_bound >= state % 2048 ELSE new_bound <= state % 2048 END) THEN
+        RAISE EXCEPTION 'closing % on the % to % would take ownership, not give it', in_migration, here.side,
+            new_bound USING ERRCODE = 'FS004';
+    END IF;
+    PERFORM setval(here.bound_sequence::regclass, state - state % 2048 + new_bound);
+    UPDATE foreshard.sides s SET flip_no = flip WHERE s.migration = in_migration;
+    EXECUTE format('INSERT INTO %I.marker (id) VALUES ($1)', in_migration) USING marker;
+END $$;
+
+-- Open: this side takes ownership. To be called only after the closing side's marker was applied here.
+-- The mirror row changes before the sequence: in between, writers are refused (40001), never let through.
+CREATE OR REPLACE FUNCTION foreshard.open(in_migration text, flip bigint, new_bound int)
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DECLARE
+    here  foreshard.sides;
+    state bigint;
+BEGIN
+    SELECT * INTO STRICT here FROM foreshard.sides s WHERE s.migration = in_migration FOR UPDATE;
+    IF flip < here.flip_no OR (flip = here.flip_no AND here.opened_flip <> flip) THEN
+        RAISE EXCEPTION 'flip % of % is stale or was cancelled here (last: %)', flip, in_migration, here.flip_no
+            USING ERRCODE = 'FS004';
+    END IF;
+    state := pg_sequence_last_value(here.bound_sequence::regclass);
+    IF NOT (CASE here.side WHEN 'source' THEN new_bound <= state % 2048 ELSE new_bound >= state % 2048 END) THEN
+        RAISE EXCEPTION 'opening % on the % to % would give ownership, not take it', in_migration, here.side,
+            new_bound USING ERRCODE = 'FS004';
+    END IF;
+    UPDATE foreshard.sides s SET flip_no = flip, opened_flip = flip WHERE s.migration = in_migration;
+    PERFORM setval(here.bound_sequence::regclass, flip * 2048 + new_bound);
+END $$;
+
+-- Cancel: the opening side promises never to open this flip. False: it has opened already, go on with it.
+CREATE OR REPLACE FUNCTION foreshard.cancel(in_migration text, flip bigint)
+RETURNS boolean LANGUAGE plpgsql SET search_path = pg_catalog SET synchronous_commit = on AS $$
+DECLARE
+    here foreshard.sides;
+BEGIN
+    SELECT * INTO STRICT here FROM foreshard.sides s WHERE s.migration = in_migration FOR UPDATE;
+    -- The sequence decides: an open whose transaction rolled back has opened all the same.
+    IF pg_sequence_last_value(here.bound_sequence::regclass) / 2048 >= flip THEN
+        RETURN false;
+    END IF;
+    UPDATE foreshard.sides s SET flip_no = greatest(flip_no, flip) WHERE s.migration = in_migration;
+    RETURN true;
+END $$;
+
+-- Drop this side's copy of all buckets of the migration, if the bound says that this side owns nothing.
+CREATE OR REPLACE FUNCTION foreshard.drop_copy(in_migration text, expected_bound int)
+RETURNS int LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DECLARE
+    here    foreshard.sides;
+    bound   int;
+    bucket  text;
+    dropped int := 0;
+BEGIN
+    SELECT * INTO STRICT here FROM foreshard.sides s WHERE s.migration = in_migration FOR UPDATE;
+    PERFORM pg_advisory_xact_lock(1179862852, here.migration_no);
+    bound := pg_sequence_last_value(here.bound_sequence::regclass) % 2048;
+    IF bound <> expected_bound OR bound <> (CASE here.side WHEN 'source' THEN 1024 ELSE 0 END) THEN
+        RAISE EXCEPTION 'the % still owns keys of % (bound %, expected %): its copy is not dropped', here.side,
+            in_migration, bound, expected_bound USING ERRCODE = 'FS004';
+    END IF;
+    FOR bucket IN SELECT m.bucket FROM foreshard.moving m WHERE m.migration = in_migration ORDER BY 1 LOOP
+        EXECUTE format('DROP SCHEMA IF EXISTS %I CASCADE', bucket);
+        dropped := dropped + 1;
+    END LOOP;
+    RETURN dropped;
+END $$;
+
+-- Everything of the migration on this shard but the data: guards, marker, bound, and the row in `sides`.
+CREATE OR REPLACE FUNCTION foreshard.retire(in_migration text)
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+BEGIN
+    EXECUTE format('DROP SCHEMA IF EXISTS %I CASCADE', in_migration);
+    DELETE FROM foreshard.moving m WHERE m.migration = in_migration;
+    DELETE FROM foreshard.sides s WHERE s.migration = in_migration;
+END $$;
+
+REVOKE ALL ON FUNCTION foreshard.close, foreshard.open, foreshard.cancel, foreshard.drop_copy, foreshard.retire
+    FROM PUBLIC;

@@ -1,0 +1,109 @@
+-- The permanent part on every shard, installed as the operator role into its schema `foreshard`.
+-- Idempotent: every statement may run again, also while migrations are under way.
+
+-- One row per migration that touches this shard.
+CREATE TABLE IF NOT EXISTS foreshard.sides (
+    migration      text PRIMARY KEY,              -- the migration's schema name on both shards
+    migration_no   int NOT NULL,                  -- its number; second half of the fence lock too
+    side           text NOT NULL CHECK (side IN ('source', 'target')),
+    peer           text NOT NULL,                 -- name of the other shard, told to whom we refuse
+    bound_sequence oid NOT NULL,                  -- its value is opened_flip * 2048 + bound; not MVCC
+    flip_no        bigint NOT NULL DEFAULT 0,     -- the last flip this side took part in or refuses
+    opened_flip    bigint NOT NULL DEFAULT 0      -- the last flip that opened keys here; MVCC on purpose
+);
+
+-- The buckets that are in migration on this shard.
+CREATE TABLE IF NOT EXISTS foreshard.moving (
+    bucket    text PRIMARY KEY,
+    migration text NOT NULL REFERENCES foreshard.sides
+);
+
+-- Refuse unless this shard owns both slots (an INSERT or DELETE passes its one slot twice).
+-- `must_move`: the caller knows that the bucket is in migration (a guard fired), so no row means that the
+-- snapshot is older than the migration.
+--
+-- Order matters: first the shared fence lock (waits for a flip that is closing), then the sequence (not MVCC:
+-- the newest bound even under an old REPEATABLE READ snapshot), then the mirror row as the caller's snapshot
+-- sees it. STABLE on purpose: a VOLATILE function would take a new snapshot and hide that the caller's is old.
+CREATE OR REPLACE FUNCTION foreshard.require_owner(in_bucket text, slot int, other_slot int, must_move boolean)
+RETURNS void LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $$
+DECLARE
+    here       record;
+    state      bigint;
+    bound      int;
+    owns       boolean;
+    owns_other boolean;
+BEGIN
+    SELECT s.* INTO here FROM foreshard.moving m JOIN foreshard.sides s USING (migration)
+     WHERE m.bucket = in_bucket;
+    IF NOT FOUND THEN
+        IF must_move THEN
+            RAISE EXCEPTION 'this snapshot is older than the migration of bucket %', in_bucket
+                USING ERRCODE = '40001', HINT = 'Start the transaction again.';
+        END IF;
+        RETURN;
+    END IF;
+    PERFORM pg_advisory_xact_lock_shared(1179862852, here.migration_no);
+    state := pg_sequence_last_value(here.bound_sequence::regclass);
+    bound := state % 2048;
+    IF here.side = 'source' THEN
+        owns := slot >= bound;
+        owns_other := other_slot >= bound;
+    ELSE
+        owns := slot < bound;
+        owns_other := other_slot < bound;
+    END IF;
+    -- IS NOT TRUE, not NOT: whatever is NULL here (a NULL key, an unreadable sequence) is refused.
+    IF (owns AND owns_other) IS NOT TRUE THEN
+        RAISE EXCEPTION '%', CASE WHEN (owns OR owns_other) IS TRUE
+                THEN format('the statement spans two owners of bucket %s', in_bucket)
+                ELSE format('bucket %s slot %s is not owned here', in_bucket, slot) END
+            USING ERRCODE = CASE WHEN (owns OR owns_other) IS TRUE THEN 'FS002' ELSE 'FS001' END,
+                  DETAIL = json_build_object('migration', here.migration_no, 'bucket', in_bucket, 'slot', slot,
+                                             'bound', bound, 'flip', here.flip_no, 'side', here.side,
+                                             'peer', here.peer)::text,
+                  HINT = 'Foreshard is moving this bucket: ask the routing map again.';
+    END IF;
+    IF (here.opened_flip = state / 2048) IS NOT TRUE THEN
+        RAISE EXCEPTION 'this snapshot is older than the flip that opened bucket % here', in_bucket
+            USING ERRCODE = '40001', HINT = 'Start the transaction again.';
+    END IF;
+END $$;
+REVOKE ALL ON FUNCTION foreshard.require_owner FROM PUBLIC;
+
+-- First statement of every write transaction. The row guard alone is not enough: a transaction may read on a
+-- side that does not own the key yet, and act on what it read.
+CREATE OR REPLACE FUNCTION foreshard.assert_owner(bucket text, key text)
+RETURNS void LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog
+AS $$ SELECT foreshard.require_owner(bucket, (hashtextextended(key, {seed}) & 1023)::int,
+                                     (hashtextextended(key, {seed}) & 1023)::int, false) $$;
+CREATE OR REPLACE FUNCTION foreshard.assert_owner(bucket text, key smallint)
+RETURNS void LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog
+AS $$ SELECT foreshard.require_owner(bucket, (hashint2extended(key, {seed}) & 1023)::int,
+                                     (hashint2extended(key, {seed}) & 1023)::int, false) $$;
+CREATE OR REPLACE FUNCTION foreshard.assert_owner(bucket text, key int)
+RETURNS void LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog
+AS $$ SELECT foreshard.require_owner(bucket, (hashint4extended(key, {seed}) & 1023)::int,
+                                     (hashint4extended(key, {seed}) & 1023)::int, false) $$;
+CREATE OR REPLACE FUNCTION foreshard.assert_owner(bucket text, key bigint)
+RETURNS void LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog
+AS $$ SELECT foreshard.require_owner(bucket, (hashint8extended(key, {seed}) & 1023)::int,
+                                     (hashint8extended(key, {seed}) & 1023)::int, false) $$;
+CREATE OR REPLACE FUNCTION foreshard.assert_owner(bucket text, key uuid)
+RETURNS void LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog
+AS $$ SELECT foreshard.require_owner(bucket, (uuid_hash_extended(key, {seed}) & 1023)::int,
+                                     (uuid_hash_extended(key, {seed}) & 1023)::int, false) $$;
+
+-- BEFORE TRUNCATE trigger on the tables of a bucket in migration.
+CREATE OR REPLACE FUNCTION foreshard.refuse_truncate() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'TRUNCATE of %.% is refused while Foreshard moves it', TG_TABLE_SCHEMA, TG_TABLE_NAME
+        USING ERRCODE = 'FS003', HINT = 'Use DELETE, or wait until the migration has ended.';
+END $$;
+
+-- ENABLE REPLICA trigger on a migration's marker table: tells that everything before the marker is applied here.
+CREATE OR REPLACE FUNCTION foreshard.marker_applied() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify(TG_TABLE_SCHEMA, NEW.id::text);
+    RETURN NULL;
+END $$;

@@ -1,0 +1,15 @@
+-- One side of one migration. {migration}: its schema. Run in one transaction.
+
+CREATE SCHEMA IF NOT EXISTS {migration};
+
+-- opened_flip * 2048 + bound. A sequence because its value is not MVCC: an old snapshot sees the new bound.
+CREATE SEQUENCE IF NOT EXISTS {migration}.bound MINVALUE 0 START 0;
+
+-- Rows say "everything before me has been applied"; published both ways.
+CREATE TABLE IF NOT EXISTS {migration}.marker (
+    id uuid PRIMARY KEY,
+    sent_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE OR REPLACE TRIGGER marker_applied AFTER INSERT ON {migration}.marker
+    FOR EACH ROW EXECUTE FUNCTION foreshard.marker_applied();
+ALTER TABLE {migration}.marker ENABLE REPLICA TRIGGER marker_applied;
