@@ -196,7 +196,9 @@ def _plane(session: Session) -> ControlPlane:
 
 
 def _placement(session: Session) -> Placement:
-    return Placement({name: shard for name, shard in session.execute(select(Bucket.name, Bucket.shard))})
+    return Placement(
+        {name: shard for name, shard in session.execute(select(Bucket.name, Bucket.shard)).tuples()}
+    )  # noqa: C416
 
 
 def _record(row: Shard) -> ShardRecord:

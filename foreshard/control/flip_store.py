@@ -1,0 +1,302 @@
+"""Flips, gates and approvals: what stands in the control database before, between and after two servers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import func, select, update
+
+from foreshard.control.engine import ControlDatabase
+from foreshard.control.migration_store import Lease, locked_migration
+from foreshard.control.models import Approval, Flip, GateRun
+from foreshard.errors import ApprovalRequired, ForeshardError, GateRefused, InvalidInput, NotFound
+
+
+@dataclass(frozen=True)
+class FlipRecord:
+    """One flip of a migration. States: intended, closed, opened, cancelled."""
+
+    migration: int
+    flip_no: int
+    from_bound: int
+    to_bound: int
+    state: str
+    attempts: int
+    pause_ms: float | None
+    intended_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True)
+class GateRecord:
+    """The stored verdict of one gate."""
+
+    id: int
+    checkpoint: str
+    flip_no: int
+    passed: bool
+    evaluated: int
+    expected: int
+    failed: int
+    evidence_sha256: str
+    verdict: Mapping[str, Any]
+    made_at: datetime
+
+
+@dataclass(frozen=True)
+class ApprovalRecord:
+    """One attempt to get a person's word. States: pending, approved, rejected, superseded."""
+
+    id: int
+    migration: int
+    flip_no: int
+    gate_run_id: int | None
+    state: str
+    approver: str
+    comment: str
+    requested_at: datetime
+    decided_at: datetime | None
+
+
+class FlipStore:
+    """Reads and writes flips, gate runs and approvals."""
+
+    def __init__(self, control: ControlDatabase) -> None:
+        self._control = control
+
+    def intend(self, lease: Lease, from_bound: int, to_bound: int) -> FlipRecord:
+        """The flip to work on: one that an earlier runner left unfinished, else a new one with the next number.
+
+        Raises:
+            ForeshardError: an unfinished flip wants another bound; it has to be ended first.
+        """
+        with self._control.transaction() as session:
+            row = locked_migration(session, lease)
+            open_flip = session.scalar(
+                select(Flip).where(Flip.migration_id == row.id, Flip.state.in_(("intended", "closed")))
+            )
+            if open_flip is not None:
+                if open_flip.to_bound != to_bound:
+                    raise ForeshardError(
+                        f"Flip {open_flip.flip_no} to bound {open_flip.to_bound} is not finished.",
+                        remedy="Finish or cancel it before another flip.",
+                    )
+                return _flip(open_flip)
+            row.flip_no += 1
+            flip = Flip(migration_id=row.id, flip_no=row.flip_no, from_bound=from_bound, to_bound=to_bound)
+            session.add(flip)
+            session.flush()
+            session.refresh(flip)
+            return _flip(flip)
+
+    def next_number(self, migration_id: int) -> int:
+        """The number that the next new flip will get; gates and approvals are bound to it."""
+        unfinished = self.unfinished(migration_id)
+        if unfinished is not None:
+            return unfinished.flip_no
+        with self._control.transaction() as session:
+            last = session.scalar(select(func.max(Flip.flip_no)).where(Flip.migration_id == migration_id))
+            return (last or 0) + 1
+
+    def unfinished(self, migration_id: int) -> FlipRecord | None:
+        """The flip that was begun and neither opened nor cancelled."""
+        with self._control.transaction() as session:
+            row = session.scalar(
+                select(Flip).where(Flip.migration_id == migration_id, Flip.state.in_(("intended", "closed")))
+            )
+            return None if row is None else _flip(row)
+
+    def record(
+        self,
+        lease: Lease,
+        flip_no: int,
+        state: str,
+        *,
+        pause_ms: float | None = None,
+        attempts: int | None = None,
+    ) -> None:
+        """Journal how far a flip is."""
+        values: dict[str, Any] = {"state": state}
+        if pause_ms is not None:
+            values["pause_ms"] = pause_ms
+        if attempts is not None:
+            values["attempts"] = attempts
+        if state in ("opened", "cancelled"):
+            values["finished_at"] = func.clock_timestamp()
+        with self._control.transaction() as session:
+            locked_migration(session, lease)
+            session.execute(
+                update(Flip)
+                .where(Flip.migration_id == lease.migration, Flip.flip_no == flip_no)
+                .values(values)
+            )
+
+    def flips(self, migration_id: int) -> Sequence[FlipRecord]:
+        """All flips of a migration, in order."""
+        with self._control.transaction() as session:
+            rows = session.scalars(
+                select(Flip).where(Flip.migration_id == migration_id).order_by(Flip.flip_no)
+            )
+            return [_flip(row) for row in rows]
+
+    # -- gates ------------------------------------------------------------------------------------------
+
+    def record_gate(
+        self,
+        lease: Lease,
+        checkpoint: str,
+        flip_no: int,
+        *,
+        passed: bool,
+        evaluated: int,
+        expected: int,
+        failed: int,
+        evidence_sha256: str,
+        verdict: Mapping[str, Any],
+        ttl_s: float,
+    ) -> int:
+        """Store a verdict; returns its id."""
+        with self._control.transaction() as session:
+            locked_migration(session, lease)
+            row = GateRun(
+                migration_id=lease.migration, checkpoint=checkpoint, flip_no=flip_no, passed=passed,
+                evaluated=evaluated, expected=expected, failed=failed, evidence_sha256=evidence_sha256,
+                verdict=dict(verdict), expires_at=func.clock_timestamp() + timedelta(seconds=ttl_s),
+            )  # fmt: skip
+            session.add(row)
+            session.flush()
+            return row.id
+
+    def require_gate(self, migration_id: int, checkpoint: str, flip_no: int) -> GateRecord:
+        """The newest verdict for exactly this migration, checkpoint and flip, if it is a fresh go.
+
+        Raises:
+            GateRefused: there is none, it is a no, it is incomplete, or it is too old.
+        """
+        with self._control.transaction() as session:
+            row = session.scalar(
+                select(GateRun)
+                .where(
+                    GateRun.migration_id == migration_id,
+                    GateRun.checkpoint == checkpoint,
+                    GateRun.flip_no == flip_no,
+                )
+                .order_by(GateRun.id.desc())
+                .limit(1)
+            )
+            now = session.scalar(select(func.clock_timestamp()))
+            why = None
+            if row is None:
+                why = "were not run for it"
+            elif not row.passed or row.failed or row.evaluated != row.expected or row.expected == 0:
+                why = f"did not pass ({row.failed} failed, {row.evaluated} of {row.expected} evaluated)"
+            elif now is None or row.expires_at <= now:
+                why = "are too old"
+            if row is None or why is not None:
+                raise GateRefused(
+                    f"Migration {migration_id} may not go on: the {checkpoint} checks {why}.",
+                    remedy="Run the gate again for this flip and look at its verdict.",
+                    migration=migration_id,
+                    checkpoint=checkpoint,
+                    flip=flip_no,
+                )
+            return _gate(row)
+
+    def gates(self, migration_id: int) -> Sequence[GateRecord]:
+        """All verdicts of a migration, in order."""
+        with self._control.transaction() as session:
+            rows = session.scalars(
+                select(GateRun).where(GateRun.migration_id == migration_id).order_by(GateRun.id)
+            )
+            return [_gate(row) for row in rows]
+
+    # -- approvals --------------------------------------------------------------------------------------
+
+    def ask_approval(self, lease: Lease, flip_no: int, gate_run_id: int | None) -> int:
+        """A new pending attempt; earlier ones that nobody decided are superseded. Returns its id."""
+        with self._control.transaction() as session:
+            locked_migration(session, lease)
+            session.execute(
+                update(Approval)
+                .where(Approval.migration_id == lease.migration, Approval.state == "pending")
+                .values(state="superseded")
+            )
+            row = Approval(migration_id=lease.migration, flip_no=flip_no, gate_run_id=gate_run_id)
+            session.add(row)
+            session.flush()
+            return row.id
+
+    def decide(self, approval_id: int, *, approve: bool, approver: str, comment: str = "") -> ApprovalRecord:
+        """Store a person's decision. Possible once, on a pending attempt only.
+
+        Raises:
+            InvalidInput: no name was given.
+            NotFound: no such attempt.
+            ApprovalRequired: the attempt is decided or superseded.
+        """
+        if not approver.strip():
+            raise InvalidInput("approver", "is empty.", remedy="Say who decides.")
+        with self._control.transaction() as session:
+            row = session.get(Approval, approval_id, with_for_update=True)
+            if row is None:
+                raise NotFound(f"There is no approval attempt {approval_id}.")
+            if row.state != "pending":
+                raise ApprovalRequired(
+                    f"Approval attempt {approval_id} is {row.state} already.",
+                    remedy="Decide on the newest attempt.",
+                )
+            row.state = "approved" if approve else "rejected"
+            row.approver, row.comment = approver.strip(), comment
+            row.decided_at = session.scalar(select(func.clock_timestamp()))
+            return _approval(row)
+
+    def newest_approval(self, migration_id: int, flip_no: int) -> ApprovalRecord | None:
+        """The newest attempt for this flip."""
+        with self._control.transaction() as session:
+            row = session.scalar(
+                select(Approval)
+                .where(Approval.migration_id == migration_id, Approval.flip_no == flip_no)
+                .order_by(Approval.id.desc())
+                .limit(1)
+            )
+            return None if row is None else _approval(row)
+
+    def require_approval(self, migration_id: int, flip_no: int) -> ApprovalRecord:
+        """The newest attempt for exactly this flip, if a person approved it.
+
+        Raises:
+            ApprovalRequired: nobody did.
+        """
+        newest = self.newest_approval(migration_id, flip_no)
+        if newest is None or newest.state != "approved":
+            raise ApprovalRequired(
+                f"Flip {flip_no} of migration {migration_id} is not approved.",
+                remedy="Approve it in the Prefect UI or by `foreshard approve`.",
+                migration=migration_id,
+                flip=flip_no,
+            )
+        return newest
+
+
+def _flip(row: Flip) -> FlipRecord:
+    return FlipRecord(
+        row.migration_id, row.flip_no, row.from_bound, row.to_bound, row.state, row.attempts, row.pause_ms,
+        row.intended_at, row.finished_at,
+    )  # fmt: skip
+
+
+def _gate(row: GateRun) -> GateRecord:
+    return GateRecord(
+        row.id, row.checkpoint, row.flip_no, row.passed, row.evaluated, row.expected, row.failed,
+        row.evidence_sha256, dict(row.verdict), row.made_at,
+    )  # fmt: skip
+
+
+def _approval(row: Approval) -> ApprovalRecord:
+    return ApprovalRecord(
+        row.id, row.migration_id, row.flip_no, row.gate_run_id, row.state, row.approver, row.comment,
+        row.requested_at, row.decided_at,
+    )  # fmt: skip
