@@ -1,0 +1,134 @@
+"""Child processes of the embedded stack: own session, own log, found again and stopped after a crash.
+
+A child starts in a session of its own with SIGINT at its default: Ctrl-C in the terminal reaches only the
+parent, which then stops its children in order; and a child of a non-interactive shell would ignore SIGINT.
+Whatever a child starts itself stays in its session, so that stopping the session leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from foreshard.errors import ForeshardError
+
+
+@dataclass(frozen=True)
+class Child:
+    """A named child process; ``run_dir`` holds its `<name>.pid` and `<name>.log`."""
+
+    name: str
+    run_dir: Path
+
+    @property
+    def log(self) -> Path:
+        """Where its output goes."""
+        return self.run_dir / f"{self.name}.log"
+
+    @property
+    def _pid_file(self) -> Path:
+        return self.run_dir / f"{self.name}.pid"
+
+    def start(self, argv: Sequence[str], env: Mapping[str, str]) -> int:
+        """Starts it and returns its process id; one left over from an earlier parent is stopped first."""
+        self.stop()
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            process = subprocess.Popen(
+                argv,
+                env=dict(env),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_default_signals,
+            )
+        started = psutil.Process(process.pid).create_time()
+        self._pid_file.write_text(json.dumps({"pid": process.pid, "started": started}), encoding="utf-8")
+        return process.pid
+
+    def is_running(self) -> bool:
+        """Whether the process that was started still lives (a reused process id does not count)."""
+        return self._process() is not None
+
+    def require_running(self) -> None:
+        """Raises ForeshardError with the end of its log when it has died."""
+        if not self.is_running():
+            tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
+            raise ForeshardError(f"{self.name} has stopped by itself:\n{tail}", remedy=f"See {self.log}.")
+
+    def stop(self, patience_s: float = 10.0) -> None:
+        """Stops it and all of its session: asked first (SIGINT), then told (SIGKILL). Harmless if gone."""
+        recorded = self._recorded()
+        if recorded is None:
+            return
+        pid, started = recorded
+        leader = self._process()
+        if leader is not None:
+            leader.send_signal(signal.SIGINT)
+            _wait(leader, patience_s)
+        for left_over in _session(pid, started):
+            _kill(left_over)
+        self._pid_file.unlink(missing_ok=True)
+
+    def _recorded(self) -> tuple[int, float] | None:
+        try:
+            content = json.loads(self._pid_file.read_text(encoding="utf-8"))
+            return int(content["pid"]), float(content["started"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _process(self) -> psutil.Process | None:
+        recorded = self._recorded()
+        if recorded is None:
+            return None
+        try:
+            process = psutil.Process(recorded[0])
+            same = abs(process.create_time() - recorded[1]) < 1.0
+            return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+        except psutil.NoSuchProcess:
+            return None
+
+
+def _default_signals() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _wait(process: psutil.Process, patience_s: float) -> None:
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        try:
+            if process.status() == psutil.STATUS_ZOMBIE:
+                break
+        except psutil.NoSuchProcess:
+            break
+        time.sleep(0.05)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(process.pid, os.WNOHANG)  # our own child would stay as a zombie
+
+
+def _session(sid: int, started: float) -> list[psutil.Process]:
+    """Processes of session ``sid`` that are not older than its leader (a reused session id is left alone)."""
+    members = []
+    for process in psutil.process_iter():
+        try:
+            if os.getsid(process.pid) == sid and process.create_time() >= started - 1.0:
+                members.append(process)
+        except (ProcessLookupError, PermissionError, psutil.NoSuchProcess):
+            continue
+    return members
+
+
+def _kill(process: psutil.Process) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
+        process.kill()
+        process.wait(timeout=5)
