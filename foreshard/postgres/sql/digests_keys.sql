@@ -1,0 +1,8 @@
+-- The same for the rows of some keys, which come as one text array for each key column.
+SELECT ARRAY[{key}] AS key,
+       {slot} AS slot,
+       t.xmin::text || ' ' || t.ctid::text AS version,
+       hashtextextended(ROW({columns})::text COLLATE "C", 0) AS digest,
+       {chunk} AS chunk
+  FROM unnest({wanted}) AS wanted ({wanted_names})
+  JOIN {table} AS t ON {same_key}

@@ -1,0 +1,8 @@
+-- Every row of some chunks: what names it, who owns it, which version it is, what is in it.
+SELECT ARRAY[{key}] AS key,
+       {slot} AS slot,
+       t.xmin::text || ' ' || t.ctid::text AS version,
+       hashtextextended(ROW({columns})::text COLLATE "C", 0) AS digest,
+       {chunk} AS chunk
+  FROM {table} AS t
+ WHERE {chunk} = ANY (%(chunks)s)
