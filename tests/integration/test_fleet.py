@@ -179,8 +179,7 @@ def test_ctrl_c_does_not_reach_the_servers(fleet: EmbeddedFleet) -> None:
     """The servers that a command starts belong to no process group of that command."""
     fleet.server("shard-1").stop()
     code = (
-        "import os, signal, sys; from pathlib import Path; from foreshard.fleet.binaries import find_binaries
-from foreshard.fleet.embedded import EmbeddedFleet;"
+        "import os, signal, sys; from pathlib import Path; from foreshard.fleet.embedded import EmbeddedFleet;"
         "EmbeddedFleet(Path(sys.argv[1])).up(); os.killpg(0, signal.SIGINT); signal.pause()"
     )
     command = [sys.executable, "-c", code, str(fleet.state_dir)]
