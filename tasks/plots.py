@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -72,7 +72,7 @@ def forecast_png(picture: ForecastPicture) -> bytes:
         return _small_png(figure)
 
 
-def _days(moments: Sequence[datetime] | pd.DatetimeIndex) -> np.ndarray:
+def _days(moments: Iterable[datetime]) -> np.ndarray:
     """matplotlib's own dates: days since 1970, as floats."""
     return np.array([moment.timestamp() / 86_400 for moment in moments])
 

@@ -1,0 +1,41 @@
+# Needs make and Python 3.11 or newer, nothing else: no PostgreSQL, no Docker, no compiler.
+VENV := .venv
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name) 2>/dev/null)))
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test down clean
+
+help:  ## show this
+	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: $(VENV)/demo.stamp  ## the whole loop on five real servers; ONCE=1 approves by itself and ends, KILL=... crashes it on the way
+	$(VENV)/bin/foreshard demo $(if $(ONCE),--once) $(if $(KILL),--kill $(KILL))
+
+test: $(VENV)/test.stamp  ## ruff, mypy, import rules and every test, on real servers
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+down:  ## stop everything a demo left running and remove its data
+	@if [ -x $(VENV)/bin/foreshard ]; then $(VENV)/bin/foreshard down; else echo "Nothing was installed, nothing runs."; fi
+
+clean: down  ## the same, and remove the virtual environment and caches
+	rm -rf $(VENV) .foreshard build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; none was found. Try: make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "$(PYTHON) is too old: Python 3.11 or newer is needed. Try: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "$(PYTHON) cannot make a virtual environment; on Debian install the package python3-venv."; exit 1; }
+
+$(VENV)/demo.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) --editable '.[demo]'
+	@touch $@
+
+$(VENV)/test.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) --editable '.[test]'
+	@touch $@ $(VENV)/demo.stamp
