@@ -150,9 +150,10 @@ class Router:
             yield tx
 
     def close(self) -> None:
-        """Stop the threads and close the pools; the map source stays with whoever made it."""
+        """Stop the threads, the map source's too, and close the pools."""
         if self._shadow:
             self._shadow.close()
+        self._source.close()
         self._pools.close()
 
     @contextmanager

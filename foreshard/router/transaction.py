@@ -160,8 +160,8 @@ def _require_alive(connection: Connection) -> None:
     """Raise if the server has already hung up: COMMIT is not sent then, and the attempt may be repeated."""
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
-    if poll.poll(0):
-        connection.pgconn.consume_input()  # raises at the end of the stream
+    while poll.poll(0):  # a last message of the server may stand before the end of the stream
+        connection.pgconn.consume_input()  # raises at the end
 
 
 def _commit(connection: Connection, route: Route, *, read_only: bool) -> None:

@@ -1,0 +1,551 @@
+"""The router on real servers, with the real guard."""
+
+from __future__ import annotations
+
+import select
+import socket
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, suppress
+from time import monotonic, sleep
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from foreshard.control.engine import ControlDatabase
+from foreshard.control.topology_store import ShardRecord, TopologyStore
+from foreshard.errors import ForeshardError, RefusedWrite, ShardUnavailable, UnknownCommitOutcome
+from foreshard.fleet.grants import APPLICATION, OPERATOR
+from foreshard.fleet.server import PostgresServer
+from foreshard.postgres import guard
+from foreshard.postgres.connect import Connection
+from foreshard.postgres.guard import Side
+from foreshard.postgres.names import MigrationNames
+from foreshard.router import ControlMapSource, Isolation, Router, StaticMapSource, Transaction, shadow
+from foreshard.router.fleet_router import fleet_router
+from foreshard.router.shadow import ShadowCounts
+from foreshard.topology.keys import KeyType, bucket_number, slot
+from foreshard.topology.placement import Placement
+from foreshard.topology.routing_map import Redirection, RoutingMap
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import ShardDatabase, ShardPair
+
+BUCKETS = ("b0000", "b0001")
+NAMES = MigrationNames(plane="c0de", number=7)
+KEYS = [f"N{number:05}" for number in range(300)]
+KEY = min(
+    (key for key in KEYS if bucket_number(key, KeyType.TEXT, 2) == 0), key=lambda k: slot(k, KeyType.TEXT)
+)
+LATE_KEY = max(
+    (key for key in KEYS if bucket_number(key, KeyType.TEXT, 2) == 0), key=lambda k: slot(k, KeyType.TEXT)
+)
+RESTING_KEY = next(key for key in KEYS if bucket_number(key, KeyType.TEXT, 2) == 1)
+BOUND = slot(KEY, KeyType.TEXT) + 1  # the smallest bound at which the target owns KEY
+
+BUCKET_SQL = """
+    CREATE SCHEMA {schema};
+    CREATE TABLE {schema}.aircraft (tailnum text PRIMARY KEY, cycles int NOT NULL DEFAULT 0);
+    CREATE TABLE {schema}.event (id uuid NOT NULL, tailnum text NOT NULL REFERENCES {schema}.aircraft);
+    INSERT INTO {schema}.aircraft SELECT unnest({keys}::text[]);
+    GRANT USAGE ON SCHEMA {schema} TO {application};
+    GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {application};
+"""
+
+
+def routing_map(epoch: int = 1, *redirections: Redirection, on: str = "source") -> RoutingMap:
+    placement = Placement({"b0000": on, "b0001": "target"})
+    return RoutingMap(epoch, KeyType.TEXT, BUCKETS, placement, redirections)
+
+
+def redirection(bound: int, shadow_percent: float = 0.0) -> Redirection:
+    return Redirection(7, frozenset({"b0000"}), "source", "target", bound, shadow_percent)
+
+
+class Fleet:
+    """Two shards with bucket b0000 on both (as after a backfill) and b0001 on the target."""
+
+    def __init__(self, pair: ShardPair) -> None:
+        self.pair = pair
+        self.flips = 0
+        for shard, buckets in ((pair.source, BUCKETS[:1]), (pair.target, BUCKETS)):
+            with self.operator(shard) as conn:
+                guard.install(conn)
+                for bucket in buckets:
+                    conn.execute(
+                        sql.SQL(BUCKET_SQL).format(
+                            schema=sql.Identifier(bucket),
+                            keys=sql.Literal(KEYS),
+                            application=sql.Identifier(APPLICATION),
+                        )
+                    )
+
+    def operator(self, shard: ShardDatabase) -> Connection:
+        return shard.connect(OPERATOR)
+
+    def begin_migration(self) -> None:
+        for shard, peer, side in (
+            (self.pair.target, "source", Side.TARGET),
+            (self.pair.source, "target", Side.SOURCE),
+        ):
+            with self.operator(shard) as conn:
+                guard.create_side(conn, NAMES, side, peer, BUCKETS[:1])
+                for table, column in guard.tables_of(
+                    BUCKETS[:1], {"aircraft": "tailnum", "event": "tailnum"}
+                ):
+                    guard.arm(conn, NAMES, table, column, KeyType.TEXT)
+
+    def close(self, bound: int) -> None:
+        self.flips += 1
+        with self.operator(self.pair.source) as conn:
+            guard.close(conn, NAMES, self.flips, bound, uuid.uuid4())
+
+    def open(self, bound: int) -> None:
+        with self.operator(self.pair.target) as conn:
+            guard.open_(conn, NAMES, self.flips, bound)
+
+    def flip(self, bound: int) -> None:
+        self.close(bound)
+        self.open(bound)
+
+    def cycles(self, shard: ShardDatabase, key: str, bucket: str = "b0000") -> int:
+        with shard.connect() as conn:
+            row = conn.execute(
+                f"SELECT cycles FROM {bucket}.aircraft WHERE tailnum = %s".encode(), (key,)
+            ).fetchone()
+        assert row is not None
+        assert isinstance(row[0], int)
+        return row[0]
+
+    def source_dsn_at(self, port: int) -> str:
+        """The source's address through a proxy, for whose port the password file has no line."""
+        server = self.pair.source.server
+        password = server.passwords.password(server.port, APPLICATION)
+        return psycopg.conninfo.make_conninfo(self.dsns["source"], port=port, password=password)
+
+    @property
+    def dsns(self) -> dict[str, str]:
+        return {"source": self.pair.source.application_dsn, "target": self.pair.target.application_dsn}
+
+
+class BreakableProxy:
+    """A TCP proxy: forwards ``port`` to the server at ``to_port``, both on loopback.
+
+    ``round_trips``: how often the client spoke after the server had. With ``lose_commit`` set, the next COMMIT is
+    passed on and its answer waited for, but the client's connection is cut instead of answered.
+    """
+
+    def __init__(self, to_port: int) -> None:
+        self._to_port = to_port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.round_trips = 0
+        self.lose_commit = threading.Event()
+        self.lost_commit = threading.Event()
+
+    def __enter__(self) -> BreakableProxy:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._forward, args=(client,), daemon=True).start()
+
+    def _forward(self, client: socket.socket) -> None:
+        with client, socket.create_connection(("127.0.0.1", self._to_port)) as server:
+            server_spoke = True
+            losing = False
+            while True:
+                ready, _, _ = select.select([client, server], [], [])
+                if client in ready:
+                    said = client.recv(65536)
+                    if not said:
+                        return
+                    self.round_trips += server_spoke
+                    server_spoke = False
+                    if self.lose_commit.is_set() and b"COMMIT" in said:
+                        self.lose_commit.clear()
+                        losing = True
+                    server.sendall(said)
+                if server in ready:
+                    said = server.recv(65536)
+                    if losing:
+                        self.lost_commit.set()
+                        return
+                    if not said:
+                        return
+                    server_spoke = True
+                    client.sendall(said)
+
+
+@pytest.fixture
+def fleet(shard_pair: ShardPair) -> Fleet:
+    return Fleet(shard_pair)
+
+
+@pytest.fixture
+def routers() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def make_router(fleet: Fleet, routers: ExitStack) -> Callable[..., Router]:
+    def make(source: StaticMapSource | None = None, **options: object) -> Router:
+        router = Router(source or StaticMapSource(routing_map()), fleet.dsns, **options)  # type: ignore[arg-type]
+        return routers.enter_context(closing(router))
+
+    return make
+
+
+def fly(key: str) -> Callable[[Transaction], int]:
+    def body(tx: Transaction) -> int:
+        return tx.execute("UPDATE {aircraft} SET cycles = cycles + 1 WHERE tailnum = %s", (key,)).rowcount
+
+    return body
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 15.0) -> None:
+    until = monotonic() + timeout_s
+    while not condition():
+        assert monotonic() < until, "waited in vain"
+        sleep(0.01)
+
+
+def test_transactions_reach_the_buckets_shard_by_qualified_names(make_router: Callable[..., Router]) -> None:
+    router = make_router()
+    for key, bucket, shard in ((KEY, "b0000", "source"), (RESTING_KEY, "b0001", "target")):
+        with router.write(key) as tx:
+            assert (tx.route.shard, tx.schema, tx.redirected) == (shard, bucket, False)
+            tx.execute(
+                sql.SQL("UPDATE {} SET cycles = 5 WHERE tailnum = %s").format(tx.table("aircraft")), (key,)
+            )
+            assert tx.execute("SHOW search_path").fetchall() == [("pg_catalog",)]
+        assert router.query(key, "SELECT cycles FROM {aircraft} WHERE tailnum = %s", (key,)) == [(5,)]
+    with router.read_bucket("b0001") as tx:
+        assert tx.execute("SELECT sum(cycles) FROM {aircraft}").fetchall() == [(5,)]
+
+
+def test_a_read_transaction_cannot_write(make_router: Callable[..., Router]) -> None:
+    router = make_router()
+    with pytest.raises(psycopg.errors.ReadOnlySqlTransaction), router.read(KEY) as tx:
+        fly(KEY)(tx)
+
+
+def test_asking_for_the_owner_costs_no_round_trip(fleet: Fleet) -> None:
+    fleet.begin_migration()
+    with BreakableProxy(fleet.pair.source.server.port) as proxy:
+        through = fleet.source_dsn_at(proxy.port)
+        with psycopg.connect(through, autocommit=True) as bare:
+            before = proxy.round_trips
+            bare.execute("BEGIN")
+            bare.execute("UPDATE b0000.aircraft SET cycles = 1 WHERE tailnum = %s", (LATE_KEY,))
+            bare.execute("COMMIT")
+            bare_trips = proxy.round_trips - before
+        with closing(
+            Router(StaticMapSource(routing_map()), {"source": through}, connections_per_shard=1)
+        ) as router:
+            router.run(LATE_KEY, fly(LATE_KEY))
+            before = proxy.round_trips
+            router.run(LATE_KEY, fly(LATE_KEY))
+            assert proxy.round_trips - before == bare_trips == 3
+    assert fleet.cycles(fleet.pair.source, LATE_KEY) == 3
+
+
+def test_a_stale_map_heals_by_a_refusal_while_the_control_database_is_down(
+    fleet: Fleet, control_dsn: str, control_server: PostgresServer
+) -> None:
+    with (
+        closing(described_control(control_dsn, fleet)) as control,
+        closing(fleet_router(control, "test")) as router,
+    ):
+        assert router.run(KEY, fly(KEY)) == 1
+        assert router.run(RESTING_KEY, fly(RESTING_KEY)) == 1
+        fleet.begin_migration()
+        control_server.stop()
+        fleet.flip(BOUND)
+
+        assert router.map.redirections == ()
+        assert router.run(KEY, fly(KEY)) == 1  # refused by the source, accepted by the target
+        assert router.map.redirection_of("b0000") == redirection(BOUND)
+        assert router.run(LATE_KEY, fly(LATE_KEY)) == 1  # the source still owns the other slots
+        with router.write(KEY) as tx:
+            assert tx.redirected
+        assert router.query(KEY, "SELECT cycles FROM {aircraft} WHERE tailnum = %s", (KEY,)) == [(1,)]
+    assert fleet.cycles(fleet.pair.source, KEY) == 1
+    assert fleet.cycles(fleet.pair.target, KEY) == 1
+    assert fleet.cycles(fleet.pair.source, LATE_KEY) == 1
+
+
+def test_a_write_waits_while_the_key_has_no_owner(fleet: Fleet, make_router: Callable[..., Router]) -> None:
+    fleet.begin_migration()
+    router = make_router(StaticMapSource(routing_map(1, redirection(0))))
+    fleet.close(BOUND)
+    done: list[int] = []
+    writer = threading.Thread(target=lambda: done.append(router.run(KEY, fly(KEY))))
+    writer.start()
+    wait_until(lambda: router.map.redirection_of("b0000") == redirection(BOUND))  # refused by the source
+    assert not done
+    fleet.open(BOUND)
+    writer.join()
+    assert done == [1]
+    assert fleet.cycles(fleet.pair.target, KEY) == 1
+
+
+def test_a_write_that_nobody_accepts_is_refused_at_the_deadline(
+    fleet: Fleet, make_router: Callable[..., Router]
+) -> None:
+    fleet.begin_migration()
+    fleet.close(BOUND)
+    router = make_router(StaticMapSource(routing_map(1, redirection(0))), deadline_s=0.4)
+    begun = monotonic()
+    with pytest.raises(RefusedWrite) as refused:
+        router.run(KEY, fly(KEY))
+    assert monotonic() - begun < 2
+    assert refused.value.details["attempts"] > 2
+    with pytest.raises(RefusedWrite), router.write(KEY):
+        pytest.fail("the block must not be entered")
+
+
+def test_a_block_that_is_refused_half_way_leaves_nothing(
+    fleet: Fleet, make_router: Callable[..., Router]
+) -> None:
+    fleet.begin_migration()
+    fleet.flip(BOUND)
+    router = make_router(StaticMapSource(routing_map(1, redirection(BOUND))))
+
+    def two_keys() -> None:
+        with router.write(KEY) as tx:
+            fly(KEY)(tx)
+            fly(LATE_KEY)(tx)  # owned by the source
+
+    with pytest.raises(RefusedWrite):
+        two_keys()
+    assert fleet.cycles(fleet.pair.target, KEY) == 0
+
+
+def test_reads_of_a_bucket_in_migration_are_served_by_the_owner(
+    fleet: Fleet, make_router: Callable[..., Router]
+) -> None:
+    fleet.begin_migration()
+    fleet.flip(BOUND)
+    router = make_router(
+        StaticMapSource(routing_map(1, redirection(0)))
+    )  # knows of the move, not of the flip
+    router.run(KEY, fly(KEY))
+    stale = make_router(StaticMapSource(routing_map(1, redirection(0))))
+    assert stale.query(KEY, "SELECT cycles FROM {aircraft} WHERE tailnum = %s", (KEY,)) == [(1,)]
+
+
+def test_an_unknown_commit_is_never_repeated(fleet: Fleet) -> None:
+    with BreakableProxy(fleet.pair.source.server.port) as proxy:
+        through = fleet.source_dsn_at(proxy.port)
+        with closing(Router(StaticMapSource(routing_map()), {"source": through})) as router:
+            calls = []
+
+            def body(tx: Transaction) -> None:
+                calls.append(tx.route.shard)
+                fly(KEY)(tx)
+                proxy.lose_commit.set()
+
+            with pytest.raises(UnknownCommitOutcome) as unknown:
+                router.run(KEY, body)
+            assert proxy.lost_commit.is_set()
+            assert calls == ["source"]
+            assert unknown.value.remedy
+            # This one did happen: a blind retry would have doubled it.
+            assert fleet.cycles(fleet.pair.source, KEY) == 1
+            assert router.run(KEY, fly(KEY)) == 1  # the broken connection is not used again
+
+
+def test_a_server_that_dies_inside_commit_leaves_it_unknown(
+    fleet: Fleet, make_router: Callable[..., Router]
+) -> None:
+    with fleet.pair.source.connect() as conn:
+        conn.execute(
+            "CREATE FUNCTION foreshard.die() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END$$"
+        )
+        conn.execute(
+            "CREATE CONSTRAINT TRIGGER die AFTER UPDATE ON b0000.aircraft DEFERRABLE INITIALLY DEFERRED"
+            " FOR EACH ROW EXECUTE FUNCTION foreshard.die()"
+        )
+    with pytest.raises(UnknownCommitOutcome):
+        make_router().run(KEY, fly(KEY))
+    assert fleet.cycles(fleet.pair.source, KEY) == 0
+
+
+def test_a_refused_commit_is_a_known_outcome(fleet: Fleet, make_router: Callable[..., Router]) -> None:
+    with fleet.pair.source.connect() as conn:
+        conn.execute(
+            "ALTER TABLE b0000.event ALTER CONSTRAINT event_tailnum_fkey DEFERRABLE INITIALLY DEFERRED"
+        )
+    with pytest.raises(psycopg.errors.ForeignKeyViolation), make_router().write(KEY) as tx:
+        tx.execute("INSERT INTO {event} VALUES (%s, 'nobody')", (uuid.uuid4(),))
+
+
+def test_a_connection_lost_before_commit_is_repeated_and_applies_once(
+    fleet: Fleet, make_router: Callable[..., Router]
+) -> None:
+    router = make_router()
+    calls = []
+
+    def body(tx: Transaction) -> None:
+        fly(KEY)(tx)
+        calls.append(1)
+        if len(calls) == 1:
+            (pid,) = tx.execute("SELECT pg_backend_pid()").fetchall()[0]
+            with fleet.pair.source.connect() as conn:
+                conn.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
+
+    router.run(KEY, body)
+    assert len(calls) == 2
+    assert fleet.cycles(fleet.pair.source, KEY) == 1
+
+
+def test_concurrent_read_modify_write_loses_nothing(fleet: Fleet, make_router: Callable[..., Router]) -> None:
+    router = make_router()
+
+    def increment(tx: Transaction) -> None:
+        ((cycles,),) = tx.execute("SELECT cycles FROM {aircraft} WHERE tailnum = %s", (KEY,)).fetchall()
+        tx.execute("UPDATE {aircraft} SET cycles = %s WHERE tailnum = %s", (cycles + 1, KEY))
+
+    def work() -> None:
+        for _ in range(10):
+            router.run(KEY, increment, isolation=Isolation.REPEATABLE_READ)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert fleet.cycles(fleet.pair.source, KEY) == 40
+
+
+def test_a_swallowed_error_and_a_foreign_commit_are_told(make_router: Callable[..., Router]) -> None:
+    router = make_router()
+    with pytest.raises(ForeshardError, match="swallowed"), router.write(KEY) as tx, suppress(psycopg.Error):
+        tx.execute("SELECT 1/0")
+    with pytest.raises(ForeshardError, match="ended inside"), router.write(KEY) as tx:
+        tx.execute("COMMIT")
+
+
+def test_a_dropped_copy_means_a_stale_map(fleet: Fleet, make_router: Callable[..., Router]) -> None:
+    class Forgetful(StaticMapSource):
+        def refresh(self) -> RoutingMap:
+            self.map = routing_map(2, on="target")
+            return self.map
+
+    with fleet.pair.source.connect() as conn:
+        conn.execute("DROP SCHEMA b0000 CASCADE")
+    router = make_router(Forgetful(routing_map()))
+    assert router.run(KEY, fly(KEY)) == 1
+    assert fleet.cycles(fleet.pair.target, KEY) == 1
+
+
+def test_a_table_that_is_nowhere_is_the_applications_mistake(make_router: Callable[..., Router]) -> None:
+    begun = monotonic()
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        make_router().query(KEY, "SELECT 1 FROM {airplanes}")
+    assert monotonic() - begun < 2
+
+
+def test_a_shard_that_is_down_fails_alone_and_comes_back(
+    fleet: Fleet, make_router: Callable[..., Router]
+) -> None:
+    router = make_router(deadline_s=1.0)
+    router.run(KEY, fly(KEY))
+    fleet.pair.source.server.stop()
+    with pytest.raises(ShardUnavailable):
+        router.run(KEY, fly(KEY))
+    assert router.run(RESTING_KEY, fly(RESTING_KEY)) == 1
+    fleet.pair.source.server.start()
+    patient = make_router()
+    assert patient.run(KEY, fly(KEY)) == 1
+
+    def back() -> bool:
+        try:
+            return router.run(KEY, fly(KEY)) == 1
+        except ShardUnavailable:
+            return False
+
+    wait_until(back)
+    assert fleet.cycles(fleet.pair.source, KEY) == 3
+
+
+@pytest.mark.parametrize(
+    ("cycles_of_target", "expected"),
+    [(0, "matches"), (9, "mismatches")],
+)
+def test_shadow_reads_compare_both_sides(
+    cycles_of_target: int,
+    expected: str,
+    fleet: Fleet,
+    make_router: Callable[..., Router],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shadow, "_MISMATCH_AFTER_S", 0.5)
+    monkeypatch.setattr(shadow, "_FLUSH_S", 0.05)
+    fleet.begin_migration()
+    seen: list[ShadowCounts] = []
+    router = make_router(StaticMapSource(routing_map(1, redirection(0, 100.0))), shadow_sink=seen.append)
+
+    with fleet.pair.target.connect() as conn:
+        conn.execute("SET session_replication_role = replica")  # as apply would: past the guard
+        conn.execute("UPDATE b0000.aircraft SET cycles = %s WHERE tailnum = %s", (cycles_of_target, KEY))
+    assert router.query(KEY, "SELECT cycles FROM {aircraft} WHERE tailnum = %s", (KEY,)) == [(0,)]
+    wait_until(lambda: any(counts.reads for counts in seen))
+    ended = next(counts for counts in seen if counts.reads)
+    assert (ended.migration, ended.reads, getattr(ended, expected)) == (7, 1, 1)
+    assert sum(counts.owner.count for counts in seen) == sum(counts.other.count for counts in seen) == 1
+
+
+def described_control(dsn: str, fleet: Fleet) -> ControlDatabase:
+    control = ControlDatabase(dsn)
+    control.migrate()
+    topology = TopologyStore(control)
+    topology.describe_fleet(KeyType.TEXT, {"aircraft": "tailnum", "event": "tailnum"})
+    for shard in (fleet.pair.source, fleet.pair.target):
+        topology.put_shard(ShardRecord(shard.name, shard.operator_dsn, shard.application_dsn, {}))
+    topology.put_buckets(BUCKETS, routing_map().placement)
+    return control
+
+
+def test_the_map_follows_the_control_database_through_its_restart(
+    fleet: Fleet, control_dsn: str, control_server: PostgresServer
+) -> None:
+    with closing(described_control(control_dsn, fleet)) as control:
+        topology = TopologyStore(control)
+        with closing(ControlMapSource(control_dsn, topology.routing_map)) as source:
+            first = source.current()
+            assert first.placement == routing_map().placement
+            assert source.fresh()
+
+            topology.put_buckets(BUCKETS, routing_map(on="target").placement)
+            begun = monotonic()
+            wait_until(lambda: source.current().epoch > first.epoch)
+            assert monotonic() - begun < 2  # by NOTIFY: polling would take three seconds
+            second = source.current()
+
+            control_server.stop()
+            begun = monotonic()
+            assert source.refresh() == second
+            assert monotonic() - begun < 1.5
+
+            control_server.start()
+            wait_until(lambda: source.refresh() is not second)
+            topology.put_buckets(BUCKETS, routing_map().placement)
+            assert source.refresh().placement == routing_map().placement
