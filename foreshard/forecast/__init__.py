@@ -1,0 +1,1 @@
+"""Load series in, quantiles out. Pure: no database, and no clock of its own."""

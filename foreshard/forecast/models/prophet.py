@@ -1,0 +1,85 @@
+"""Prophet: trend, daily and weekly curves of the wall clock, fitted by cmdstan (inside Prophet's wheel)."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pandas as pd
+
+# Prophet complains about a missing plotting library while it is imported.
+logging.getLogger("prophet.plot").setLevel(logging.CRITICAL)
+
+import cmdstanpy  # noqa: E402
+from prophet import Prophet  # noqa: E402
+
+from foreshard.forecast.band import QUANTILES, Floats  # noqa: E402
+from foreshard.forecast.models.model import from_root  # noqa: E402
+
+# Two lines for every fit, and a warning whenever L-BFGS gives up and Newton takes over, which is no news.
+cmdstanpy.disable_logging()
+logging.getLogger("prophet").setLevel(logging.ERROR)
+
+SAMPLES = 500
+DAILY_ORDER = 6
+WEEKLY_ORDER = 4
+CHANGEPOINTS = 5  # enough for six weeks; Prophet's 25 slow the fit and follow noise
+
+
+class ProphetModel:
+    """Prophet on the root of load, in local time."""
+
+    name = "prophet"
+
+    def fit_predict(
+        self, history: pd.Series[float], steps: pd.DatetimeIndex, timezone: ZoneInfo, seed: int
+    ) -> Floats:
+        """See ``Model.fit_predict``. Raises whatever Prophet or cmdstan raise when a fit fails."""
+        known = history.dropna()
+        local = _wall_clock(pd.DatetimeIndex(known.index), timezone)
+        model = Prophet(
+            growth="linear",
+            n_changepoints=CHANGEPOINTS,
+            yearly_seasonality=False,
+            weekly_seasonality=WEEKLY_ORDER,
+            daily_seasonality=DAILY_ORDER,
+            seasonality_mode="additive",  # on the root scale, see models.model
+            uncertainty_samples=0,  # sampled below
+        )
+        with tempfile.TemporaryDirectory(prefix="foreshard-fit-") as scratch:
+            model.fit(pd.DataFrame({"ds": local, "y": np.sqrt(known.to_numpy(float))}), output_dir=scratch)
+        # Prophet sorts what it predicts; at the end of summer time an hour comes twice.
+        wanted, back = np.unique(_wall_clock(steps, timezone).to_numpy(), return_inverse=True)
+        predicted = model.predict(pd.DataFrame({"ds": wanted}))["yhat"].to_numpy(float)
+        samples = predicted + _sample_deviations(model, pd.DatetimeIndex(wanted), np.random.default_rng(seed))
+        return from_root(np.quantile(samples, QUANTILES, axis=0).T[back])
+
+
+def _wall_clock(ts: pd.DatetimeIndex, timezone: ZoneInfo) -> pd.DatetimeIndex:
+    return ts.tz_convert(timezone).tz_localize(None)
+
+
+def _sample_deviations(model: Prophet, steps: pd.DatetimeIndex, rng: np.random.Generator) -> Floats:
+    """Draws of (future changes of trend + noise), shape (samples, steps), on the scale of the fitted values.
+
+    The distribution is Prophet's: after the history, changes of slope come as a Poisson process at the rate
+    of the fitted changepoints, Laplace-distributed with their mean size; noise is Gaussian. Prophet's own
+    sampler draws from numpy's global generator, which threads share, and so could not be repeated.
+    """
+    delta = np.asarray(model.params["delta"], float).ravel()
+    noise = float(np.asarray(model.params["sigma_obs"]).ravel()[0])
+    assert model.start is not None  # it is fitted
+    assert model.t_scale is not None
+    assert model.y_scale is not None
+    time = np.asarray((steps - model.start) / model.t_scale, float)  # history is 0..1
+    deviations = rng.normal(0.0, noise, (SAMPLES, len(steps)))
+    ahead = max(time[-1] - 1.0, 0.0)
+    counts = rng.poisson(len(delta) * ahead, SAMPLES)
+    for sample in np.flatnonzero(counts):
+        at = 1.0 + rng.uniform(0.0, ahead, counts[sample])
+        change = rng.laplace(0.0, np.abs(delta).mean() + 1e-8, counts[sample])
+        deviations[sample] += (np.maximum(time[:, None] - at, 0.0) * change).sum(axis=1)
+    scaled: Floats = deviations * model.y_scale
+    return scaled
