@@ -112,10 +112,13 @@ class MigrationSettings(Section):
     canary_percent: tuple[Percent, ...] = Field(
         default=(1.0, 10.0, 50.0), description="rising shares before the cutover"
     )
-    canary_soak_s: float = Field(default=60.0, ge=0)
-    canary_min_writes: int = Field(default=100, ge=0)
+    canary_min_writes: int = Field(
+        default=100, ge=0, description="redirected writes that a canary step wants"
+    )
+    canary_soak_s: float = Field(default=300.0, ge=0, description="the longest it waits for them")
     shadow_percent: float = Field(default=5.0, ge=0, le=100)
-    shadow_min_reads: int = Field(default=200, ge=0)
+    shadow_min_reads: int = Field(default=200, ge=0, description="compared reads that read_shadow wants")
+    shadow_timeout_s: float = Field(default=300.0, ge=0, description="the longest it waits for them")
     soak_s: float = Field(
         default=600.0, ge=0, description="between the cutover and the drop of the source's copy"
     )
