@@ -1,0 +1,160 @@
+"""Runs the suites over one evidence file with Great Expectations. Only ever imported in the gate's own process.
+
+Great Expectations is not thread-safe, and a second context in a process has been seen to make a gate compare
+the target with itself: so one process, one context, one thread, and names that carry the migration's number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import great_expectations as gx
+from great_expectations.core.run_identifier import RunIdentifier
+from great_expectations.data_context.types.base import (
+    DataContextConfig,
+    InMemoryStoreBackendDefaults,
+    ProgressBarsConfig,
+)
+
+from data_checks.scope import Scope
+from data_checks.suites import Check, Severity, Suite
+
+NAMED = 5
+"""How many failing rows a finding names; the Data Docs have them all."""
+
+_SITE = "gate"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One evaluated expectation."""
+
+    table: str
+    check: str
+    expectation: str
+    severity: Severity
+    success: bool
+    raised: bool
+    what: str
+
+
+class Validation:
+    """One run. ``docs`` is the directory for its Data Docs, the only place that is written to."""
+
+    def __init__(self, evidence: Path, scope: Scope, docs: Path) -> None:
+        self._scope = scope
+        self._context = gx.get_context(
+            mode="ephemeral",
+            project_config=DataContextConfig(
+                store_backend_defaults=InMemoryStoreBackendDefaults(),
+                analytics_enabled=False,
+                progress_bars=ProgressBarsConfig(globally=False, metric_calculations=False),
+                data_docs_sites={_SITE: _site(docs)},
+            ),
+        )
+        self._source = self._context.data_sources.add_sqlite(
+            name=f"migration-{scope.migration}-flip-{scope.flip}",
+            connection_string=f"sqlite:///{evidence.resolve()}",
+        )
+
+    def run(self, suites: Sequence[Suite]) -> list[Outcome]:
+        """Validate every suite; one outcome for each expectation that was evaluated."""
+        scope = self._scope
+        definitions = {suite.table: self._definition(suite) for suite in suites}
+        checkpoint = self._context.checkpoints.add(
+            gx.Checkpoint(
+                name=scope.checkpoint.value,
+                validation_definitions=list(definitions.values()),
+                result_format={
+                    "result_format": "COMPLETE",
+                    "unexpected_index_column_names": ["bucket", "item"],
+                },
+            )
+        )
+        # Without run_time a name that looks like a date would become the time of the run.
+        run_id = RunIdentifier(
+            run_name=f"migration-{scope.migration}-flip-{scope.flip}", run_time=datetime.now(UTC)
+        )
+        result = checkpoint.run(run_id=run_id)
+        return [
+            _outcome(validation.suite_name, evaluated)
+            for validation in result.run_results.values()
+            for evaluated in validation.results
+        ]
+
+    def build_docs(self) -> str:
+        """Build the Data Docs; returns the path of the first page."""
+        address: str = self._context.build_data_docs(site_names=[_SITE])[_SITE]
+        return address.removeprefix("file://")
+
+    def _definition(self, suite: Suite) -> Any:
+        asset = self._source.add_table_asset(name=suite.table, table_name=suite.table)
+        return self._context.validation_definitions.add(
+            gx.ValidationDefinition(
+                name=suite.table,
+                data=asset.add_batch_definition_whole_table("all"),
+                suite=self._context.suites.add(
+                    gx.ExpectationSuite(
+                        name=suite.table, expectations=[_expectation(check) for check in suite.checks]
+                    )
+                ),
+            )
+        )
+
+
+def _expectation(check: Check) -> Any:
+    kind = getattr(gx.expectations, check.expectation)
+    return kind(
+        **check.arguments, severity=check.severity.value, meta={"check": check.name}, notes=check.name
+    )
+
+
+def _site(docs: Path) -> dict[str, object]:
+    return {
+        "class_name": "SiteBuilder",
+        "show_how_to_buttons": False,
+        "store_backend": {
+            "class_name": "TupleFilesystemStoreBackend",
+            "base_directory": str(docs.resolve()),
+        },
+        "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+    }
+
+
+def _outcome(table: str, evaluated: Any) -> Outcome:
+    config = evaluated.expectation_config
+    check = str(config.meta["check"])
+    raised = _raised(evaluated.exception_info) or _raised(evaluated.result)
+    return Outcome(
+        table=table,
+        check=check,
+        expectation=config.type,
+        severity=Severity(config.severity.value),
+        success=evaluated.success is True,
+        raised=raised,
+        what=f"{check}: {'it could not be evaluated' if raised else _seen(evaluated.result)}",
+    )
+
+
+def _raised(info: object) -> bool:
+    """Whether an exception hides at any depth: it is on top, or nested by metric."""
+    if not isinstance(info, dict):
+        return False
+    return bool(info.get("raised_exception")) or any(_raised(value) for value in info.values())
+
+
+def _seen(result: dict[str, Any]) -> str:
+    rows = result.get("unexpected_index_list") or []
+    named = [", ".join(f"{name}={value}" for name, value in row.items()) for row in rows[:NAMED]]
+    if len(rows) > NAMED:
+        named.append(f"and {len(rows) - NAMED} more")
+    if named:
+        return "; ".join(named)
+    for lists in (("partial_unexpected_list", "unexpected"), ("partial_missing_list", "missing")):
+        if result.get(lists[0]):
+            named.append(f"{lists[1]} {', '.join(map(str, result[lists[0]][:NAMED]))}")
+    return "; ".join(named) or f"observed {result.get('observed_value')}"
