@@ -1,0 +1,1 @@
+"""What shards and buckets bear: read from PostgreSQL's counters and from the operating system."""
