@@ -51,16 +51,15 @@ class Healing:
         redirections = {it.migration: it for it in base.redirections}
         for number, learnt in self._learnt.items():
             known = redirections.get(number)
-            if known is not None:
-                redirections[number] = replace(known, bound=learnt.bound)
-                continue
-            free = frozenset(
-                bucket
-                for bucket in learnt.buckets
-                if bucket in base.placement.of and base.redirection_of(bucket) is None
+            redirections[number] = (
+                Redirection(number, learnt.buckets, learnt.source, learnt.target, learnt.bound, 0.0)
+                if known is None
+                else replace(known, bound=learnt.bound)
             )
-            if free:
-                redirections[number] = Redirection(
-                    number, free, learnt.source, learnt.target, learnt.bound, shadow_percent=0.0
-                )
-        return replace(base, redirections=tuple(redirections.values()))
+        # A bucket goes through one migration after the other: of two that name it, the later is true.
+        latest = {bucket: n for n in sorted(redirections) for bucket in redirections[n].buckets}
+        kept = {n: frozenset(b for b in it.buckets if latest[b] == n) for n, it in redirections.items()}
+        return replace(
+            base,
+            redirections=tuple(replace(it, buckets=kept[n]) for n, it in redirections.items() if kept[n]),
+        )

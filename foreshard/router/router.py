@@ -225,12 +225,15 @@ class Router:
         """Bring the map up to what the error says; True if ``key`` now has another route."""
         failure = classify(error)
         if failure is Failure.NOT_OWNER:
+            # Nothing newer can be asked: the shards are ahead of the control database while a flip is under way.
             refusal = Refusal.read(error, where.shard)
-            if refusal is not None:
+            if refusal is None:
+                self._source.refresh()
+            else:
                 with self._lock:
                     if self._healing.learn(refusal, self._base.epoch):
                         self._map = self._healing.applied_to(self._base)
-        if failure in (Failure.NOT_OWNER, Failure.STALE_MAP) and self.route(key, intent).shard == where.shard:
+        if failure is Failure.STALE_MAP and self.route(key, intent).shard == where.shard:
             self._source.refresh()
         return self.route(key, intent).shard != where.shard
 

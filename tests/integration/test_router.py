@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
 from time import monotonic, sleep
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -21,6 +20,7 @@ from foreshard.control.topology_store import ShardRecord, TopologyStore
 from foreshard.errors import ForeshardError, RefusedWrite, ShardUnavailable, UnknownCommitOutcome
 from foreshard.fleet.grants import APPLICATION, OPERATOR
 from foreshard.fleet.server import PostgresServer
+from foreshard.fleet.throwaway import ShardDatabase, ShardPair
 from foreshard.postgres import guard
 from foreshard.postgres.connect import Connection
 from foreshard.postgres.guard import Side
@@ -31,9 +31,6 @@ from foreshard.router.shadow import ShadowCounts
 from foreshard.topology.keys import KeyType, bucket_number, slot
 from foreshard.topology.placement import Placement
 from foreshard.topology.routing_map import Redirection, RoutingMap
-
-if TYPE_CHECKING:
-    from tests.integration.conftest import ShardDatabase, ShardPair
 
 BUCKETS = ("b0000", "b0001")
 NAMES = MigrationNames(plane="c0de", number=7)

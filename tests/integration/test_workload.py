@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -22,12 +22,10 @@ from foreshard.fleet.flights import BUCKETS, load_airline
 from foreshard.fleet.grants import OPERATOR
 from foreshard.fleet.ledger import Kind, Ledger, State
 from foreshard.fleet.server import PostgresServer
+from foreshard.fleet.throwaway import ShardPair
 from foreshard.postgres import guard
 from foreshard.topology.keys import KeyType
 from foreshard.topology.placement import Placement
-
-if TYPE_CHECKING:
-    from tests.integration.conftest import ShardPair
 
 USED = BUCKETS[:6]
 TABLES = {"aircraft": "tailnum", "flights": "tailnum", "passenger_events": "tailnum"}

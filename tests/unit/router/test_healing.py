@@ -57,7 +57,11 @@ def test_a_map_of_a_later_epoch_wins() -> None:
     assert healing.applied_to(MOVING) is MOVING  # forgotten for good
 
 
-def test_a_bucket_that_the_map_does_not_have_is_ignored() -> None:
+def test_of_two_migrations_of_a_bucket_the_later_is_true() -> None:
     healing = Healing()
-    healing.learn(refusal(300, 3, bucket="z"), BASE.epoch)
-    assert healing.applied_to(BASE).redirections == ()
+    healing.learn(Refusal(8, "a", "s2", "s3", False, 1024, 2), MOVING.epoch)
+    healed = healing.applied_to(MOVING)
+    assert healed.redirection_of("a") == Redirection(8, frozenset({"a"}), "s2", "s3", 1024, 0.0)
+    assert healed.redirection_of("b") == replace(MOVING.redirections[0], buckets=frozenset({"b"}))
+    healing.learn(Refusal(9, "b", "s2", "s3", False, 0, 1), MOVING.epoch)
+    assert [each.migration for each in healing.applied_to(MOVING).redirections] == [8, 9]
