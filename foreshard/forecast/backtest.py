@@ -1,4 +1,4 @@
-"""Backtest: what a model would have said two days ago, its pinball loss, and what its misses say of its band."""
+"""What a model would have said two days ago: its pinball loss, and what its misses say of its band."""
 
 from __future__ import annotations
 
