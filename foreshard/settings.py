@@ -29,6 +29,7 @@ from pydantic_settings import (
 
 from foreshard.clock import FleetClock
 from foreshard.errors import ConfigurationError, InvalidInput
+from foreshard.planning.policy import DecisionPolicy
 
 CONFIG_VARIABLE = "FORESHARD_CONFIG"
 CONFIG_FILE = "foreshard.toml"
@@ -156,7 +157,7 @@ class Settings(BaseSettings):
     clock: ClockSettings = ClockSettings()
     prefect: PrefectSettings = PrefectSettings()
     forecast: ForecastSettings = ForecastSettings()
-    decision: dict[str, float | str] = Field(default_factory=dict)
+    decision: DecisionPolicy = DecisionPolicy()
     migration: MigrationSettings = MigrationSettings()
     state_dir: Path = Path(STATE_DIR)
 
@@ -193,10 +194,11 @@ def load_settings(path: Path | None = None) -> Settings:
             remedy="Write lists and tables as JSON, e.g. '[1, 10, 50]'.",
         ) from None
     except InvalidInput as refused:
+        variable = f"FORESHARD_DECISION__{refused.field.upper()}"
         raise ConfigurationError(
             f"decision.{refused.field}",
             refused.message.removeprefix(f"{refused.field}: "),
-            remedy=refused.remedy,
+            remedy=f"Correct it in {file or CONFIG_FILE} or in {variable}.",
         ) from None
 
 

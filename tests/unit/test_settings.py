@@ -84,6 +84,8 @@ def test_a_variable_wins_over_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
         (f'[control]\ndsn = "{DSN}"\n[clock]\ntimezone = "Mars/Olympus"', "clock.timezone", "IANA"),
         (f'[control]\ndsn = "{DSN}"\n[clocks]\ntimezone = "UTC"', "clocks", "not a setting"),
         (f'[control]\ndsn = "{DSN}"\n[prefect]\napi_url = "localhost"', "prefect.api_url", "pattern"),
+        (f'[control]\ndsn = "{DSN}"\n[decision]\nknee = 3', "decision.knee", "less than or equal to 1"),
+        (f'[control]\ndsn = "{DSN}"\n[decision]\nkne = 1', "decision.kne", "not permitted"),
         ("[control\n", "foreshard.toml", "not valid TOML"),
     ],
 )
