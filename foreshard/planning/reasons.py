@@ -57,10 +57,10 @@ def _why_there(relief: Relief, target: Effect, policy: DecisionPolicy) -> Reason
     passed = "".join(f" {one.shard} comes before it but {one.why}." for one in relief.passed_over)
     return Reason(
         Question.WHY_THERE,
-        f"{relief.target} is the first shard clockwise on the hash ring from {relief.names[0]} that has room: "
-        f"its predicted peak of {target.metric} goes from {target.peak_before:.2f} to {target.peak_after:.2f} "
-        f"of capacity, {policy.copy_load:.2f} of it for the copy while it runs; its limit is {target.limit:.2f}."
-        + passed,
+        f"{relief.target} is the first shard clockwise on the hash ring from {relief.names[0]} that has "
+        f"room: its predicted peak of {target.metric} goes from {target.peak_before:.2f} to "
+        f"{target.peak_after:.2f} of capacity, {policy.copy_load:.2f} of it for the copy while it runs; its "
+        f"limit is {target.limit:.2f}." + passed,
         {"peak_before": target.peak_before, "peak_after": target.peak_after, "limit": target.limit},
     )
 

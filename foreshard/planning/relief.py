@@ -94,7 +94,7 @@ def copy_load(loads: FleetLoads, policy: DecisionPolicy) -> Floats:
 
 
 def _clockwise(start: str, targets: frozenset[str], loads: FleetLoads) -> Iterator[str]:
-    """The free targets in ring order; a weight is capacity over the fleet's mean, of the scarcest resource."""
+    """The free targets in ring order, weighted by capacity over the fleet's mean (the lowest resource)."""
     mean = np.mean(list(loads.capacity.values()), axis=0)
     weights = {shard: float((capacity / mean).min()) for shard, capacity in loads.capacity.items()}
     return (shard for shard in HashRing(weights).clockwise(start) if shard in targets)

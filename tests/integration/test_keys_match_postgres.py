@@ -1,0 +1,67 @@
+"""The router's arithmetic against the server's: thousands of keys of every type in one round trip each."""
+
+from __future__ import annotations
+
+from random import Random
+from uuid import UUID
+
+import pytest
+from psycopg import sql
+
+from foreshard.fleet.throwaway import ShardDatabase
+from foreshard.topology.keys import (
+    SLOT_SEED,
+    SLOTS,
+    Key,
+    KeyType,
+    bucket_number,
+    hash_extended,
+    slot,
+    slot_sql,
+)
+
+KEYS = 3000
+MODULI = (1, 3, 48, 1000)
+
+# The remainder is searched where PostgreSQL itself decides: in the function behind PARTITION BY HASH.
+COMPARE = """
+SELECT {hash}(k, %(seed)s::bigint), {hash}(k, 0),
+       ARRAY(SELECT (SELECT remainder FROM generate_series(0, modulus - 1) AS remainder
+                     WHERE satisfies_hash_partition('parent'::regclass, modulus, remainder, k))
+             FROM unnest(%(moduli)s::int[]) WITH ORDINALITY AS m (modulus, place) ORDER BY place)
+FROM unnest(%(keys)s::{type}[]) WITH ORDINALITY AS given (k, place)
+ORDER BY place
+"""
+
+
+def _random_text(random: Random) -> str:
+    # One, two, three and four bytes of UTF-8, never NUL, never a surrogate.
+    ranges = ((1, 0x7F), (0x80, 0x7FF), (0x800, 0xD7FF), (0xE000, 0xFFFF), (0x10000, 0x10FFFF))
+    return "".join(chr(random.randint(*random.choice(ranges))) for _ in range(random.randint(0, 40)))
+
+
+def _keys(key_type: KeyType, random: Random) -> list[Key]:
+    if key_type is KeyType.TEXT:
+        return ["", *(_random_text(random) for _ in range(KEYS))]
+    if key_type is KeyType.UUID:
+        return [UUID(int=random.getrandbits(128)) for _ in range(KEYS)]
+    limit = {KeyType.INT2: 2**15, KeyType.INT4: 2**31, KeyType.INT8: 2**63}[key_type]
+    edges = [0, 1, -1, limit - 1, -limit, *(value for value in (2**32, -(2**32)) if abs(value) < limit)]
+    return [*edges, *(random.randrange(-limit, limit) for _ in range(KEYS))]
+
+
+@pytest.mark.parametrize("key_type", KeyType)
+def test_hash_bucket_and_slot_agree_with_the_server(shard: ShardDatabase, key_type: KeyType) -> None:
+    keys = _keys(key_type, Random(20131128))
+    type_name = sql.Identifier(str(key_type))
+    with shard.connect() as conn:
+        conn.execute(sql.SQL("CREATE TABLE parent (k {}) PARTITION BY HASH (k)").format(type_name))
+        query = sql.SQL(COMPARE).format(hash=sql.Identifier(slot_sql(key_type)), type=type_name)
+        rows = conn.execute(query, {"seed": SLOT_SEED, "moduli": list(MODULI), "keys": keys}).fetchall()
+    for key, (seeded, unseeded, remainders) in zip(keys, rows, strict=True):
+        assert isinstance(seeded, int)
+        assert isinstance(unseeded, int)
+        assert hash_extended(key, key_type, SLOT_SEED) == seeded % 2**64, key
+        assert hash_extended(key, key_type, 0) == unseeded % 2**64, key
+        assert slot(key, key_type) == seeded & (SLOTS - 1), key
+        assert [bucket_number(key, key_type, modulus) for modulus in MODULI] == remainders, key
