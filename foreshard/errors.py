@@ -66,6 +66,10 @@ class FlipFailed(ForeshardError):
     """Ownership could not be moved; both sides are as they were unless ``details`` say otherwise."""
 
 
+class StreamBroken(ForeshardError):
+    """A subscription of a migration does not exist, is disabled or fails to apply."""
+
+
 class ShardUnavailable(ForeshardError):
     """A server does not answer."""
 

@@ -17,7 +17,7 @@ from foreshard.errors import ApprovalRequired, ForeshardError, GateRefused, Inva
 
 @dataclass(frozen=True)
 class FlipRecord:
-    """One flip of a migration. States: intended, closed, opened, cancelled."""
+    """One flip of a migration. States: intended, opened, cancelled."""
 
     migration: int
     flip_no: int
@@ -76,7 +76,7 @@ class FlipStore:
         with self._control.transaction() as session:
             row = locked_migration(session, lease)
             open_flip = session.scalar(
-                select(Flip).where(Flip.migration_id == row.id, Flip.state.in_(("intended", "closed")))
+                select(Flip).where(Flip.migration_id == row.id, Flip.state == "intended")
             )
             if open_flip is not None:
                 if open_flip.to_bound != to_bound:
@@ -105,7 +105,7 @@ class FlipStore:
         """The flip that was begun and neither opened nor cancelled."""
         with self._control.transaction() as session:
             row = session.scalar(
-                select(Flip).where(Flip.migration_id == migration_id, Flip.state.in_(("intended", "closed")))
+                select(Flip).where(Flip.migration_id == migration_id, Flip.state == "intended")
             )
             return None if row is None else _flip(row)
 
@@ -263,6 +263,14 @@ class FlipStore:
                 .limit(1)
             )
             return None if row is None else _approval(row)
+
+    def approvals(self, migration_id: int) -> Sequence[ApprovalRecord]:
+        """All attempts of a migration, in order."""
+        with self._control.transaction() as session:
+            rows = session.scalars(
+                select(Approval).where(Approval.migration_id == migration_id).order_by(Approval.id)
+            )
+            return [_approval(row) for row in rows]
 
     def require_approval(self, migration_id: int, flip_no: int) -> ApprovalRecord:
         """The newest attempt for exactly this flip, if a person approved it.

@@ -258,7 +258,7 @@ class StageRun(Base):
     detail: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
 
 
-FLIP_STATES = ["intended", "closed", "opened", "cancelled"]
+FLIP_STATES = ["intended", "opened", "cancelled"]
 
 
 class Flip(Base):

@@ -60,6 +60,11 @@ class TopologyStore:
         with self._control.transaction() as session:
             return dict(_plane(session).tables)
 
+    def key_type(self) -> KeyType:
+        """Type of every distribution column."""
+        with self._control.transaction() as session:
+            return KeyType(_plane(session).key_type)
+
     def put_shard(self, shard: ShardRecord) -> None:
         """Add a shard or replace what is known of it."""
         for field, dsn in (("dsn", shard.dsn), ("application_dsn", shard.application_dsn)):
@@ -196,9 +201,8 @@ def _plane(session: Session) -> ControlPlane:
 
 
 def _placement(session: Session) -> Placement:
-    return Placement(
-        {name: shard for name, shard in session.execute(select(Bucket.name, Bucket.shard)).tuples()}
-    )  # noqa: C416
+    rows = session.execute(select(Bucket.name, Bucket.shard)).tuples().all()
+    return Placement(dict(rows))
 
 
 def _record(row: Shard) -> ShardRecord:

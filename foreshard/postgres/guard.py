@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,6 +15,18 @@ from foreshard.errors import NotFound
 from foreshard.postgres.connect import Connection, sql_file
 from foreshard.postgres.names import FENCE_CLASS, GUARD_TRIGGER, TRUNCATE_TRIGGER, MigrationNames
 from foreshard.topology.keys import SLOT_SEED, KeyType, slot_sql
+
+STALE_FLIP = "FS004"
+"""SQLSTATE of a flip number that this side has passed or cancelled."""
+
+RETIRE_PATIENCE_S = 5.0
+"""Longer statements are reports: one that asserts an owner takes milliseconds."""
+
+_STILL_RUNNING = """
+SELECT 1 FROM pg_stat_activity
+ WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+   AND state = 'active' AND query_start < %s LIMIT 1
+"""
 
 
 class Side(StrEnum):
@@ -119,7 +132,7 @@ def state(conn: Connection, names: MigrationNames) -> SideState | None:
     if not installed(conn):
         return None
     row = conn.execute(
-        "SELECT (pg_sequence_last_value(bound_sequence::regclass) % 2048)::int, flip_no,"
+        "SELECT (pg_sequence_last_value(bound_sequence::regclass) %% 2048)::int, flip_no,"
         "       pg_sequence_last_value(bound_sequence::regclass) / 2048"
         "  FROM foreshard.sides WHERE migration = %s",
         (names.schema,),
@@ -132,6 +145,16 @@ def installed(conn: Connection) -> bool:
     return bool(_one(conn, "SELECT to_regclass('foreshard.moving') IS NOT NULL"))
 
 
+def owns_schema(conn: Connection) -> bool:
+    """Whether this role owns schema ``foreshard`` here, as the administrator's grants leave it."""
+    return bool(
+        _one(
+            conn,
+            "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'foreshard' AND nspowner = current_user::regrole)",
+        )
+    )
+
+
 def drop_copy(conn: Connection, names: MigrationNames, expected_bound: int) -> int:
     """Drop this side's schemas of the migration's buckets; refused (FS004) while it owns any key."""
     dropped = _one(conn, "SELECT foreshard.drop_copy(%s, %s)", names.schema, expected_bound)
@@ -141,9 +164,18 @@ def drop_copy(conn: Connection, names: MigrationNames, expected_bound: int) -> i
 
 
 def retire(conn: Connection, names: MigrationNames) -> None:
-    """Remove guards, bound, marker and rows of the migration from this shard. Idempotent."""
+    """Remove everything of the migration from this shard but the data. Idempotent.
+
+    In two steps: a statement that looked the migration up before it ended may still be waiting for the fence lock,
+    and reads the bound as soon as it has it. So the bound goes last, when no such statement is left.
+    """
     if installed(conn):
         conn.execute("SELECT foreshard.retire(%s)", (names.schema,))
+    retired_at = _one(conn, "SELECT clock_timestamp()")
+    patience = time.monotonic() + RETIRE_PATIENCE_S
+    while _one(conn, _STILL_RUNNING, retired_at) and time.monotonic() < patience:
+        time.sleep(0.02)
+    conn.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(names.schema)))
 
 
 def fence_holders(

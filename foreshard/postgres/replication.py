@@ -6,14 +6,18 @@ delete only: a TRUNCATE must never travel (emptying one copy would empty the oth
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from psycopg import errors, sql
 
-from foreshard.errors import ForeshardError
-from foreshard.postgres.connect import Connection, with_password
+from foreshard.errors import ForeshardError, StreamBroken
+from foreshard.postgres.connect import Connection, sql_file, with_password
 from foreshard.postgres.names import MigrationNames
+
+WORKER_PATIENCE_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,28 @@ def refresh(conn: Connection, subscription: str) -> None:
     )
 
 
+@contextmanager
+def paused(conn: Connection, subscription: str) -> Iterator[None]:
+    """Nothing is applied while the block runs; the publisher keeps the WAL. Whatever happens, it is enabled again.
+
+    Raises:
+        StreamBroken: the worker does not stop.
+    """
+    name = sql.Identifier(subscription)
+    conn.execute(sql.SQL("ALTER SUBSCRIPTION {} DISABLE").format(name))
+    try:
+        deadline = time.monotonic() + WORKER_PATIENCE_S
+        while (status := health(conn, subscription)) is not None and status.running:
+            if time.monotonic() > deadline:
+                raise StreamBroken(
+                    f"The worker of {subscription} does not stop.", remedy="Look at the server's log."
+                )
+            time.sleep(0.02)
+        yield
+    finally:
+        conn.execute(sql.SQL("ALTER SUBSCRIPTION {} ENABLE").format(name))
+
+
 def table_syncs(conn: Connection, subscription: str) -> list[TableSync]:
     """State of every table of the subscription."""
     rows = conn.execute(
@@ -131,6 +157,20 @@ def slot_lag_bytes(conn: Connection, slot: str) -> int | None:
         (slot,),
     ).fetchone()
     return None if row is None else int(row[0] or 0)
+
+
+def transactions_sent(conn: Connection, slot: str) -> int:
+    """Transactions that the slot's reader was sent: those that began on this server, markers included."""
+    row = conn.execute(
+        "SELECT total_txns FROM pg_stat_replication_slots WHERE slot_name = %s", (slot,)
+    ).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def objects_named(conn: Connection, prefix: str) -> list[str]:
+    """Slots, publications, subscriptions, schemas and triggers on this server whose name starts with ``prefix``."""
+    rows = conn.execute(sql_file("leftovers.sql"), {"prefix": prefix})
+    return [f"{kind} {name}" for kind, name in rows]
 
 
 def unsubscribe(conn: Connection, subscription: str) -> None:

@@ -14,7 +14,7 @@ SELECT 'columns' AS section,
               FROM pg_collation AS l WHERE l.oid = a.attcollation AND a.attcollation <> ty.typcollation),
            CASE WHEN a.attnotnull THEN 'NOT NULL' END,
            CASE a.attidentity WHEN 'a' THEN 'IDENTITY ALWAYS' WHEN 'd' THEN 'IDENTITY BY DEFAULT' END,
-           CASE WHEN a.attgenerated <> '' THEN 'GENERATED ' || a.attgenerated WHEN a.atthasdef THEN 'DEFAULT' END,
+           CASE WHEN a.attgenerated <> '' THEN 'GENERATED ' || a.attgenerated::text WHEN a.atthasdef THEN 'DEFAULT' END,
            pg_get_expr(d.adbin, d.adrelid),
            (SELECT 'ENUM ' || string_agg(quote_literal(e.enumlabel), ',' ORDER BY e.enumsortorder)
               FROM pg_enum AS e WHERE e.enumtypid = a.atttypid)) AS definition
@@ -44,7 +44,7 @@ SELECT 'indexes',
 UNION ALL
 SELECT 'triggers',
        t.name || '.' || g.tgname,
-       pg_get_triggerdef(g.oid) || ' enabled ' || g.tgenabled
+       pg_get_triggerdef(g.oid) || ' enabled ' || g.tgenabled::text
   FROM tables AS t
   JOIN pg_trigger AS g ON g.tgrelid = t.oid AND NOT g.tgisinternal AND g.tgname NOT LIKE 'zz\_foreshard%%'
  ORDER BY 1, 2

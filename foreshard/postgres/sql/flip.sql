@@ -88,11 +88,19 @@ BEGIN
     RETURN dropped;
 END $$;
 
--- Everything of the migration on this shard but the data: guards, marker, bound, and the row in `sides`.
+-- Guards, marker and rows of the migration on this shard. The bound stays: a statement whose snapshot still shows
+-- the rows may be waiting for the fence lock, and reads the bound as soon as it has it.
 CREATE OR REPLACE FUNCTION foreshard.retire(in_migration text)
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DECLARE
+    guard regprocedure;
 BEGIN
-    EXECUTE format('DROP SCHEMA IF EXISTS %I CASCADE', in_migration);
+    PERFORM pg_advisory_xact_lock(1179862852, s.migration_no) FROM foreshard.sides s WHERE s.migration = in_migration;
+    FOR guard IN SELECT p.oid FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+                  WHERE n.nspname = in_migration LOOP
+        EXECUTE format('DROP FUNCTION %s CASCADE', guard);
+    END LOOP;
+    EXECUTE format('DROP TABLE IF EXISTS %I.marker', in_migration);
     DELETE FROM foreshard.moving m WHERE m.migration = in_migration;
     DELETE FROM foreshard.sides s WHERE s.migration = in_migration;
 END $$;

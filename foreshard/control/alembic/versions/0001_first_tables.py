@@ -213,9 +213,7 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
-        sa.CheckConstraint(
-            "state IN ('intended', 'closed', 'opened', 'cancelled')", name=op.f("ck_flips_state")
-        ),
+        sa.CheckConstraint("state IN ('intended', 'opened', 'cancelled')", name=op.f("ck_flips_state")),
         sa.CheckConstraint("from_bound BETWEEN 0 AND 1024", name=op.f("ck_flips_from_bound")),
         sa.CheckConstraint("to_bound BETWEEN 0 AND 1024", name=op.f("ck_flips_to_bound")),
         sa.ForeignKeyConstraint(["migration_id"], ["migrations.id"], name=op.f("fk_flips_migration_id")),

@@ -1,0 +1,209 @@
+"""The flip: ownership of some keys goes from one side to the other. This is where writes are paused.
+
+Told top to bottom (DESIGN section 5, *Flip*):
+
+1. journal the intent, with a number that only grows;
+2. wait for a quiet moment: a marker returns fast, no transaction holds the fence for long;
+3. close: under the exclusive fence lock the closing side gives the keys up and writes a marker. From here
+   on nobody owns them; their writes are refused, and retried by the router;
+4. wait until the marker was applied on the opening side: it has every write the closing side ever accepted;
+5. open: the opening side owns the keys;
+6. publish the routing epoch and journal the outcome.
+
+After a crash anywhere the same steps are run again with the same number: each is idempotent. If the marker does
+not come, the opening side first promises never to open this flip (cancel); only then the closing side takes its
+keys back, as a flip of its own number.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+import psycopg
+from psycopg import errors
+
+from foreshard.control.flip_store import FlipRecord
+from foreshard.errors import FlipFailed
+from foreshard.migration import failpoint
+from foreshard.migration.work import Work
+from foreshard.postgres import guard
+from foreshard.postgres.connect import Connection
+from foreshard.postgres.guard import Side
+from foreshard.postgres.marker import MarkerLine
+from foreshard.topology.keys import SLOTS
+
+QUIET_MARKER_MS = 6.0
+QUIET_HOLDER_MS = 50.0
+QUIET_PATIENCE_S = 5.0
+CLOSE_ATTEMPTS = 40
+
+
+@dataclass(frozen=True)
+class FlipResult:
+    """A finished flip. ``pause_ms``: from the first request for the fence to the commit of the open."""
+
+    flip_no: int
+    from_bound: int
+    to_bound: int
+    pause_ms: float
+    attempts: int
+
+
+@dataclass(frozen=True)
+class _Ends:
+    """The two servers of one flip, and markers from the one that closes to the one that opens."""
+
+    closing: Connection
+    opening: Connection
+    markers: MarkerLine
+
+
+def flip(work: Work, to_bound: int) -> FlipResult | None:
+    """Move the bound to ``to_bound`` (0..1024): raised, the target gains keys; lowered, the source does.
+
+    Returns None if the bound stood there already (an interrupted flip was finished).
+
+    Raises:
+        GateRefused, ApprovalRequired: the flip that completes a cutover is not allowed.
+        FlipFailed: the fence or the marker could not be had; ownership is as before.
+        LeaseLost: another runner drives the migration.
+        psycopg.OperationalError: a shard went away in the middle; `finish_interrupted` settles it.
+    """
+    finish_interrupted(work)
+    bound = work.record.bound
+    if bound == to_bound:
+        return None
+    if to_bound == SLOTS:
+        authorise(work, work.flips.next_number(work.lease.migration))
+    intent = work.flips.intend(work.lease, bound, to_bound)
+    with _ends(work, intent) as ends:
+        _await_quiet(work, ends)
+        work.store.renew(work.lease, work.lease_seconds)  # no lease, no flip: also after a long wait
+        return _carry_out(work, intent, ends)
+
+
+def authorise(work: Work, flip_no: int) -> None:
+    """The cutover's conditions, checked where it happens, so that no caller gets around them.
+
+    Raises:
+        GateRefused: no fresh, passed ``before_cutover`` checks for exactly this flip.
+        ApprovalRequired: the policy wants a person's word for this flip, and it is not there.
+    """
+    work.flips.require_gate(work.lease.migration, "before_cutover", flip_no)
+    if work.settings.approval != "never":
+        work.flips.require_approval(work.lease.migration, flip_no)
+
+
+def finish_interrupted(work: Work) -> None:
+    """Settle a flip that a dead runner left: finish it if it had closed, else forget it. Idempotent.
+
+    A closed flip is finished without asking gate or person again: they allowed it before it closed, and until it is
+    finished its keys are refused on both sides.
+    """
+    unfinished = work.flips.unfinished(work.lease.migration)
+    bounds = work.bounds()
+    if bounds.source is None or bounds.target is None:
+        return
+    if bounds.source > bounds.target:  # some keys have no owner: a flip closed and did not open
+        if unfinished is None:
+            unfinished = work.flips.intend(work.lease, bounds.source, work.record.bound)
+        with _ends(work, unfinished) as ends:
+            _carry_out(work, unfinished, ends)
+    elif unfinished is not None and bounds.source == unfinished.to_bound:
+        _journal_opened(work, unfinished, pause_ms=None, attempts=1)
+    elif unfinished is not None:
+        with _ends(work, unfinished) as ends:
+            guard.cancel(ends.opening, work.names, unfinished.flip_no)
+        work.flips.record(work.lease, unfinished.flip_no, "cancelled")
+
+
+def _carry_out(work: Work, intent: FlipRecord, ends: _Ends) -> FlipResult:
+    """Close, wait for the marker, open. Nothing else happens inside the pause."""
+    started = time.perf_counter()
+    marker, attempts = _close(work, intent, ends)
+    failpoint.hit("flip_closed", work.state_dir)
+    arrived = ends.markers.applied(marker, work.settings.marker_timeout_s)
+    if not arrived and guard.cancel(ends.opening, work.names, intent.flip_no):
+        _take_back(work, intent, ends)
+    try:
+        guard.open_(ends.opening, work.names, intent.flip_no, intent.to_bound)
+    except psycopg.Error as error:
+        if error.sqlstate == guard.STALE_FLIP:  # cancelled here by a runner that died before it took back
+            _take_back(work, intent, ends)
+        raise
+    pause_ms = (time.perf_counter() - started) * 1000
+    _journal_opened(work, intent, pause_ms, attempts)
+    return FlipResult(intent.flip_no, intent.from_bound, intent.to_bound, pause_ms, attempts)
+
+
+def _close(work: Work, intent: FlipRecord, ends: _Ends) -> tuple[UUID, int]:
+    """Close with short lock timeouts, since writers queue behind a waiting exclusive lock."""
+    for attempt in range(1, CLOSE_ATTEMPTS + 1):
+        marker = uuid4()
+        try:
+            guard.close(ends.closing, work.names, intent.flip_no, intent.to_bound, marker)
+        except errors.LockNotAvailable:
+            time.sleep(random.uniform(0.5, 1.5) * work.settings.lock_timeout_ms / 1000)
+            continue
+        return marker, attempt
+    holders = guard.fence_holders(ends.closing, work.names, 0)
+    work.flips.record(work.lease, intent.flip_no, "cancelled", attempts=CLOSE_ATTEMPTS)
+    raise FlipFailed(
+        f"The fence could not be had in {CLOSE_ATTEMPTS} attempts.",
+        remedy="Long transactions hold it: end them, or try again when they are over.",
+        holders=[{"pid": pid, "age_ms": age} for pid, age in holders],
+    )
+
+
+def _take_back(work: Work, intent: FlipRecord, ends: _Ends) -> None:
+    """The opening side will never open this flip: the closing side takes its keys back. Always raises.
+
+    No marker is needed: the opening side never owned these keys.
+    """
+    work.flips.record(work.lease, intent.flip_no, "cancelled")
+    back = work.flips.intend(work.lease, intent.to_bound, intent.from_bound)
+    guard.open_(ends.closing, work.names, back.flip_no, intent.from_bound)
+    _journal_opened(work, back, pause_ms=None, attempts=1)
+    raise FlipFailed(
+        f"The marker of flip {intent.flip_no} was not applied in {work.settings.marker_timeout_s:g} s; "
+        "ownership is as before.",
+        remedy="Look at lag and errors of the subscriptions (`foreshard migration show`).",
+    )
+
+
+def _journal_opened(work: Work, intent: FlipRecord, pause_ms: float | None, attempts: int) -> None:
+    work.store.set_routing(work.lease, bound=intent.to_bound)
+    work.flips.record(work.lease, intent.flip_no, "opened", pause_ms=pause_ms, attempts=attempts)
+
+
+def _await_quiet(work: Work, ends: _Ends) -> None:
+    """Wait for a good moment, but not for ever: a moment that is not ideal makes a longer pause, no error.
+
+    Raises:
+        FlipFailed: markers do not come through at all; closing now would only refuse writes.
+    """
+    deadline = time.monotonic() + QUIET_PATIENCE_S
+    while time.monotonic() < deadline:
+        fast = ends.markers.drain(work.settings.marker_timeout_s) < QUIET_MARKER_MS
+        if fast and not guard.fence_holders(ends.closing, work.names, QUIET_HOLDER_MS):
+            return
+        time.sleep(0.02)
+
+
+@contextmanager
+def _ends(work: Work, intent: FlipRecord) -> Iterator[_Ends]:
+    closing = Side.SOURCE if intent.to_bound > intent.from_bound else Side.TARGET
+    opening = Side.TARGET if closing is Side.SOURCE else Side.SOURCE
+    with (
+        work.connection(closing) as close_conn,
+        work.connection(opening) as open_conn,
+        work.marker_line(closing) as markers,
+    ):
+        # Far below deadlock_timeout, so that a waiting close never makes writers wait for the deadlock check.
+        close_conn.execute(f"SET lock_timeout = {work.settings.lock_timeout_ms}".encode())
+        yield _Ends(close_conn, open_conn, markers)

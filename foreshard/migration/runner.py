@@ -1,0 +1,257 @@
+"""Drives one migration: which step comes next, one step at a time, under a lease that a heartbeat keeps.
+
+A runner may die anywhere. The next one takes the lease, settles an interrupted flip, and repeats the step that was
+under way: every step asks the shards what is there already.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+from foreshard.control.engine import ControlDatabase
+from foreshard.control.migration_store import MigrationRecord, MigrationStore
+from foreshard.errors import ForeshardError, IllegalTransition, LeaseLost
+from foreshard.migration import confirmation, fingerprint, retreat
+from foreshard.migration.flip import finish_interrupted
+from foreshard.migration.lifecycle import ABORTABLE, ENDS, REVERSIBLE, Stage, following
+from foreshard.migration.progress import Report
+from foreshard.migration.stages import (
+    backfill,
+    catch_up,
+    cutover,
+    finalise,
+    preflight,
+    prepare,
+    read_shadow,
+    soak,
+    verify,
+    write_redirect,
+)
+from foreshard.migration.work import Work
+from foreshard.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINTS = {
+    Stage.BACKFILL: "before_copy",
+    Stage.CUTOVER: "before_cutover",
+    Stage.FINALISE: "after_cutover",
+}
+"""The set of checks that must have passed before a stage."""
+
+_RUN: Mapping[Stage, Callable[[Work, Report], dict[str, Any]]] = {
+    Stage.PREFLIGHT: preflight.run,
+    Stage.PREPARE: prepare.run,
+    Stage.BACKFILL: backfill.run,
+    Stage.CATCH_UP: catch_up.run,
+    Stage.VERIFY: verify.run,
+    Stage.READ_SHADOW: read_shadow.run,
+    Stage.CUTOVER: cutover.run,
+    Stage.SOAK: soak.run,
+    Stage.FINALISE: finalise.run,
+    Stage.ABORTING: retreat.run,
+    Stage.REVERSING: retreat.run,
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """What comes next. ``checkpoint`` names checks to run and store first; ``approval``: a person's word too."""
+
+    name: str
+    stage: Stage
+    checkpoint: str | None
+    approval: bool
+    flip_no: int
+    """The flip that checks and approval are bound to: the next one, or for finalise the last."""
+    percent: float | None = None
+
+
+def open_migration(control: ControlDatabase, plan_id: int) -> int:
+    """The migration of a plan, made if there is none yet; see `MigrationStore.open`."""
+    return MigrationStore(control).open(plan_id)
+
+
+class Runner:
+    """The holder of a migration's lease. Use as a context manager; a second runner gets `LeaseLost`."""
+
+    def __init__(
+        self,
+        control: ControlDatabase,
+        settings: Settings,
+        migration_id: int,
+        holder: str,
+        flow_run_id: str | None = None,
+    ) -> None:
+        self._control = control
+        self._settings = settings
+        self._store = MigrationStore(control)
+        self._migration_id = migration_id
+        self._holder = holder
+        self._flow_run_id = flow_run_id
+        self._stop = threading.Event()
+        self._lost: ForeshardError | None = None
+        self._waiting_for: str | None = None
+
+    def __enter__(self) -> Self:
+        seconds = self._settings.migration.lease_s
+        lease = self._store.acquire(self._migration_id, self._holder, self._flow_run_id, seconds)
+        self.work = Work(self._control, self._settings, lease)
+        self._heart = threading.Thread(target=self._beat, name="foreshard-lease", daemon=True)
+        self._heart.start()
+        try:
+            if self.record.stage not in ENDS:
+                finish_interrupted(self.work)
+        except BaseException:
+            self._let_go(None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        del kind, trace
+        self._let_go(error)
+
+    @property
+    def record(self) -> MigrationRecord:
+        """The migration as it stands now."""
+        return self.work.record
+
+    def next_step(self) -> Step | None:
+        """The next step, or None when the migration has ended."""
+        record = self.record
+        if record.stage in ENDS:
+            return None
+        if record.stage is Stage.WRITE_REDIRECT:
+            remaining = self._canary_steps()[record.step :]
+            if remaining:
+                return self._step(f"write_redirect {remaining[0]:g} %", record.stage, remaining[0])
+            self._store.go_to(self.work.lease, Stage.CUTOVER)
+            return self.next_step()
+        return self._step(record.stage.value, record.stage, None)
+
+    def perform(self, step: Step, report: Report) -> None:
+        """Do one step and go on to the next stage.
+
+        Raises:
+            LeaseLost: another runner took over; stop at once.
+            ForeshardError: the step failed; it may be performed again.
+        """
+        if self._lost is not None:
+            raise self._lost
+        record = self.record
+        if record.stage is not step.stage:
+            raise IllegalTransition(
+                f"Migration {record.id} is in {record.stage}, not in {step.stage}.",
+                remedy="Ask for the next step.",
+            )
+        fingerprint.refuse_change(self.work)
+        journal = self._store.begin(self.work.lease, step.stage, step.name)
+        try:
+            run = _RUN.get(step.stage) or partial(_canary, step)
+            detail = run(self.work, report)
+        except LeaseLost:
+            raise
+        except BaseException as error:
+            self._store.end(self.work.lease, journal, "failed", _describe(error))
+            raise
+        self._store.end(self.work.lease, journal, "finished", detail)
+        if step.stage is Stage.WRITE_REDIRECT:
+            self._store.finish_step(self.work.lease, record.step + 1)
+        else:
+            self._finish(step.stage)
+
+    def abort(self, report: Report) -> None:
+        """Give up before the cutover: the source owns everything again, the target's copy is gone.
+
+        Raises:
+            IllegalTransition: it is too late to abort (reverse) or to go back at all.
+        """
+        self._retreat(Stage.ABORTING, ABORTABLE, report)
+
+    def reverse(self, report: Report) -> None:
+        """Give up after the cutover, without losing a write; see `abort`."""
+        self._retreat(Stage.REVERSING, REVERSIBLE, report)
+
+    def suspend(self, waiting_for: str) -> None:
+        """On leaving, note what the migration waits for: the janitor leaves it alone until it is resumed."""
+        self._waiting_for = waiting_for
+
+    # -- inside -----------------------------------------------------------------------------------------
+
+    def _step(self, name: str, stage: Stage, percent: float | None) -> Step:
+        policy = self._settings.migration.approval
+        flips = stage in (Stage.WRITE_REDIRECT, Stage.CUTOVER)
+        approval = flips and (policy == "every_flip" or (policy == "cutover_only" and stage is Stage.CUTOVER))
+        flip_no = (
+            self.record.flip_no
+            if stage is Stage.FINALISE
+            else self.work.flips.next_number(self._migration_id)
+        )
+        return Step(name, stage, CHECKPOINTS.get(stage), approval, flip_no, percent)
+
+    def _canary_steps(self) -> tuple[float, ...]:
+        """None where two owners of one bucket could break a constraint between them: then one flip, 0 -> all."""
+        if self.work.facts().get("canary_obstacles"):
+            return ()
+        return self._settings.migration.canary_percent
+
+    def _retreat(self, stage: Stage, allowed_from: frozenset[Stage], report: Report) -> None:
+        present = self.record.stage
+        if present is not stage:
+            if present not in allowed_from:
+                hint = "Reverse it." if present in REVERSIBLE else "There is no way back from here."
+                raise IllegalTransition(
+                    f"Migration {self._migration_id} in {present} cannot go to {stage}.", remedy=hint
+                )
+            self._store.go_to(self.work.lease, stage)
+        step = self.next_step()
+        if step is not None:
+            self.perform(step, report)
+
+    def _finish(self, stage: Stage) -> None:
+        after = following(stage)
+        if after in ENDS:
+            # Before the end: once a migration has ended, nobody may hold its lease to write this.
+            self._store.confirm(self.work.lease, confirmation.document(self.work, after))
+        self._store.go_to(self.work.lease, after)
+
+    def _beat(self) -> None:
+        seconds = self._settings.migration.lease_s
+        while not self._stop.wait(seconds / 3):
+            try:
+                self._store.renew(self.work.lease, seconds)
+            except LeaseLost as lost:
+                self._lost = lost
+                return
+            except Exception as error:  # the control database is away for a moment: try again
+                logger.warning("lease of migration %s not renewed: %s", self._migration_id, error)
+
+    def _let_go(self, error: BaseException | None) -> None:
+        self._stop.set()
+        self._heart.join()
+        if self._lost is not None:
+            return
+        failure = _describe(error)["error"] if isinstance(error, Exception) else None
+        try:
+            self._store.release(self.work.lease, waiting_for=self._waiting_for, failure=failure)
+        except LeaseLost:
+            logger.info("migration %s was taken over", self._migration_id)
+
+
+def _canary(step: Step, work: Work, report: Report) -> dict[str, Any]:
+    if step.percent is None:
+        raise IllegalTransition(f"Step {step.name} says no share.")
+    return write_redirect.run(work, step.percent, report)
+
+
+def _describe(error: BaseException) -> dict[str, Any]:
+    details = error.details if isinstance(error, ForeshardError) else {}
+    return {"error": f"{type(error).__name__}: {error}", **details}

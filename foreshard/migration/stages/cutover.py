@@ -1,0 +1,30 @@
+"""Cutover: the last flip. Afterwards all keys of the plan's buckets are owned by the target."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from foreshard.migration import streams
+from foreshard.migration.flip import flip
+from foreshard.migration.progress import Report
+from foreshard.migration.stages.read_shadow import refuse_mismatch
+from foreshard.migration.stages.write_redirect import advance_sequences
+from foreshard.migration.work import Work
+from foreshard.postgres.guard import Side
+from foreshard.topology.keys import SLOTS
+
+
+def run(work: Work, report: Report) -> dict[str, Any]:
+    """Flip everything to the target.
+
+    Raises:
+        GateRefused, ApprovalRequired: `flip` checks both itself.
+        FlipFailed: ownership is as before; the step may be tried again.
+    """
+    del report
+    streams.check(work, reverse=True)  # without a whole reverse stream there would be no way back
+    refuse_mismatch(work)
+    advance_sequences(work, opening=Side.TARGET)
+    done = flip(work, SLOTS)
+    work.store.set_routing(work.lease, shadow_percent=0.0)
+    return {} if done is None else {"pause_ms": round(done.pause_ms, 3), "attempts": done.attempts}

@@ -1,0 +1,123 @@
+"""Preflight: everything that would make the migration fail or harm, before anything is created."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from foreshard.errors import PreflightFailed
+from foreshard.migration.progress import Report
+from foreshard.migration.work import Work
+from foreshard.postgres import guard, preflight_queries
+from foreshard.postgres.connect import Connection
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something wrong or worth knowing. ``blocking``: the migration must not start."""
+
+    subject: str
+    why: str
+    remedy: str
+    blocking: bool = True
+
+
+def run(work: Work, report: Report) -> dict[str, Any]:
+    """Inspect both shards; returns the findings and whether canary steps are possible.
+
+    Raises:
+        PreflightFailed: at least one finding is blocking; all are in ``details['findings']``.
+    """
+    del report
+    with work.connections() as (source, target):
+        findings = [
+            *_server(source, work.source.name, work),
+            *_server(target, work.target.name, work),
+            *_buckets(source, target, work),
+        ]
+        obstacles = _canary_obstacles(source, work)
+        size = preflight_queries.total_bytes(source, work.buckets)
+    shown = [asdict(finding) for finding in findings]
+    blocking = [finding for finding in findings if finding.blocking]
+    if blocking:
+        raise PreflightFailed(
+            f"{len(blocking)} thing(s) must be mended first: {blocking[0].subject}: {blocking[0].why}",
+            remedy=blocking[0].remedy,
+            findings=shown,
+        )
+    facts = {"bytes": size, "canary_obstacles": obstacles}
+    work.store.put_facts(work.lease, **facts)
+    return {"findings": shown, **facts}
+
+
+def _server(conn: Connection, shard: str, work: Work) -> list[Finding]:
+    found = []
+    settings = preflight_queries.server_settings(conn)
+    if settings.wal_level != "logical":
+        found.append(
+            Finding(
+                f"{shard}: wal_level", f"is {settings.wal_level}", "Set wal_level = logical, then restart."
+            )
+        )
+    if settings.version < 160000:
+        found.append(Finding(f"{shard}: version", "is older than PostgreSQL 16", "Upgrade the server."))
+    # One slot for the stream, and one per table copy that runs at the same time.
+    for name, free, wanted in (
+        ("max_replication_slots", settings.free_slots, 6),
+        ("max_wal_senders", settings.free_senders, 6),
+    ):
+        if free < wanted:
+            found.append(Finding(f"{shard}: {name}", f"leaves {free} free of {wanted} needed", "Raise it."))
+    if not settings.may_subscribe:
+        found.append(
+            Finding(f"{shard}: role", "lacks pg_create_subscription", "Run `foreshard grants --sql` there.")
+        )
+    if not guard.owns_schema(conn):
+        found.append(
+            Finding(
+                f"{shard}: schema foreshard",
+                "is not there or not ours",
+                "Run `foreshard grants --sql` there.",
+            )
+        )
+    found.extend(
+        Finding(
+            f"{shard}: prepared transaction {gid}",
+            "would hold the fence for ever",
+            "Commit it or roll it back.",
+        )
+        for gid in settings.prepared
+    )
+    del work
+    return found
+
+
+def _buckets(source: Connection, target: Connection, work: Work) -> list[Finding]:
+    found = []
+    present = preflight_queries.tables_present(source, work.buckets)
+    for bucket in work.buckets:
+        for table in set(work.tables) - present.get(bucket, set()):
+            found.append(
+                Finding(f"{bucket}.{table}", f"is not on {work.source.name}", "Mend the fleet's description.")
+            )
+        for table in present.get(bucket, set()) - set(work.tables):
+            found.append(
+                Finding(
+                    f"{bucket}.{table}",
+                    "is not in the fleet's description",
+                    "Add it with its distribution column.",
+                )
+            )
+    if guard.state(target, work.names) is None:  # else the copy is this very migration's
+        found.extend(
+            Finding(f"{bucket} on {work.target.name}", "exists there already", "Drop or rename that schema.")
+            for bucket in preflight_queries.schemas_present(target, work.buckets)
+        )
+    for subject, why, remedy in preflight_queries.hazards(source, work.buckets, work.tables):
+        found.append(Finding(subject, why, remedy))
+    return found
+
+
+def _canary_obstacles(source: Connection, work: Work) -> list[str]:
+    """Why a bucket cannot be shared by two owners for a while; empty if it can."""
+    return preflight_queries.canary_obstacles(source, work.buckets, work.tables)

@@ -1,0 +1,66 @@
+"""Watches both subscriptions of a migration: apply errors repeat silently, and a dead stream looks like a slow one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from foreshard.errors import StreamBroken
+from foreshard.migration.work import Work
+from foreshard.postgres import replication
+from foreshard.postgres.connect import Connection
+from foreshard.postgres.guard import Side
+
+
+@dataclass(frozen=True)
+class Lag:
+    """WAL that each direction has not confirmed yet. lag_bytes counts all WAL of the server, not ours alone."""
+
+    forward_bytes: int | None
+    reverse_bytes: int | None
+
+
+COPY_ERRORS = 3
+"""A table's copy is tried again every few seconds; this many failures are no passing trouble."""
+
+
+def check(work: Work, *, reverse: bool) -> Lag:
+    """Both directions (or the forward one alone) are enabled and apply.
+
+    Raises:
+        StreamBroken: which subscription, and what is wrong with it.
+    """
+    with work.connections() as (source, target):
+        _sound(work, target, Side.TARGET, work.names.forward)
+        lag = Lag(replication.slot_lag_bytes(source, work.names.forward), None)
+        if reverse:
+            _sound(work, source, Side.SOURCE, work.names.reverse)
+            lag = Lag(lag.forward_bytes, replication.slot_lag_bytes(target, work.names.reverse))
+    return lag
+
+
+def _sound(work: Work, subscriber: Connection, side: Side, subscription: str) -> None:
+    health = replication.health(subscriber, subscription)
+    problem = None
+    if health is None:
+        problem = "does not exist"
+    elif not health.enabled:
+        problem = "is disabled"
+    elif health.sync_errors >= COPY_ERRORS:
+        problem = f"failed {health.sync_errors} times to copy a table"
+    elif health.apply_errors and not _applies_now(work, side):
+        # The count never goes down: only a marker tells a deadlock of long ago from a row that cannot be applied.
+        problem = f"failed {health.apply_errors} times to apply and does not apply now"
+    if problem is not None:
+        raise StreamBroken(
+            f"Subscription {subscription} on {work.shard(side).name} {problem}.",
+            remedy="The server's log names the row; abort or reverse the migration if it cannot be mended.",
+            subscription=subscription,
+            shard=work.shard(side).name,
+            migration=work.lease.migration,
+        )
+
+
+def _applies_now(work: Work, subscriber: Side) -> bool:
+    sender = Side.TARGET if subscriber is Side.SOURCE else Side.SOURCE
+    with work.marker_line(sender) as markers:
+        return markers.applied(markers.send(), work.settings.marker_timeout_s)

@@ -1,0 +1,118 @@
+"""What every stage works with: the migration, both shards, the stores, the lease."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from foreshard.control.engine import ControlDatabase
+from foreshard.control.flip_store import FlipStore
+from foreshard.control.migration_store import Lease, MigrationRecord, MigrationStore
+from foreshard.control.shadow_store import ShadowStore
+from foreshard.control.topology_store import ShardRecord, TopologyStore
+from foreshard.errors import ShardUnavailable
+from foreshard.postgres import guard
+from foreshard.postgres.connect import Connection, connect
+from foreshard.postgres.guard import Side
+from foreshard.postgres.marker import MarkerLine
+from foreshard.postgres.names import MigrationNames
+from foreshard.settings import MigrationSettings, Settings
+from foreshard.topology.keys import SLOTS, KeyType
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The bound on each side; None where the migration has nothing on that shard."""
+
+    source: int | None
+    target: int | None
+
+
+class Work:
+    """One migration being worked on by the holder of its lease."""
+
+    def __init__(self, control: ControlDatabase, settings: Settings, lease: Lease) -> None:
+        self.lease = lease
+        self.settings: MigrationSettings = settings.migration
+        self.lease_seconds = settings.migration.lease_s
+        self.state_dir = settings.state_dir
+        self.store = MigrationStore(control)
+        self.flips = FlipStore(control)
+        self.shadows = ShadowStore(control)
+        topology = TopologyStore(control)
+        record = self.record
+        self.names = MigrationNames(topology.control_plane_id(), record.id)
+        self.source: ShardRecord = topology.shard(record.source)
+        self.target: ShardRecord = topology.shard(record.target)
+        self.buckets = record.buckets
+        self.tables = topology.tables()
+        self.key_type: KeyType = topology.key_type()
+
+    @property
+    def record(self) -> MigrationRecord:
+        """The migration as it stands in the control database now."""
+        return self.store.get(self.lease.migration)
+
+    @property
+    def archive(self) -> Path:
+        """Where the dump of the buckets' definitions is kept until the migration ends."""
+        directory = self.state_dir / "migrations" / str(self.lease.migration)
+        directory.mkdir(parents=True, exist_ok=True)
+        return directory / "schema.dump"
+
+    def shard(self, side: Side) -> ShardRecord:
+        """The shard on that side."""
+        return self.source if side is Side.SOURCE else self.target
+
+    @contextmanager
+    def connection(self, side: Side, statement_timeout_s: float = 0) -> Iterator[Connection]:
+        """A connection to one side, closed at the end."""
+        conn = connect(
+            self.shard(side).dsn,
+            application=f"foreshard migration {self.lease.migration}",
+            statement_timeout_s=statement_timeout_s,
+        )
+        with conn:
+            yield conn
+
+    @contextmanager
+    def connections(self, statement_timeout_s: float = 0) -> Iterator[tuple[Connection, Connection]]:
+        """Connections to source and target."""
+        with (
+            self.connection(Side.SOURCE, statement_timeout_s) as source,
+            self.connection(Side.TARGET, statement_timeout_s) as target,
+        ):
+            yield source, target
+
+    @contextmanager
+    def marker_line(self, sender: Side) -> Iterator[MarkerLine]:
+        """Markers from ``sender`` to the other side."""
+        listener = Side.TARGET if sender is Side.SOURCE else Side.SOURCE
+        with self.connection(sender) as here, self.connection(listener) as there:
+            yield MarkerLine(here, there, self.names)
+
+    def bounds(self) -> Bounds:
+        """Who owns what, asked on both shards.
+
+        Raises:
+            ShardUnavailable: a shard does not answer, or the bounds would give a key two owners.
+        """
+        with self.connections() as (source, target):
+            # Target first: while a flip is under way this order cannot show target > source by itself.
+            theirs, ours = guard.state(target, self.names), guard.state(source, self.names)
+        bounds = Bounds(None if ours is None else ours.bound, None if theirs is None else theirs.bound)
+        if (bounds.target or 0) > (SLOTS if bounds.source is None else bounds.source):
+            raise ShardUnavailable(
+                f"Migration {self.lease.migration}: the target claims slots below {bounds.target}, the source "
+                f"those from {bounds.source}.",
+                remedy="A server was restored or failed over. Stop writes to these buckets and ask for help.",
+                bounds=bounds.__dict__,
+            )
+        return bounds
+
+    def facts(self) -> dict[str, Any]:
+        """What earlier stages left."""
+        return dict(self.record.facts)

@@ -1,0 +1,90 @@
+"""What preflight asks a shard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from foreshard.postgres.connect import Connection, sql_file
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """What a server allows. ``version`` as in server_version_num."""
+
+    version: int
+    wal_level: str
+    free_slots: int
+    free_senders: int
+    may_subscribe: bool
+    prepared: tuple[str, ...]
+
+
+def server_settings(conn: Connection) -> ServerSettings:
+    """Version, room for replication, and prepared transactions (they would hold the fence)."""
+    row = conn.execute(
+        "SELECT current_setting('server_version_num')::int, current_setting('wal_level'),"
+        "       current_setting('max_replication_slots')::int - (SELECT count(*) FROM pg_replication_slots)::int,"
+        "       current_setting('max_wal_senders')::int"
+        "         - (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walsender')::int,"
+        "       pg_has_role('pg_create_subscription', 'MEMBER'),"
+        "       ARRAY(SELECT gid::text FROM pg_prepared_xacts WHERE database = current_database())"
+    ).fetchone()
+    assert row is not None  # a SELECT without FROM has one row
+    version, wal_level, slots, senders, may_subscribe, prepared = row
+    return ServerSettings(version, wal_level, slots, senders, may_subscribe, tuple(prepared))
+
+
+def tables_present(conn: Connection, buckets: Sequence[str]) -> dict[str, set[str]]:
+    """Tables of each bucket."""
+    found: dict[str, set[str]] = {}
+    rows = conn.execute(
+        "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE n.nspname = ANY (%s) AND c.relkind IN ('r', 'p')",
+        (list(buckets),),
+    )
+    for bucket, table in rows:
+        found.setdefault(bucket, set()).add(table)
+    return found
+
+
+def schemas_present(conn: Connection, buckets: Sequence[str]) -> list[str]:
+    """Which of the buckets' schemas exist on this shard."""
+    rows = conn.execute(
+        "SELECT nspname FROM pg_namespace WHERE nspname = ANY (%s) ORDER BY 1", (list(buckets),)
+    )
+    return [name for (name,) in rows]
+
+
+def hazards(
+    conn: Connection, buckets: Sequence[str], tables: Mapping[str, str]
+) -> list[tuple[str, str, str]]:
+    """(subject, why, remedy) of everything that makes the buckets unfit to be moved."""
+    rows = conn.execute(sql_file("hazards.sql"), _parameters(buckets, tables))
+    return [(subject, why, remedy) for subject, why, remedy in rows]
+
+
+def canary_obstacles(conn: Connection, buckets: Sequence[str], tables: Mapping[str, str]) -> list[str]:
+    """Constraints that stand against two owners within one bucket."""
+    return [text for (text,) in conn.execute(sql_file("canary_obstacles.sql"), _parameters(buckets, tables))]
+
+
+def secondary_objects(conn: Connection, buckets: Sequence[str]) -> set[str]:
+    """Names of what is created after the data: indexes that back no constraint, foreign keys, user triggers."""
+    rows = conn.execute(sql_file("secondary_objects.sql"), {"buckets": list(buckets)})
+    return {name for (name,) in rows}
+
+
+def total_bytes(conn: Connection, buckets: Sequence[str]) -> int:
+    """Size of the buckets with indexes and TOAST."""
+    row = conn.execute(
+        "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint"
+        "  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE n.nspname = ANY (%s) AND c.relkind = 'r'",
+        (list(buckets),),
+    ).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def _parameters(buckets: Sequence[str], tables: Mapping[str, str]) -> dict[str, list[str]]:
+    return {"buckets": list(buckets), "tables": list(tables), "columns": list(tables.values())}

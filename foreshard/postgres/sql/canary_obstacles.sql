@@ -1,0 +1,19 @@
+-- Constraints that two owners of one bucket could break between them, since each checks its own rows only.
+WITH keys AS (
+    SELECT c.oid, n.nspname, c.relname, a.attnum, a.attname
+      FROM pg_class c
+      JOIN pg_namespace n ON n.oid = c.relnamespace
+      JOIN unnest(%(tables)s::text[], %(columns)s::text[]) AS k (table_name, column_name) ON k.table_name = c.relname
+      JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = k.column_name
+     WHERE n.nspname = ANY (%(buckets)s) AND c.relkind IN ('r', 'p')
+)
+SELECT format('unique index %%s on %%s does not hold %%s', i.indexrelid::regclass, i.indrelid::regclass, k.attname)
+  FROM keys k JOIN pg_index i ON i.indrelid = k.oid
+ WHERE i.indisunique AND NOT k.attnum = ANY (i.indkey::int2[])
+UNION ALL
+SELECT format('foreign key %%s on %%s does not pair the distribution columns', f.conname, f.conrelid::regclass)
+  FROM keys k JOIN pg_constraint f ON f.conrelid = k.oid AND f.contype = 'f'
+  JOIN keys r ON r.oid = f.confrelid
+ WHERE NOT EXISTS (SELECT FROM unnest(f.conkey, f.confkey) AS pair (here, there)
+                    WHERE pair.here = k.attnum AND pair.there = r.attnum)
+ORDER BY 1

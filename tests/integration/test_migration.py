@@ -1,0 +1,105 @@
+"""The whole migration on real servers, under writers: forwards, back before and after the cutover."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from foreshard.control.topology_store import TopologyStore
+from foreshard.errors import ApprovalRequired, GateRefused, IllegalTransition, LeaseLost
+from foreshard.fleet.throwaway import ShardPair
+from foreshard.migration.flip import flip
+from foreshard.migration.lifecycle import Stage
+from foreshard.topology.keys import SLOTS
+from tests.integration.moving_fleet import BUCKETS, MovingFleet, ignore, wait_until, writers
+
+
+@pytest.fixture
+def fleet(shard_pair: ShardPair, control_dsn: str, tmp_path: Path) -> Iterator[MovingFleet]:
+    moving = MovingFleet(shard_pair, control_dsn, tmp_path)
+    yield moving
+    moving.close()
+
+
+def test_a_whole_migration_under_writers_loses_and_doubles_nothing(fleet: MovingFleet) -> None:
+    with writers(fleet) as history:
+        wait_until(lambda: sum(history.increments.values()) > 50, "writes before the migration")
+        fleet.run_until(None)
+        at_end = sum(history.increments.values())
+        wait_until(lambda: sum(history.increments.values()) > at_end + 50, "writes after the migration")
+
+    assert fleet.store.get(fleet.migration).stage is Stage.DONE
+    assert fleet.problems(history, fleet.pair.target) == []
+    assert fleet.leftovers() == []
+    assert fleet.schemas(fleet.pair.source) == []
+    assert TopologyStore(fleet.control).placement().buckets_on(fleet.pair.target.name) == BUCKETS
+    confirmation = fleet.store.confirmation(fleet.migration)
+    assert confirmation is not None
+    assert [(f["from"], f["to"], f["state"]) for f in confirmation["flips"]] == [
+        (0, 102, "opened"),
+        (102, 512, "opened"),
+        (512, SLOTS, "opened"),
+    ]
+    assert all(resource.removed_at is not None for resource in fleet.store.resources(fleet.migration))
+
+
+def test_reverse_after_the_cutover_keeps_every_write(fleet: MovingFleet) -> None:
+    with writers(fleet) as history:
+        fleet.run_until(Stage.SOAK)
+        at_cutover = sum(history.increments.values())
+        wait_until(lambda: sum(history.increments.values()) > at_cutover + 50, "writes on the target")
+        with fleet.runner() as runner:
+            with pytest.raises(IllegalTransition):
+                runner.abort(ignore)
+            runner.reverse(ignore)
+
+    assert fleet.store.get(fleet.migration).stage is Stage.REVERSED
+    assert fleet.problems(history, fleet.pair.source) == []
+    assert fleet.leftovers() == []
+    assert fleet.schemas(fleet.pair.target) == []
+
+
+def test_abort_in_the_middle_of_a_canary_keeps_every_write(fleet: MovingFleet) -> None:
+    with writers(fleet) as history:
+        fleet.run_until(Stage.CUTOVER)
+        with fleet.runner() as runner:
+            runner.abort(ignore)
+
+    assert fleet.store.get(fleet.migration).stage is Stage.ABORTED
+    assert fleet.problems(history, fleet.pair.source) == []
+    assert fleet.leftovers() == []
+    assert fleet.schemas(fleet.pair.target) == []
+
+
+def test_the_cutover_is_refused_without_gate_or_approval(fleet: MovingFleet) -> None:
+    fleet.run_until(Stage.CUTOVER)
+    with fleet.runner() as runner:
+        step = runner.next_step()
+        assert step is not None
+        with pytest.raises(GateRefused):
+            runner.perform(step, ignore)
+        with pytest.raises(GateRefused):
+            flip(runner.work, SLOTS)
+        fleet.flips.record_gate(
+            runner.work.lease, "before_cutover", step.flip_no, passed=True, evaluated=2, expected=2, failed=0,
+            evidence_sha256="0" * 64, verdict={}, ttl_s=60,
+        )  # fmt: skip
+        with pytest.raises(ApprovalRequired):
+            runner.perform(step, ignore)
+        attempt = fleet.flips.ask_approval(runner.work.lease, step.flip_no, None)
+        fleet.flips.decide(attempt, approve=False, approver="a person")
+        with pytest.raises(ApprovalRequired):
+            flip(runner.work, SLOTS)
+        assert runner.work.bounds().target == 512
+
+
+def test_a_second_runner_is_turned_away_and_a_late_one_writes_nothing(fleet: MovingFleet) -> None:
+    with fleet.runner("first") as first:
+        with pytest.raises(LeaseLost), fleet.runner("second"):
+            pass
+        with fleet.control.transaction() as session:  # as if the first had slept for long
+            session.connection().exec_driver_sql("UPDATE migrations SET lease_expires_at = now()")
+        with fleet.runner("second"), pytest.raises(LeaseLost):
+            flip(first.work, 100)
