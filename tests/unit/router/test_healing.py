@@ -2,9 +2,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from foreshard.router.failures import Refusal
 from foreshard.router.healing import Healing
-from foreshard.topology.keys import KeyType
+from foreshard.topology.keys import SLOTS, KeyType
 from foreshard.topology.placement import Placement
 from foreshard.topology.routing_map import Redirection, RoutingMap
 
@@ -65,3 +68,54 @@ def test_of_two_migrations_of_a_bucket_the_later_is_true() -> None:
     assert healed.redirection_of("b") == replace(MOVING.redirections[0], buckets=frozenset({"b"}))
     healing.learn(Refusal(9, "b", "s2", "s3", False, 0, 1), MOVING.epoch)
     assert [each.migration for each in healing.applied_to(MOVING).redirections] == [8, 9]
+
+
+FLIPS = st.lists(
+    st.tuples(st.integers(0, SLOTS), st.sampled_from(["opened", "cancelled and set back"])),
+    min_size=1,
+    max_size=6,
+)
+
+
+@given(FLIPS, st.integers(0, SLOTS - 1), st.none() | st.integers(0, SLOTS), st.data())
+def test_two_refusals_lead_from_any_map_to_the_owner(
+    flips: list[tuple[int, str]], slot: int, mapped: int | None, data: st.DataObject
+) -> None:
+    """The router tries at random moments, also between a close and its open; then it must find the owner."""
+    base = (
+        BASE
+        if mapped is None
+        else replace(BASE, redirections=(replace(MOVING.redirections[0], bound=mapped),))
+    )
+    healing = Healing()
+    bound = {"s1": 0, "s2": 0}
+    seen = {"s1": 0, "s2": 0}
+
+    def attempt() -> bool:
+        redirection = healing.applied_to(base).redirection_of("a")
+        shard = redirection.owner(slot) if redirection else "s1"
+        if slot < bound[shard] if shard == "s2" else slot >= bound[shard]:
+            return True
+        refused = Refusal(
+            7, "a", shard, "s1" if shard == "s2" else "s2", shard == "s2", bound[shard], seen[shard]
+        )
+        healing.learn(refused, base.epoch)
+        return False
+
+    number = 0
+    for to, end in flips:
+        number += 1
+        before = bound["s1"]
+        closing, opening = ("s1", "s2") if to >= before else ("s2", "s1")
+        bound[closing], seen[closing] = to, number
+        for _ in range(data.draw(st.integers(0, 3))):
+            attempt()
+        if end == "opened":
+            bound[opening], seen[opening] = to, number
+        else:
+            seen[opening] = number  # it promises never to open this flip
+            for _ in range(data.draw(st.integers(0, 3))):
+                attempt()
+            number += 1
+            bound[closing], seen[closing] = before, number
+        assert any(attempt() for _ in range(3))
