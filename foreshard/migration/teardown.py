@@ -17,7 +17,6 @@ from psycopg import errors
 from foreshard.errors import ForeshardError
 from foreshard.migration.work import Work
 from foreshard.postgres import guard, preflight_queries, replication
-from foreshard.postgres.connect import Connection
 from foreshard.postgres.guard import Side
 from foreshard.topology.keys import SLOTS
 
@@ -47,8 +46,8 @@ def run(work: Work, loser: Side) -> None:
         losing = source if loser is Side.SOURCE else target
         if guard.state(losing, work.names) is not None:
             _patiently(partial(guard.drop_copy, losing, work.names, expected))
-        for bucket in work.buckets:
-            _gone(work, loser, "copy", bucket)
+        for bucket in work.buckets:  # the loser's was dropped, the winner's is no copy any more
+            _gone(work, Side.TARGET, "copy", bucket)
         for side, conn in ((Side.SOURCE, source), (Side.TARGET, target)):
             _patiently(partial(replication.unpublish, conn, work.names))
             _gone(work, side, "publication", work.names.publication)
@@ -67,12 +66,8 @@ def leftovers(work: Work, loser: Side) -> list[str]:
             for what in replication.objects_named(conn, work.names.schema)
         ]
         losing = source if loser is Side.SOURCE else target
-        found += [f"{work.shard(loser).name}: schema {name}" for name in _copies(losing, work)]
-    return found
-
-
-def _copies(conn: Connection, work: Work) -> list[str]:
-    return preflight_queries.schemas_present(conn, work.buckets)
+        copies = preflight_queries.schemas_present(losing, work.buckets)
+    return found + [f"{work.shard(loser).name}: schema {name}" for name in copies]
 
 
 def _gone(work: Work, side: Side, kind: str, name: str) -> None:

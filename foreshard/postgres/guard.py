@@ -102,8 +102,8 @@ def arm(
         conn.execute(
             sql.SQL(
                 "CREATE OR REPLACE TRIGGER {} BEFORE TRUNCATE ON {}"
-                " FOR EACH STATEMENT EXECUTE FUNCTION foreshard.refuse_truncate()"
-            ).format(sql.Identifier(TRUNCATE_TRIGGER), table)
+                " FOR EACH STATEMENT EXECUTE FUNCTION {}.refuse_truncate()"
+            ).format(sql.Identifier(TRUNCATE_TRIGGER), table, schema)
         )
 
 

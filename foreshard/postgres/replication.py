@@ -193,22 +193,21 @@ def unpublish(conn: Connection, names: MigrationNames) -> None:
 
 
 def drop_slot(conn: Connection, slot: str) -> None:
-    """Drop the slot, and the slots of its table copies, if they still stand on this server. Idempotent.
+    """Drop the slot if it still stands on this server. Idempotent.
 
     Raises:
         ForeshardError: a slot is still in use.
     """
-    rows = conn.execute(
-        "SELECT slot_name FROM pg_replication_slots WHERE slot_name = %s AND database = current_database()",
-        (slot,),
-    ).fetchall()
-    for (name,) in rows:
-        try:
-            conn.execute("SELECT pg_drop_replication_slot(%s)", (name,))
-        except errors.ObjectInUse as error:
-            raise ForeshardError(
-                f"Replication slot {name} is still in use.", remedy="It is tried again.", slot=name
-            ) from error
+    try:
+        conn.execute(
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
+            " WHERE slot_name = %s AND database = current_database()",
+            (slot,),
+        )
+    except errors.ObjectInUse as error:
+        raise ForeshardError(
+            f"Replication slot {slot} is still in use.", remedy="It is tried again.", slot=slot
+        ) from error
 
 
 def _exists(conn: Connection, query: str, *parameters: object) -> bool:

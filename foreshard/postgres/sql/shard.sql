@@ -94,13 +94,6 @@ RETURNS void LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog
 AS $$ SELECT foreshard.require_owner(bucket, (uuid_hash_extended(key, {seed}) & 1023)::int,
                                      (uuid_hash_extended(key, {seed}) & 1023)::int, false) $$;
 
--- BEFORE TRUNCATE trigger on the tables of a bucket in migration.
-CREATE OR REPLACE FUNCTION foreshard.refuse_truncate() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    RAISE EXCEPTION 'TRUNCATE of %.% is refused while Foreshard moves it', TG_TABLE_SCHEMA, TG_TABLE_NAME
-        USING ERRCODE = 'FS003', HINT = 'Use DELETE, or wait until the migration has ended.';
-END $$;
-
 -- ENABLE REPLICA trigger on a migration's marker table: tells that everything before the marker is applied here.
 CREATE OR REPLACE FUNCTION foreshard.marker_applied() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

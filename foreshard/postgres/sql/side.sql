@@ -13,3 +13,10 @@ CREATE TABLE IF NOT EXISTS {migration}.marker (
 CREATE OR REPLACE TRIGGER marker_applied AFTER INSERT ON {migration}.marker
     FOR EACH ROW EXECUTE FUNCTION foreshard.marker_applied();
 ALTER TABLE {migration}.marker ENABLE REPLICA TRIGGER marker_applied;
+
+-- BEFORE TRUNCATE trigger on the tables of the buckets: row triggers do not see a TRUNCATE.
+CREATE OR REPLACE FUNCTION {migration}.refuse_truncate() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'TRUNCATE of %.% is refused while Foreshard moves it', TG_TABLE_SCHEMA, TG_TABLE_NAME
+        USING ERRCODE = 'FS003', HINT = 'Use DELETE, or wait until the migration has ended.';
+END $$;
