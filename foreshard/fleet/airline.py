@@ -45,7 +45,8 @@ def fill_fleet(
 ) -> None:
     """Create and fill the buckets that are not there yet, on all shards at once.
 
-    ``operator_dsns``: shard -> connection string of the operator. A bucket is created in one transaction: it is
+    ``placement`` must be the present one: a bucket that has moved would be made a second time. ``operator_dsns``:
+    shard -> connection string of the operator. A bucket is created in one transaction: it is
     complete or absent. ``progress`` is told the fraction done, and what was done, from several threads in turn.
     """
     done: Counter[str] = Counter()
