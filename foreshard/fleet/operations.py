@@ -26,6 +26,7 @@ COUNT_CYCLE = """
     WHERE tailnum = %s RETURNING cycles
 """
 READ_CYCLES = "SELECT cycles FROM {aircraft} WHERE tailnum = %s"
+LOCK_CYCLES = "SELECT cycles FROM {aircraft} WHERE tailnum = %s FOR UPDATE"
 WRITE_CYCLES = """
     UPDATE {aircraft} SET cycles = %s, updated_at = pg_catalog.now()
     WHERE tailnum = %s RETURNING cycles
@@ -68,7 +69,7 @@ class Operations:
         body: Callable[[Transaction], int | None] = {
             Kind.EVENT: lambda tx: _insert_event(tx, aircraft, op_id, draw.randrange(10_000_000)),
             Kind.CYCLE: lambda tx: _count_cycle(tx, tailnum),
-            Kind.READ_MODIFY_WRITE: lambda tx: _read_modify_write(tx, tailnum),
+            Kind.READ_MODIFY_WRITE: lambda tx: _read_modify_write(tx, tailnum, isolation),
         }[kind]
         served: list[Transaction] = []
 
@@ -173,8 +174,10 @@ def _count_cycle(tx: Transaction, tailnum: str) -> int:
     return _only(tx.execute(COUNT_CYCLE, (tailnum,)).fetchall(), tx, tailnum)
 
 
-def _read_modify_write(tx: Transaction, tailnum: str) -> int:
-    cycles = _only(tx.execute(READ_CYCLES, (tailnum,)).fetchall(), tx, tailnum)
+def _read_modify_write(tx: Transaction, tailnum: str, isolation: Isolation) -> int:
+    # Under READ COMMITTED nothing but a lock keeps two clients from overwriting each other, on one server too.
+    read = LOCK_CYCLES if isolation is Isolation.READ_COMMITTED else READ_CYCLES
+    cycles = _only(tx.execute(read, (tailnum,)).fetchall(), tx, tailnum)
     return _only(tx.execute(WRITE_CYCLES, (cycles + 1, tailnum)).fetchall(), tx, tailnum)
 
 
