@@ -166,7 +166,7 @@ class Decision(Base):
     forecast_run_id: Mapped[int] = mapped_column(ForeignKey("forecast_runs.id"))
     decided_at: Mapped[datetime]
     policy: Mapped[dict[str, Any]]
-    risks: Mapped[dict[str, Any]]
+    document: Mapped[dict[str, Any]]
     max_utilisation: Mapped[float]
     reactive_threshold: Mapped[float]
     notes: Mapped[list[str]]

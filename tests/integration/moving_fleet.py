@@ -201,7 +201,7 @@ class MovingFleet:
             session.add(run)
             session.flush()
             decision = Decision(
-                forecast_run_id=run.id, decided_at=datetime.now(UTC), policy={}, risks={}, max_utilisation=0.5,
+                forecast_run_id=run.id, decided_at=datetime.now(UTC), policy={}, document={}, max_utilisation=0.5,
                 reactive_threshold=0.8, notes=[],
             )  # fmt: skip
             session.add(decision)

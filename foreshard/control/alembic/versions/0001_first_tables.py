@@ -95,7 +95,7 @@ def upgrade() -> None:
         sa.Column("forecast_run_id", sa.Integer(), nullable=False),
         sa.Column("decided_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("policy", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
-        sa.Column("risks", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("document", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("max_utilisation", sa.Float(), nullable=False),
         sa.Column("reactive_threshold", sa.Float(), nullable=False),
         sa.Column("notes", postgresql.ARRAY(sa.Text()), nullable=False),

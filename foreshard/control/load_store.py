@@ -1,0 +1,135 @@
+"""Load in the control database: samples in, hourly series and present values out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+import pandas as pd
+from sqlalchemy import func, select
+
+from foreshard.control.engine import ControlDatabase
+from foreshard.control.models import CounterState, LoadSample
+from foreshard.load.sample import Sample
+
+PRESENT = timedelta(minutes=15)
+"""Samples not older than this say what a load is now."""
+
+_STAGE = "CREATE TEMP TABLE incoming (LIKE load_samples) ON COMMIT DROP"
+_COPY = "COPY incoming (ts, shard, bucket, metric, value, source) FROM STDIN"
+_MERGE = "INSERT INTO load_samples SELECT * FROM incoming ON CONFLICT DO NOTHING"
+"""A sample that is there already stays as it is: late and repeated collections do no harm."""
+
+
+@dataclass(frozen=True)
+class Present:
+    """Loads now: means of the last minutes. A shard or bucket without fresh samples is not in it."""
+
+    shards: Mapping[str, Mapping[str, float]]
+    buckets: Mapping[str, Mapping[str, float]]
+
+
+class LoadStore:
+    """Reads and writes load samples."""
+
+    def __init__(self, control: ControlDatabase) -> None:
+        self._control = control
+
+    def add(self, samples: Iterable[Sample], source: Literal["history", "live"]) -> int:
+        """Store samples that are not there yet; returns how many were new."""
+        with self._control.connect() as conn, conn.cursor() as cursor:
+            cursor.execute(_STAGE)
+            with cursor.copy(_COPY) as copy:
+                for one in samples:
+                    copy.write_row((one.ts, one.shard, one.bucket or "", one.metric, one.value, source))
+            return cursor.execute(_MERGE).rowcount
+
+    def reading(self, shard: str) -> dict[str, Any] | None:
+        """The last reading of the shard's counters, as `put_reading` got it."""
+        with self._control.transaction() as session:
+            row = session.get(CounterState, shard)
+            return None if row is None else dict(row.reading)
+
+    def put_reading(self, shard: str, reading: Mapping[str, Any]) -> None:
+        """Keep a reading (JSON) for the next rate."""
+        with self._control.transaction() as session:
+            session.merge(CounterState(shard=shard, reading=dict(reading)))
+
+    def bucket_series(self, metric: str, since: datetime, until: datetime) -> dict[str, pd.Series[float]]:
+        """Hourly means of every bucket, whichever shard it was on; hours without a sample are missing."""
+        return self._hourly(LoadSample.bucket, LoadSample.bucket != "", metric, since, until)
+
+    def bucket_series_by_shard(
+        self, metric: str, since: datetime, until: datetime
+    ) -> dict[str, dict[str, pd.Series[float]]]:
+        """As `bucket_series`, by the shard that the bucket was measured on."""
+        found: dict[str, dict[str, pd.Series[float]]] = {}
+        names = func.concat(LoadSample.shard, "/", LoadSample.bucket)
+        for name, values in self._hourly(names, LoadSample.bucket != "", metric, since, until).items():
+            shard, bucket = name.split("/", 1)
+            found.setdefault(shard, {})[bucket] = values
+        return found
+
+    def shard_series(self, metric: str, since: datetime, until: datetime) -> dict[str, pd.Series[float]]:
+        """Hourly means of every shard as it was measured, under the placements of that time."""
+        return self._hourly(LoadSample.shard, LoadSample.bucket == "", metric, since, until)
+
+    def count_live(self, since: datetime, until: datetime) -> int:
+        """How many samples of that time `collect` took."""
+        with self._control.transaction() as session:
+            return session.execute(
+                select(func.count()).where(
+                    LoadSample.ts >= since, LoadSample.ts < until, LoadSample.source == "live"
+                )
+            ).scalar_one()
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of every bucket by its newest sample."""
+        with self._control.transaction() as session:
+            rows = session.execute(
+                select(LoadSample.bucket, LoadSample.value)
+                .where(LoadSample.bucket != "", LoadSample.metric == "size_bytes")
+                .order_by(LoadSample.bucket, LoadSample.ts.desc())
+                .distinct(LoadSample.bucket)
+            )
+            return {bucket: int(value) for bucket, value in rows}
+
+    def present(self, now: datetime) -> Present:
+        """Means over the last quarter of an hour."""
+        return Present(
+            self._means(LoadSample.shard, LoadSample.bucket == "", now),
+            self._means(LoadSample.bucket, LoadSample.bucket != "", now),
+        )
+
+    def _means(self, name: Any, scope: Any, now: datetime) -> dict[str, dict[str, float]]:
+        found: dict[str, dict[str, float]] = {}
+        with self._control.transaction() as session:
+            rows = session.execute(
+                select(name, LoadSample.metric, func.avg(LoadSample.value))
+                .where(scope, LoadSample.ts.between(now - PRESENT, now))
+                .group_by(name, LoadSample.metric)
+            )
+            for key, metric, value in rows:
+                found.setdefault(key, {})[metric] = float(value)
+        return found
+
+    def _hourly(
+        self, name: Any, scope: Any, metric: str, since: datetime, until: datetime
+    ) -> dict[str, pd.Series[float]]:
+        hour = func.date_trunc("hour", LoadSample.ts, "UTC")
+        with self._control.transaction() as session:
+            rows = session.execute(
+                select(name, hour, func.avg(LoadSample.value))
+                .where(scope, LoadSample.metric == metric, LoadSample.ts >= since, LoadSample.ts < until)
+                .group_by(name, hour)
+                .order_by(name, hour)
+            ).all()
+        table = pd.DataFrame(rows, columns=["name", "ts", "value"])
+        return {
+            str(key): pd.Series(
+                part["value"].to_numpy(float), index=pd.DatetimeIndex(pd.to_datetime(part["ts"], utc=True))
+            )
+            for key, part in table.groupby("name")
+        }
