@@ -54,16 +54,17 @@ class FleetLoads:
 
 def fleet_loads(view: FleetView, policy: DecisionPolicy) -> FleetLoads:
     """Raises ``InvalidInput`` (field ``capacity``) unless all shards have the same resources."""
-    metrics = tuple(sorted(view.shards[0].capacity))
-    for shard in view.shards:
+    shards = sorted(view.shards, key=lambda shard: shard.name)  # sums must not depend on the order given
+    metrics = tuple(sorted(shards[0].capacity))
+    for shard in shards:
         if tuple(sorted(shard.capacity)) != metrics:
             raise InvalidInput("capacity", f"shard {shard.name} does not have the resources of the others")
     loads = {
         shard.name: np.array([shard.bands[metric].at(policy.predicted_quantile) for metric in metrics])
-        for shard in view.shards
+        for shard in shards
     }
     parts: dict[str, Floats] = {}
-    for shard in view.shards:
+    for shard in shards:
         here = view.on(shard.name)
         if not here:
             continue

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from foreshard.errors import InvalidInput
-from foreshard.forecast import forecaster
 from foreshard.forecast.calendar import Event
 from foreshard.forecast.forecaster import ForecastResult, forecast_many, forecast_one
+from foreshard.forecast.models.prophet import ProphetModel
 from foreshard.forecast.series import Series, SeriesKey
 
 MakeLoad = Callable[..., "pd.Series[float]"]
@@ -67,7 +67,7 @@ def test_peaks_follow_the_wall_clock_when_summer_time_ends(
     history = make_load(1008, begin=before - timedelta(hours=1008))
     band = forecast(history, at=before, horizon=48).band
     median = band.at(0.5)
-    peaks = [band.ts[median[:24].argmax()], band.ts[24 + median[24:].argmax()]]
+    peaks = [band.ts[int(median[:24].argmax())], band.ts[24 + int(median[24:].argmax())]]
     assert [str(peak) for peak in peaks] == ["2013-11-02 22:00:00+00:00", "2013-11-03 23:00:00+00:00"]
 
 
@@ -130,7 +130,7 @@ def test_a_failing_fit_falls_back_and_says_so(
     def fail(*_: object) -> None:
         raise RuntimeError("no such luck")
 
-    monkeypatch.setattr(forecaster.ProphetModel, "fit_predict", fail)
+    monkeypatch.setattr(ProphetModel, "fit_predict", fail)
     result = forecast(make_load())
     check_band(result)
     assert result.model == "seasonal_naive"

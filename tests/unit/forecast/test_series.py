@@ -18,7 +18,7 @@ def test_missing_hours_become_gaps() -> None:
 
 
 def test_an_empty_series_is_a_series() -> None:
-    empty = Series(KEY, pd.Series([], dtype=float, index=pd.DatetimeIndex([], tz="UTC")))
+    empty = Series(KEY, pd.Series(0.0, index=pd.DatetimeIndex([], tz="UTC")))
     assert empty.hourly().empty
 
 
