@@ -139,8 +139,8 @@ class _Comparison:
 
     def run(self) -> TableComparison:
         started = time.monotonic()
-        shape = self._common_shape()
-        chunks = self._digest_chunks(shape)
+        shape, target_has_table = self._common_shape()
+        chunks = self._digest_chunks(shape, target_has_table)
         differing = [chunk.chunk for chunk in chunks if chunk.target_rows is not None and _differs(chunk)]
         differences: tuple[RowDifference, ...] = ()
         if differing:
@@ -156,8 +156,11 @@ class _Comparison:
             rechecked=len(differing),
         )
 
-    def _common_shape(self) -> TableShape:
-        """The source's shape, of the columns both sides have: the rest is for the catalog check to say."""
+    def _common_shape(self) -> tuple[TableShape, bool]:
+        """The source's shape, and whether the target has such a table.
+
+        Of the columns, those that both sides have: the rest is for the catalog check to say.
+        """
         bucket, table = self._checked.bucket, self._checked.table
         shapes = self._pair.both(lambda session: read_shape(session, bucket, table))
         if shapes.source is None:
@@ -169,31 +172,28 @@ class _Comparison:
                 remedy="Give it a primary key.",
             )
         if shapes.target is None:
-            self._target_has_table = False
-            return shapes.source
-        self._target_has_table = True
+            return shapes.source, False
         on_target = set(shapes.target.columns)
-        return replace(
-            shapes.source, columns=tuple(name for name in shapes.source.columns if name in on_target)
-        )
+        common = tuple(name for name in shapes.source.columns if name in on_target)
+        return replace(shapes.source, columns=common), True
 
-    def _digest_chunks(self, shape: TableShape) -> tuple[ChunkDigest, ...]:
+    def _digest_chunks(self, shape: TableShape, target_has_table: bool) -> tuple[ChunkDigest, ...]:
         query = shape.chunks_query(self._chunks)
 
         def read(session: Connection) -> dict[int, tuple[int, str]]:
             return {chunk: (int(rows), digest) for chunk, rows, digest in session.execute(query)}
 
-        found = self._pair.both(read) if self._target_has_table else Sides(read(self._pair.source), {})
-        digests = []
-        for chunk in range(self._chunks):
-            source_rows, source_digest = found.source.get(chunk, (0, "0"))
-            if self._target_has_table:
-                digests.append(
-                    ChunkDigest(chunk, source_rows, source_digest, *found.target.get(chunk, (0, "0")))
-                )
-            else:
-                digests.append(ChunkDigest(chunk, source_rows, source_digest, None, None))
-        return tuple(digests)
+        empty = (0, "0")
+        if not target_has_table:
+            alone = read(self._pair.source)
+            return tuple(
+                ChunkDigest(chunk, *alone.get(chunk, empty), None, None) for chunk in range(self._chunks)
+            )
+        found = self._pair.both(read)
+        return tuple(
+            ChunkDigest(chunk, *found.source.get(chunk, empty), *found.target.get(chunk, empty))
+            for chunk in range(self._chunks)
+        )
 
     def _recheck(
         self, shape: TableShape, chunks: tuple[ChunkDigest, ...], differing: list[int]
