@@ -35,6 +35,11 @@ class Child:
         return self.run_dir / f"{self.name}.log"
 
     @property
+    def was_started(self) -> bool:
+        """Whether it was started and not stopped since."""
+        return self._recorded() is not None
+
+    @property
     def _pid_file(self) -> Path:
         return self.run_dir / f"{self.name}.pid"
 

@@ -1,0 +1,64 @@
+"""The settings of the demo: a patient installation would wait minutes where this one waits seconds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from deployments.stack import Stack
+from foreshard.fleet.load_history import FLEET_START
+
+TIMEZONE = "America/New_York"
+
+SOAK_S = 15.0
+
+DEMO: Mapping[str, Mapping[str, object]] = {
+    "forecast": {"horizon_hours": 12, "workers": 2},
+    "decision": {"soak_s": SOAK_S, "margin_s": 300.0},
+    "migration": {
+        "canary_percent": [1.0, 10.0, 50.0],
+        "canary_min_writes": 80,
+        "canary_soak_s": 25.0,
+        "shadow_percent": 50.0,
+        "shadow_min_reads": 200,
+        "shadow_timeout_s": 30.0,
+        "soak_s": SOAK_S,
+    },
+}
+
+BACKFILL_BYTES_PER_S_WHEN_KILLED = 3_000_000
+"""A kill test needs a backfill that lasts: at least twenty seconds for the sixty megabytes and more of the plan."""
+
+
+def clock_offset_s() -> float:
+    """What makes the fleet's clock stand at its start now."""
+    return round((FLEET_START - datetime.now(UTC)).total_seconds(), 3)
+
+
+def write(stack: Stack, offset_s: float, *, kill_test: bool) -> None:
+    """Writes the stack's `foreshard.toml`."""
+    assert stack.prefect is not None
+    migration = dict(DEMO["migration"])
+    if kill_test:
+        migration["backfill_max_bytes_per_s"] = BACKFILL_BYTES_PER_S_WHEN_KILLED
+    sections: dict[str, Mapping[str, object]] = {
+        "control": {"dsn": stack.fleet.control_dsn()},
+        "clock": {"offset_seconds": offset_s, "timezone": TIMEZONE},
+        "prefect": {"api_url": stack.prefect.api_url},
+        **DEMO,
+        "migration": migration,
+    }
+    lines = [
+        "# Written by `foreshard demo`; the next demo replaces it.",
+        f"state_dir = {_toml(str(stack.state_dir))}",
+        f"passfile = {_toml(str(stack.fleet.passwords.path))}",
+    ]
+    for name, values in sections.items():
+        lines += ["", f"[{name}]", *(f"{field} = {_toml(value)}" for field, value in values.items())]
+    stack.config_file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _toml(value: object) -> str:
+    """Strings, numbers and lists of them are written alike in TOML and JSON."""
+    return json.dumps(value)

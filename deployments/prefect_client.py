@@ -1,0 +1,128 @@
+"""Prefect's API from outside a flow: for the command line and the demo.
+
+`use` must come before anything else imports Prefect, which reads its environment once.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from foreshard.control.engine import ControlDatabase
+from foreshard.control.flip_store import ApprovalRecord, FlipStore
+from foreshard.control.migration_store import MigrationStore
+from foreshard.errors import ApprovalRequired, ConfigurationError, ForeshardError
+from foreshard.settings import Settings
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State
+
+
+def use(settings: Settings) -> None:
+    """Points Prefect at the configured server. Raises ConfigurationError if none is configured."""
+    api_url = settings.prefect.api_url or os.environ.get("PREFECT_API_URL")
+    if api_url is None:
+        raise ConfigurationError(
+            "prefect.api_url", "is missing", remedy="Set it in foreshard.toml or by PREFECT_API_URL."
+        )
+    os.environ["PREFECT_API_URL"] = api_url
+    os.environ.setdefault("PREFECT_HOME", str(Path(settings.state_dir).absolute() / "prefect"))
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+
+
+def start(flow: str, parameters: dict[str, Any] | None = None) -> str:
+    """Starts a run of a deployment; returns its id."""
+    from prefect.client.orchestration import get_client
+
+    from tasks.runs import DEPLOYMENT
+
+    with get_client(sync_client=True) as client:
+        deployment = client.read_deployment_by_name(f"{flow}/{DEPLOYMENT}")
+        run = client.create_flow_run_from_deployment(deployment.id, parameters=parameters or {})
+    return str(run.id)
+
+
+def is_served() -> bool:
+    """Whether every deployment is registered and the scheduler has made a run: the whole machinery works."""
+    import httpx
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+    from prefect.client.schemas.objects import StateType
+
+    from tasks.runs import DEPLOYMENT, FLOWS
+
+    scheduled = FlowRunFilter(
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED]))
+    )
+    with get_client(sync_client=True) as client:
+        try:
+            names = {deployment.name for deployment in client.read_deployments(limit=50)}
+            return (
+                names == {DEPLOYMENT}
+                and len(client.read_deployments(limit=50)) >= len(FLOWS)
+                and bool(client.read_flow_runs(flow_run_filter=scheduled, limit=1))
+            )
+        except httpx.HTTPError:
+            return False
+
+
+def wait_for_end(run_id: str, timeout_s: float) -> State:
+    """Waits until the run has ended and returns its state. Raises ForeshardError if it takes too long."""
+    from tasks.runs import state_of
+
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        state = state_of(run_id)
+        if state is not None and state.is_final():
+            return state
+        time.sleep(0.5)
+    raise ForeshardError(
+        f"Flow run {run_id} did not end within {timeout_s:g} s.", remedy="See it in the Prefect UI."
+    )
+
+
+def answer(
+    control: ControlDatabase, migration_id: int, *, approve: bool, approver: str, comment: str = ""
+) -> ApprovalRecord:
+    """Answers the migration's pending approval by the API call that the form in the UI makes.
+
+    The flow itself stores the decision when it goes on. Returns the attempt that was answered. Raises
+    ApprovalRequired when nothing waits, ForeshardError when Prefect refuses the answer.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.responses import SetStateStatus
+
+    from tasks.approval import pause_key
+
+    migration = MigrationStore(control).get(migration_id)
+    flips = FlipStore(control)
+    attempt = flips.newest_approval(migration_id, flips.next_number(migration_id))
+    if migration.flow_run_id is None or attempt is None or attempt.state != "pending":
+        raise ApprovalRequired(
+            f"Migration {migration_id} ({migration.stage}) does not wait for an approval.",
+            remedy="`foreshard status` shows what waits.",
+        )
+    with get_client(sync_client=True) as client:
+        run = client.read_flow_run(UUID(migration.flow_run_id))
+        state = run.state
+        if state is None or not state.is_paused() or state.state_details.pause_key != pause_key(attempt.id):
+            raise ApprovalRequired(
+                f"The run of migration {migration_id} does not wait for attempt {attempt.id} (it is "
+                f"{state.name if state else 'without a state'}).",
+                remedy="If it was answered just now, wait; if it crashed, the janitor starts it again within a minute.",
+            )
+        response = client.resume_flow_run(
+            run.id,
+            run_input={
+                "decision": "approve" if approve else "reject",
+                "approver": approver,
+                "comment": comment,
+            },
+        )
+    if response.status is not SetStateStatus.ACCEPT:
+        reason = getattr(response.details, "reason", None) or "no reason given"
+        raise ForeshardError(f"Prefect refused the answer: {reason}.", remedy="Correct it and answer again.")
+    return attempt

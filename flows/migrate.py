@@ -1,0 +1,66 @@
+"""Moves the buckets of one plan, stage by stage. Re-enters a migration that is under way wherever it stands."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from prefect import flow, get_run_logger
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Cancelled
+from pydantic import Field
+
+from foreshard.control.engine import ControlDatabase
+from foreshard.errors import ApprovalRequired
+from foreshard.migration.runner import Runner
+from foreshard.settings import Settings
+from tasks import approval, gates, reports, stages
+from tasks.session import session
+
+
+@flow(name="migrate", persist_result=False)
+def migrate(
+    plan_id: Annotated[
+        int | None, Field(ge=1, description="The plan to carry out; starts its migration")
+    ] = None,
+    migration_id: Annotated[int | None, Field(ge=1, description="A migration to go on with")] = None,
+) -> State[None] | None:
+    """Carries out a migration plan, or goes on with a migration.
+
+    Give one of the two numbers. The control database knows how far the migration is; every stage may be
+    entered again. Before a flip that a person must approve the run suspends with a form; its process ends, and
+    the run starts from its top when the form has been sent. A rejection undoes everything.
+    """
+    with session() as (settings, control):
+        migration = stages.open_migration(control, plan_id, migration_id)
+        elsewhere = stages.waits_elsewhere(control, migration)
+        if elsewhere is not None:
+            return Cancelled(message=elsewhere)
+        with Runner(control, settings, migration, flow_run.id, flow_run.id) as runner:
+            question = _work(control, settings, runner)
+        if question is not None:
+            approval.wait_for_answer(question, settings.migration.approval_timeout_s)
+            raise ApprovalRequired(
+                f"Prefect let this run pass attempt {question.attempt} without a stored answer.",
+                remedy="Start migrate again with this migration's number.",
+            )
+        reports.migration_report(control, migration)
+        return stages.end_state(control, migration)
+
+
+def _work(control: ControlDatabase, settings: Settings, runner: Runner) -> approval.Question | None:
+    """All steps until the migration has ended, or until a person must be asked."""
+    logger = get_run_logger()
+    while (step := runner.next_step()) is not None:
+        if step.approval:
+            decided = approval.settle(runner, step)
+            if decided is None:
+                return approval.ask(control, settings, runner, step, gates.check(runner, step))
+            logger.info("%s: %s by %s", step.name, decided.state, decided.approver)
+            if decided.state == "rejected":
+                stages.give_back.with_options(task_run_name="abort")(runner)
+                continue
+        if step.checkpoint is not None:
+            gates.check(runner, step)  # again after an approval, which may have taken hours
+        stages.perform.with_options(task_run_name=step.name)(runner, step)
+    return None

@@ -1,0 +1,26 @@
+"""Gives all keys of a migration back to the source: by abort before the cutover, by reverse after it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from prefect import flow
+from prefect.runtime import flow_run
+from pydantic import Field
+
+from foreshard.migration.runner import Runner
+from tasks import reports, stages
+from tasks.session import session
+
+
+@flow(name="reverse", persist_result=False)
+def reverse(migration_id: Annotated[int, Field(ge=1, description="The migration to take back")]) -> None:
+    """Takes a migration back without losing a write. Possible until `finalise` has begun.
+
+    Refused while another run drives the migration: cancel that run first.
+    """
+    with session() as (settings, control):
+        migration = stages.open_migration(control, None, migration_id)
+        with Runner(control, settings, migration, flow_run.id, flow_run.id) as runner:
+            stages.give_back(runner)
+        reports.migration_report(control, migration)

@@ -1,0 +1,104 @@
+"""The gate: collect evidence of both sides, have it judged in a process of its own, store the verdict."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from prefect import get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+from data_checks.collect import Ends, ShadowStats, collect_before_copy, collect_evidence
+from data_checks.run_gate import run_gate
+from data_checks.scope import Checkpoint, Scope
+from data_checks.verdict import Verdict
+from foreshard.migration.runner import Runner, Step
+from foreshard.migration.work import Work
+from foreshard.postgres.digests import CHUNKS
+from foreshard.postgres.guard import Side
+from foreshard.postgres.marker import drain_both
+from tasks import gate_markdown
+from tasks.retries import is_transient
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A stored verdict."""
+
+    id: int
+    verdict: Verdict
+
+
+def check(runner: Runner, step: Step) -> Gate:
+    """Runs the checks that ``step`` needs and stores their verdict for its flip.
+
+    Raises GateRefused when the verdict is a no.
+    """
+    assert step.checkpoint is not None
+    gate = _run.with_options(task_run_name=f"checks {step.checkpoint}")(
+        runner, step, Checkpoint(step.checkpoint)
+    )
+    runner.work.flips.require_gate(runner.work.lease.migration, step.checkpoint, step.flip_no)
+    return gate
+
+
+@task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2, retry_condition_fn=is_transient)
+def _run(runner: Runner, step: Step, checkpoint: Checkpoint) -> Gate:
+    work = runner.work
+    scope = Scope(
+        migration=work.lease.migration,
+        flip=step.flip_no,
+        marker=secrets.token_hex(8),
+        checkpoint=checkpoint,
+        buckets=work.buckets,
+        tables=tuple(work.tables),
+        chunks=CHUNKS,
+    )
+    directory = (
+        work.state_dir / "migrations" / str(scope.migration) / f"{checkpoint}-{step.flip_no}-{scope.marker}"
+    )
+    directory.mkdir(parents=True)
+    evidence = directory / "evidence.sqlite"
+    _collect(work, scope, evidence)
+    time_to_live = timedelta(seconds=work.settings.gate_ttl_s)
+    verdict = run_gate(evidence, scope, directory / "docs", time_to_live=time_to_live)
+    gate_id = work.flips.record_gate(
+        work.lease,
+        checkpoint.value,
+        step.flip_no,
+        passed=verdict.passed,
+        evaluated=verdict.evaluated,
+        expected=verdict.expected,
+        failed=len(verdict.failed),
+        evidence_sha256=verdict.evidence_sha256 or "",
+        verdict=asdict(verdict),
+        ttl_s=work.settings.gate_ttl_s,
+    )
+    create_markdown_artifact(
+        key=f"migration-{scope.migration}-checks",
+        markdown=gate_markdown.as_markdown(verdict),
+        description=f"Checks {checkpoint}",
+    )
+    get_run_logger().info("%s: %s", checkpoint, gate_markdown.in_words(verdict))
+    return Gate(gate_id, verdict)
+
+
+def _collect(work: Work, scope: Scope, evidence: Path) -> None:
+    if scope.checkpoint is Checkpoint.BEFORE_COPY:
+        collect_before_copy(evidence, scope, work.source.dsn, work.target.dsn)
+        return
+    totals = work.shadows.totals(scope.migration)
+    with work.marker_line(Side.SOURCE) as there, work.marker_line(Side.TARGET) as back:
+        collect_evidence(
+            evidence,
+            scope,
+            Ends(work.source.dsn, work.target.dsn, work.names.forward, work.names.reverse),
+            distribution_columns=work.tables,
+            key_type=work.key_type,
+            bound=lambda: work.bounds().target or 0,
+            drain=drain_both(there, back, work.settings.marker_timeout_s * 5),
+            shadow=ShadowStats(totals.reads, totals.matches, totals.lags, totals.mismatches, 0),
+        )

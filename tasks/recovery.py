@@ -1,0 +1,58 @@
+"""What the janitor does about a migration whose run died."""
+
+from __future__ import annotations
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import StateType
+
+from foreshard.control.engine import ControlDatabase
+from foreshard.control.migration_store import MigrationRecord, MigrationStore
+from tasks import runs
+
+LEFT_TO_PEOPLE = frozenset({StateType.CANCELLED, StateType.CANCELLING})
+ON_ITS_WAY = frozenset({StateType.SCHEDULED, StateType.PAUSED})
+
+
+@task(name="find unattended migrations", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2)
+def unattended(control: ControlDatabase) -> list[MigrationRecord]:
+    """Live migrations without a driver: a lease that ran out, or a wait for approval whose run is gone."""
+    store = MigrationStore(control)
+    waiting = [record for record in store.live() if record.waiting_for is not None]
+    return [*store.abandoned(), *waiting]
+
+
+@task(name="restart", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2)
+def restart(migration: MigrationRecord) -> bool:
+    """Starts a new run unless one is on its way or a person stopped it; says whether it did.
+
+    The key of the run holds the number of attempts so far: two janitors start one run between them.
+    """
+    logger = get_run_logger()
+    state = runs.state_of(migration.flow_run_id)
+    if state is not None and state.type in ON_ITS_WAY:
+        return False
+    if state is not None and state.type in LEFT_TO_PEOPLE:
+        logger.warning(
+            "Migration %s stands at %s: its run was cancelled. Start migrate or reverse with its number.",
+            migration.id,
+            migration.stage,
+        )
+        return False
+    if state is not None and state.type is StateType.RUNNING and migration.waiting_for is not None:
+        return False  # it is just about to suspend
+    if migration.flow_run_id is not None:
+        runs.mark_crashed(migration.flow_run_id, "Its lease ran out: the process is gone. A new run goes on.")
+    run = runs.start(
+        "migrate",
+        {"migration_id": migration.id},
+        idempotency_key=f"migration-{migration.id}-attempt-{migration.attempts + 1}",
+        run_name=run_name(migration.source, migration.target, len(migration.buckets)),
+    )
+    logger.warning("Migration %s had no driver at %s; run %s goes on.", migration.id, migration.stage, run)
+    return True
+
+
+def run_name(source: str, target: str, buckets: int) -> str:
+    """What a person recognises in a list of runs."""
+    return f"migrate {source} -> {target}, {buckets} bucket{'' if buckets == 1 else 's'}"

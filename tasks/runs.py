@@ -1,0 +1,60 @@
+"""Prefect runs as Foreshard starts and mends them. Prefect's states are a view: our rows are the truth."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.deployments import run_deployment
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Crashed
+
+DEPLOYMENT = "main"
+"""The name of every deployment: `migrate/main`."""
+
+FLOWS = ("collect", "forecast", "decide", "migrate", "reverse", "janitor")
+
+
+def start(flow: str, parameters: dict[str, Any], idempotency_key: str, run_name: str | None = None) -> UUID:
+    """Starts a run of a deployment and returns its id at once; the same key gives the same run.
+
+    Not as a subflow: a subflow cannot suspend for an approval.
+    """
+    run = cast(
+        FlowRun,
+        run_deployment(
+            f"{flow}/{DEPLOYMENT}",
+            parameters=parameters,
+            timeout=0,
+            as_subflow=False,
+            idempotency_key=idempotency_key,
+            flow_run_name=run_name,
+        ),
+    )
+    return run.id
+
+
+def state_of(flow_run_id: str | None) -> State | None:
+    """The state of a run; None if there is no such run any more."""
+    if flow_run_id is None:
+        return None
+    with get_client(sync_client=True) as client:
+        try:
+            return client.read_flow_run(UUID(flow_run_id)).state
+        except ObjectNotFound:
+            return None
+
+
+def mark_crashed(flow_run_id: str, message: str) -> bool:
+    """Says CRASHED of a run that still calls itself RUNNING or PENDING; never of one that waits for a person.
+
+    When the serving process dies its runs stay RUNNING for ever, and a running run cannot be retried.
+    """
+    with get_client(sync_client=True) as client:
+        state = client.read_flow_run(UUID(flow_run_id)).state
+        if state is None or state.type not in (StateType.RUNNING, StateType.PENDING):
+            return False
+        client.set_flow_run_state(UUID(flow_run_id), Crashed(message=message), force=True)
+    return True

@@ -1,0 +1,117 @@
+"""One task around one step of a migration: retries, a progress bar in the UI, logging."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any
+
+from prefect import get_run_logger, task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, StateType
+from prefect.runtime import flow_run
+from prefect.states import Cancelled
+
+from foreshard.control.engine import ControlDatabase
+from foreshard.control.migration_store import MigrationStore
+from foreshard.errors import InvalidInput
+from foreshard.migration import runner as runners
+from foreshard.migration.lifecycle import ABORTABLE, Stage
+from foreshard.migration.progress import Progress
+from foreshard.migration.runner import Runner, Step
+from tasks import runs
+from tasks.retries import is_transient
+
+BETWEEN_UPDATES_S = 2.0
+
+
+@task(
+    name="open migration",
+    cache_policy=NO_CACHE,
+    retries=2,
+    retry_delay_seconds=1,
+    retry_condition_fn=is_transient,
+)
+def open_migration(control: ControlDatabase, plan_id: int | None, migration_id: int | None) -> int:
+    """The migration's number; a plan's migration is made if there is none yet."""
+    if (plan_id is None) == (migration_id is None):
+        raise InvalidInput(
+            "plan_id, migration_id",
+            "give exactly one of the two.",
+            remedy="`foreshard plan list` lists the plans.",
+        )
+    if migration_id is not None:
+        return MigrationStore(control).get(migration_id).id
+    assert plan_id is not None
+    return runners.open_migration(control, plan_id)
+
+
+def waits_elsewhere(control: ControlDatabase, migration_id: int) -> str | None:
+    """Why this run must not go on: another run of the migration waits for a person. None if none does."""
+    migration = MigrationStore(control).get(migration_id)
+    if migration.waiting_for is None or migration.flow_run_id in (None, flow_run.id):
+        return None
+    state = runs.state_of(migration.flow_run_id)
+    if state is None or state.type is not StateType.PAUSED:
+        return None
+    return f"Migration {migration_id} waits for a person in flow run {migration.flow_run_id}: answer there."
+
+
+@task(name="step", cache_policy=NO_CACHE, retries=3, retry_delay_seconds=2, retry_condition_fn=is_transient)
+def perform(runner: Runner, step: Step) -> None:
+    """One step of the migration. The run is named after the step; the step may be entered again."""
+    logger = get_run_logger()
+    started = time.monotonic()
+    runner.perform(step, ProgressBar(runner, step.name))
+    logger.info("%s: done in %.1f s", step.name, time.monotonic() - started)
+
+
+@task(
+    name="give back", cache_policy=NO_CACHE, retries=3, retry_delay_seconds=2, retry_condition_fn=is_transient
+)
+def give_back(runner: Runner) -> None:
+    """Abort before the cutover, reverse after it: the source owns everything, the target's copy is gone."""
+    report = ProgressBar(runner, "give back")
+    if runner.record.stage in ABORTABLE | {Stage.ABORTING}:
+        runner.abort(report)
+    else:
+        runner.reverse(report)
+
+
+def end_state(control: ControlDatabase, migration_id: int) -> State[None] | None:
+    """How Prefect shows a run that ended: cancelled if the migration was given up, else completed."""
+    stage = MigrationStore(control).get(migration_id).stage
+    if stage is Stage.DONE:
+        return None
+    return Cancelled(message=f"Migration {migration_id} is {stage}: the source owns all its keys.")
+
+
+class ProgressBar:
+    """Shows a step's progress as an artifact; an update costs 25 ms, so there is one every two seconds."""
+
+    def __init__(self, runner: Runner, name: str) -> None:
+        words = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")  # all that a key of an artifact may hold
+        self._key, self._name = f"migration-{runner.record.id}-{words}", name
+        self._artifact: Any = None
+        self._next = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        """Takes the newest progress."""
+        now = time.monotonic()
+        if now < self._next and progress.fraction < 1.0:
+            return
+        self._next = now + BETWEEN_UPDATES_S
+        text = f"{self._name}: {progress.text}, {progress.done:,.0f} of {progress.total:,.0f} {progress.unit}"
+        logger = get_run_logger()
+        logger.info("%s", text)
+        try:
+            self._show(100.0 * progress.fraction, text)
+        except Exception as error:  # a picture of the work must never stop the work
+            logger.warning("The progress bar cannot be shown: %s", error)
+
+    def _show(self, percent: float, text: str) -> None:
+        if self._artifact is None:
+            self._artifact = create_progress_artifact(progress=percent, key=self._key, description=text)
+        else:
+            update_progress_artifact(artifact_id=self._artifact, progress=percent, description=text)
