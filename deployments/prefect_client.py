@@ -59,14 +59,24 @@ def is_served() -> bool:
     )
     with get_client(sync_client=True) as client:
         try:
-            names = {deployment.name for deployment in client.read_deployments(limit=50)}
-            return (
-                names == {DEPLOYMENT}
-                and len(client.read_deployments(limit=50)) >= len(FLOWS)
-                and bool(client.read_flow_runs(flow_run_filter=scheduled, limit=1))
+            served = [
+                deployment
+                for deployment in client.read_deployments(limit=50)
+                if deployment.name == DEPLOYMENT
+            ]
+            return len(served) == len(FLOWS) and bool(
+                client.read_flow_runs(flow_run_filter=scheduled, limit=1)
             )
         except httpx.HTTPError:
             return False
+
+
+def is_suspended(run_id: str | None) -> bool:
+    """Whether the run waits for an answer now."""
+    from tasks.runs import state_of
+
+    state = state_of(run_id)
+    return state is not None and state.is_paused()
 
 
 def wait_for_end(run_id: str, timeout_s: float) -> State:

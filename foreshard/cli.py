@@ -1,0 +1,274 @@
+"""The command line. Exit codes: 0 done, 1 it failed, 2 what was given cannot be used."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import psycopg
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from sqlalchemy.exc import OperationalError
+
+from foreshard.control.engine import ControlDatabase
+from foreshard.control.migration_store import MigrationRecord, MigrationStore
+from foreshard.control.topology_store import TopologyStore
+from foreshard.errors import ForeshardError, InvalidInput
+from foreshard.settings import STATE_DIR, Settings, load_settings
+
+out = Console()
+err = Console(stderr=True)
+
+
+class Commands(typer.core.TyperGroup):
+    """Turns Foreshard's errors into one line in red and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command."""
+        try:
+            return super().invoke(ctx)
+        except ForeshardError as error:
+            fail(error)
+        except (OperationalError, psycopg.OperationalError) as error:
+            reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
+            fail(
+                ForeshardError(
+                    f"A database does not answer: {reason}.", remedy="`foreshard doctor` looks closer."
+                )
+            )
+
+
+def fail(error: ForeshardError) -> None:
+    """Says what is wrong and what to do, and ends the process."""
+    remedy = f" {escape(error.remedy)}" if error.remedy else ""
+    err.print(f"[bold red]{escape(error.message)}[/]{remedy}", highlight=False, soft_wrap=True)
+    raise typer.Exit(2 if isinstance(error, InvalidInput) else 1)
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Forecasts shard load and moves buckets of PostgreSQL before a shard saturates.",
+    epilog="Examples: foreshard demo --once · foreshard status · foreshard plan show 1 · foreshard approve 1 --as Ada",
+)
+plan_app = typer.Typer(no_args_is_help=True, help="Plans: what would be moved, why, and when.")
+migration_app = typer.Typer(no_args_is_help=True, help="Migrations: plans that are carried out.")
+app.add_typer(plan_app, name="plan")
+app.add_typer(migration_app, name="migration")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output on standard output.")]
+MigrationId = Annotated[int, typer.Argument(min=1, help="Number of the migration.")]
+
+
+def show(document: Any) -> None:
+    """Prints ``document`` as JSON."""
+    sys.stdout.write(json.dumps(document, indent=2, default=str) + "\n")
+
+
+@contextmanager
+def control_database() -> Iterator[tuple[Settings, ControlDatabase]]:
+    """The settings and an open control database."""
+    settings = load_settings()
+    control = ControlDatabase(settings.control.dsn)
+    try:
+        yield settings, control
+    finally:
+        control.close()
+
+
+@app.command(rich_help_panel="Demo")
+def demo(
+    once: Annotated[
+        bool, typer.Option("--once", help="Approve by itself and end when the migration is done.")
+    ] = False,
+    kill: Annotated[
+        str,
+        typer.Option(metavar="NAMES", help="Kill the migration at these failpoints: backfill,flip_closed."),
+    ] = "",
+    state_dir: Annotated[Path, typer.Option(help="Where everything of the demo stands.")] = Path(STATE_DIR),
+) -> None:
+    """The whole loop on five real servers: forecast, decide, migrate, under load.
+
+    Waits for your approval in the Prefect UI and stays up until Ctrl-C. Begins with a fresh fleet every time.
+    """
+    from deployments.demo import run
+
+    raise typer.Exit(run(state_dir, once=once, failpoints=kill, console=out))
+
+
+@app.command(rich_help_panel="Demo")
+def down(state_dir: Annotated[Path, typer.Option(help="Where the demo stands.")] = Path(STATE_DIR)) -> None:
+    """Stops everything that a demo left running and removes its data."""
+    from deployments.stack import tear_down
+
+    tear_down(state_dir)
+    out.print("Nothing of the demo runs any more, and its data is removed.")
+
+
+@app.command(rich_help_panel="Operate")
+def serve() -> None:
+    """Serves all flows from this process, and registers their deployments and schedules."""
+    from deployments.prefect_client import use
+
+    use(load_settings())
+    from deployments.serve import serve as serve_flows
+
+    serve_flows()
+
+
+@app.command(rich_help_panel="Look")
+def status(as_json: AsJson = False) -> None:
+    """Shards, what each holds, and the migrations that have not ended."""
+    with control_database() as (_, control):
+        topology = TopologyStore(control)
+        placement = topology.placement()
+        shards = [(shard, placement.buckets_on(shard.name)) for shard in topology.shards()]
+        live = MigrationStore(control).live()
+    if as_json:
+        show(
+            {
+                "shards": [
+                    {"name": s.name, "buckets": list(b), "capacity": dict(s.capacity)} for s, b in shards
+                ],
+                "migrations": [asdict(migration) for migration in live],
+            }
+        )
+        return
+    table = Table("shard", "buckets", "capacity")
+    for shard, buckets in shards:
+        table.add_row(
+            shard.name, str(len(buckets)), ", ".join(f"{k} {v:g}" for k, v in shard.capacity.items())
+        )
+    out.print(table)
+    if not live:
+        out.print("No migration is under way.")
+    for migration in live:
+        out.print(f"Migration {migration.id}: {in_words(migration)}", highlight=False)
+
+
+@migration_app.command("show")
+def migration_show(migration_id: MigrationId, as_json: AsJson = False) -> None:
+    """Where a migration stands, its journal, and its confirmation once it has ended."""
+    with control_database() as (_, control):
+        store = MigrationStore(control)
+        migration = store.get(migration_id)
+        runs = store.stage_runs(migration_id)
+        confirmation = store.confirmation(migration_id)
+    if as_json:
+        show({"migration": asdict(migration), "confirmation": confirmation})
+        return
+    out.print(f"Migration {migration.id}: {in_words(migration)}", highlight=False)
+    table = Table("step", "outcome", "began", "seconds", "found")
+    for run in runs:
+        seconds = (
+            "" if run.finished_at is None else f"{(run.finished_at - run.started_at).total_seconds():.1f}"
+        )
+        found = ", ".join(f"{k} {v}" for k, v in run.detail.items() if not isinstance(v, list | dict))
+        table.add_row(run.name, run.outcome, f"{run.started_at:%H:%M:%S}", seconds, escape(found[:120]))
+    out.print(table)
+    if confirmation is not None:
+        out.print("Confirmation (immutable):")
+        out.print_json(json.dumps(confirmation, default=str))
+
+
+def in_words(migration: MigrationRecord) -> str:
+    """One line about a migration."""
+    text = (
+        f"plan {migration.plan_id}, {migration.source} to {migration.target}, {len(migration.buckets)} buckets, "
+        f"at {migration.stage}, {migration.target} owns {migration.bound} of 1024 slots"
+    )
+    if migration.waiting_for:
+        text += f", waits for {migration.waiting_for} (foreshard approve {migration.id})"
+    return text + (f", failed: {migration.failure}" if migration.failure else "")
+
+
+@app.command(rich_help_panel="Decide")
+def approve(
+    migration_id: MigrationId,
+    approver: Annotated[str, typer.Option("--as", help="Your name; it is kept with the migration.")],
+    comment: Annotated[str, typer.Option(help="Why; kept as well.")] = "",
+) -> None:
+    """Approves the flip that a migration waits for, as the form in the UI does."""
+    _answer(migration_id, True, approver, comment)
+
+
+@app.command(rich_help_panel="Decide")
+def reject(
+    migration_id: MigrationId,
+    approver: Annotated[str, typer.Option("--as", help="Your name; it is kept with the migration.")],
+    comment: Annotated[str, typer.Option(help="Why; kept as well.")] = "",
+) -> None:
+    """Rejects it: everything is undone, the source keeps all keys."""
+    _answer(migration_id, False, approver, comment)
+
+
+def _answer(migration_id: int, yes: bool, approver: str, comment: str) -> None:
+    from deployments import prefect_client
+
+    if not approver.strip():
+        raise InvalidInput("--as", "is empty.", remedy="Say who decides.")
+    with control_database() as (settings, control):
+        prefect_client.use(settings)
+        attempt = prefect_client.answer(
+            control, migration_id, approve=yes, approver=approver, comment=comment
+        )
+    out.print(
+        f"{'Approved' if yes else 'Rejected'}: flip {attempt.flip_no} of migration {migration_id}, by {approver}. "
+        "The flow goes on within seconds.",
+        highlight=False,
+    )
+
+
+@app.command(rich_help_panel="Look")
+def doctor(as_json: AsJson = False) -> None:
+    """Checks settings, control database, every shard and Prefect, and says how to mend what it finds."""
+    from foreshard.doctor import examine
+
+    findings = examine(load_settings())
+    if as_json:
+        show([asdict(finding) for finding in findings])
+    else:
+        for finding in findings:
+            mark = "[green]ok[/]   " if finding.ok else "[red]wrong[/]"
+            remedy = "" if finding.ok else f" {finding.remedy}"
+            out.print(f"{mark} {escape(finding.what + remedy)}", highlight=False)
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command(rich_help_panel="Operate")
+def grants(
+    sql: Annotated[bool, typer.Option("--sql", help="Print the script itself, nothing else.")] = False,
+    operator: Annotated[str, typer.Option(help="Role that moves buckets.")] = "foreshard",
+    owner: Annotated[str, typer.Option(help="Role that owns the buckets' tables.")] = "airline",
+    application: Annotated[str, typer.Option(help="Role that reads and writes them.")] = "airline_app",
+    database: Annotated[str, typer.Option(help="Database of the shard.")] = "airline",
+) -> None:
+    """What an administrator runs once on each shard, as superuser, so that Foreshard needs none.
+
+    Example: foreshard grants --sql --owner app --application app_rw --database app | psql -d app
+    """
+    from foreshard.fleet.grants import grants_sql
+
+    if not sql:
+        out.print("To be run once on each shard, connected to its database (--sql prints this script alone):")
+    sys.stdout.write(grants_sql(operator, owner, application, database))
+
+
+def main() -> None:
+    """Entry point of `python -m foreshard.cli`."""
+    app()
+
+
+if __name__ == "__main__":
+    main()
