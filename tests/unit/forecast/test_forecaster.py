@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foreshard.errors import InvalidInput
@@ -137,7 +137,7 @@ def test_a_failing_fit_falls_back_and_says_so(
     assert "no such luck" in result.note
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=40)
 @given(
     values=st.lists(
         st.one_of(st.floats(0, 1e12), st.just(float("nan")), st.floats(-10, 0)), min_size=0, max_size=300

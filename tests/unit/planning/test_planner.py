@@ -22,12 +22,13 @@ BuildView = Callable[..., FleetView]
 DEFAULTS = DecisionPolicy()
 NEARLY = 1e-6
 
-peaks = st.dictionaries(
-    st.sampled_from([f"shard-{n}" for n in range(1, 6)]),
-    st.one_of(st.just(0.0), st.floats(0.05, 0.9), st.floats(1.0, 1.6)),
-    min_size=2,
+peaks = st.fixed_dictionaries(
+    {"shard-1": st.floats(1.0, 1.6), "shard-2": st.floats(0.0, 0.6)},
+    optional={
+        f"shard-{n}": st.one_of(st.just(0.0), st.floats(0.05, 0.9), st.floats(1.0, 1.6)) for n in (3, 4, 5)
+    },
 )
-activities = st.lists(st.floats(0.01, 1.0), min_size=1, max_size=10)
+activities = st.lists(st.floats(0.01, 1.0), min_size=1, max_size=12)
 sizes = st.lists(st.integers(0, 10**9), min_size=1, max_size=10)
 
 
@@ -174,6 +175,14 @@ def test_a_plan_from_a_forecast_of_excess(build: BuildView) -> None:
     source_risk = next(risk for risk in decision.risks if risk.shard == "shard-3")
     assert source_risk.score == pytest.approx(plan.risk_before - plan.cost.total)
     assert not decision.notes
+
+
+def test_of_two_that_need_the_one_empty_shard_the_riskier_gets_it(build: BuildView) -> None:
+    decision = decide(build({"shard-1": 1.2, "shard-2": 1.3, "shard-3": 0.0}), DEFAULTS)
+    (plan,) = decision.plans
+    assert (plan.source, plan.target) == ("shard-2", "shard-3")
+    (note,) = decision.notes
+    assert note.startswith("shard-1:")
 
 
 def test_the_smallest_of_equal_buckets_go_first(build: BuildView) -> None:

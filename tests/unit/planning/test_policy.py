@@ -38,4 +38,4 @@ def test_bad_values_are_refused_by_name(field: str, value: object) -> None:
 
 def test_a_policy_does_not_change() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        DecisionPolicy().knee = 0.5  # type: ignore[misc]
+        DecisionPolicy().knee = 0.5

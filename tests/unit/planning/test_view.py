@@ -70,7 +70,7 @@ def test_inconsistent_fleets_are_refused(view: FleetView) -> None:
         ("bands", {"now": view.now + timedelta(hours=12)}),
     ):
         with pytest.raises(InvalidInput) as refusal:
-            replace(view, **change)  # type: ignore[arg-type]
+            replace(view, **change)
         assert refusal.value.field == field
 
 
