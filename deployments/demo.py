@@ -227,7 +227,7 @@ class Demo:
         )
         prefect_client.answer(self.control, record.id, approve=True, approver=APPROVER_OF_ONCE)
 
-    def _flow(self, name: str, timeout_s: float = 180) -> None:
+    def _flow(self, name: str, timeout_s: float = 420) -> None:
         """Starts a run of a flow as a person would and waits for its end."""
         state = prefect_client.wait_for_end(prefect_client.start(name), timeout_s)
         if not state.is_completed():

@@ -29,7 +29,8 @@ def use(settings: Settings) -> None:
             "prefect.api_url", "is missing", remedy="Set it in foreshard.toml or by PREFECT_API_URL."
         )
     os.environ["PREFECT_API_URL"] = api_url
-    os.environ.setdefault("PREFECT_HOME", str(Path(settings.state_dir).absolute() / "prefect"))
+    home = Path(os.environ.setdefault("PREFECT_HOME", str(settings.state_dir.absolute() / "prefect")))
+    home.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("DO_NOT_TRACK", "1")
 
 

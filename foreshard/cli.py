@@ -13,14 +13,17 @@ from typing import Annotated, Any
 import psycopg
 import typer
 from rich.console import Console
+from rich.markdown import Markdown
 from rich.markup import escape
 from rich.table import Table
 from sqlalchemy.exc import OperationalError
 
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.migration_store import MigrationRecord, MigrationStore
+from foreshard.control.plan_store import PlanRecord, PlanStore
 from foreshard.control.topology_store import TopologyStore
 from foreshard.errors import ForeshardError, InvalidInput
+from foreshard.planning.explain import explain
 from foreshard.settings import STATE_DIR, Settings, load_settings
 
 out = Console()
@@ -154,6 +157,40 @@ def status(as_json: AsJson = False) -> None:
         out.print("No migration is under way.")
     for migration in live:
         out.print(f"Migration {migration.id}: {in_words(migration)}", highlight=False)
+
+
+@plan_app.command("list")
+def plan_list(as_json: AsJson = False) -> None:
+    """All plans, newest first."""
+    with control_database() as (_, control):
+        plans = PlanStore(control).all()
+    if as_json:
+        show([_plan_document(record) for record in plans])
+        return
+    table = Table("plan", "state", "from", "to", "buckets", "MB", "excess at (fleet, UTC)")
+    for record in plans:
+        plan = record.plan
+        excess = f"{plan.excess_at:%Y-%m-%d %H:%M}" if plan.excess_at else "none predicted"
+        numbers = str(len(plan.buckets)), f"{plan.bytes / 1e6:.0f}"
+        table.add_row(str(record.id), record.state, plan.source, plan.target, *numbers, excess)
+    out.print(table if plans else "There is no plan yet.")
+
+
+@plan_app.command("show")
+def plan_show(
+    plan_id: Annotated[int, typer.Argument(min=1, help="Number of the plan.")], as_json: AsJson = False
+) -> None:
+    """Why these buckets, why there, why now, what it costs, and what happens if it is not done."""
+    with control_database() as (_, control):
+        record = PlanStore(control).get(plan_id)
+    if as_json:
+        show(_plan_document(record))
+    else:
+        out.print(Markdown(explain(record.plan)))
+
+
+def _plan_document(record: PlanRecord) -> dict[str, Any]:
+    return {"id": record.id, "state": record.state, "decision": record.decision_id, **record.plan.to_json()}
 
 
 @migration_app.command("show")

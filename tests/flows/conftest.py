@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments.runner import EntrypointType
 from prefect.exceptions import Pause
 from prefect.flow_engine import run_flow
 from prefect.flows import Flow
+from prefect.states import Running
 from prefect.testing.utilities import prefect_test_harness
 
 from foreshard.control.engine import ControlDatabase
@@ -79,7 +81,7 @@ def plan_id(control: ControlDatabase) -> int:
         session.add(forecast)
         session.flush()
         decision = Decision(
-            forecast_run_id=forecast.id, decided_at=now, policy={}, risks={}, max_utilisation=0.5,
+            forecast_run_id=forecast.id, decided_at=now, policy={}, document={}, max_utilisation=0.5,
             reactive_threshold=0.8, notes=[],
         )  # fmt: skip
         session.add(decision)
@@ -102,6 +104,8 @@ class Deployed:
     def __init__(self, flow: Flow[Any, Any], client: SyncPrefectClient) -> None:
         self._flow, self._client = flow, client
         self._id = flow.to_deployment(DEPLOYMENT, entrypoint_type=EntrypointType.MODULE_PATH).apply()
+        for earlier in self.runs():
+            client.delete_flow_run(earlier.id)
 
     def create(self, **parameters: Any) -> FlowRun:
         """A scheduled run."""
@@ -113,3 +117,12 @@ class Deployed:
         with suppress(Pause):  # where the process of a served run ends
             run_flow(self._flow, flow_run=fresh, parameters=fresh.parameters, return_type="state")
         return self._client.read_flow_run(run.id)
+
+    def runs(self) -> list[FlowRun]:
+        """All its runs."""
+        ours = DeploymentFilter(id=DeploymentFilterId(any_=[self._id]))
+        return self._client.read_flow_runs(deployment_filter=ours, limit=100)
+
+    def call_it_running(self, run: FlowRun) -> None:
+        """What Prefect goes on saying of a run whose serving process was killed."""
+        self._client.set_flow_run_state(run.id, Running(), force=True)

@@ -1,0 +1,111 @@
+"""The command line: what it says when something is wrong, and what it prints without a fleet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from foreshard.cli import app
+
+NOWHERE = "host=127.0.0.1 port=1 dbname=foreshard user=foreshard"
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FORESHARD_CONFIG", raising=False)
+    monkeypatch.delenv("FORESHARD_CONTROL__DSN", raising=False)
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("--help",),
+        ("demo", "--help"),
+        ("down", "-h"),
+        ("status", "--help"),
+        ("plan", "list", "--help"),
+        ("plan", "show", "--help"),
+        ("migration", "show", "--help"),
+        ("doctor", "--help"),
+        ("grants", "--help"),
+        ("approve", "--help"),
+        ("reject", "--help"),
+        ("serve", "--help"),
+    ],
+)
+def test_every_command_explains_itself(arguments: tuple[str, ...]) -> None:
+    said = call(*arguments)
+    assert "Usage" in said.output
+    assert said.exit_code in (0, 2)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("status",),
+        ("plan", "list"),
+        ("plan", "show", "1"),
+        ("migration", "show", "1"),
+        ("doctor",),
+        ("serve",),
+    ],
+)
+def test_missing_settings_are_one_line_and_exit_2(arguments: tuple[str, ...]) -> None:
+    said = call(*arguments)
+    assert said.exit_code == 2
+    assert said.stderr.startswith("control: is missing")
+    assert len(said.stderr.splitlines()) == 1
+    assert "Traceback" not in said.output
+
+
+@pytest.mark.parametrize(
+    "arguments", [("status",), ("plan", "list", "--json"), ("approve", "1", "--as", "Ada")]
+)
+def test_a_control_database_that_is_away_is_one_line_and_exit_1(
+    arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORESHARD_CONTROL__DSN", NOWHERE)
+    monkeypatch.setenv("FORESHARD_PREFECT__API_URL", "http://127.0.0.1:1/api")
+    said = call(*arguments)
+    assert said.exit_code == 1
+    assert "does not answer" in said.stderr
+    assert len(said.stderr.splitlines()) == 1
+
+
+def test_the_doctor_finds_what_is_away_and_says_how_to_mend_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORESHARD_CONTROL__DSN", NOWHERE)
+    said = call("doctor", "--json")
+    assert said.exit_code == 1
+    assert "control database does not answer" in said.stdout
+    assert "prefect.api_url is not set" in said.stdout
+
+
+@pytest.mark.parametrize("arguments", [("migration", "show", "0"), ("plan", "show", "x"), ("approve", "1")])
+def test_bad_arguments_exit_2(arguments: tuple[str, ...]) -> None:
+    assert call(*arguments).exit_code == 2
+
+
+@pytest.mark.parametrize("name", ["", "   "])
+def test_an_approval_needs_a_name(name: str) -> None:
+    said = call("approve", "1", "--as", name)
+    assert said.exit_code == 2
+    assert "--as" in said.stderr
+
+
+def test_grants_are_plain_sql() -> None:
+    said = call("grants", "--sql", "--owner", 'odd "name"')
+    assert said.exit_code == 0
+    assert '"odd ""name"""' in said.stdout
+    assert "PASSWORD '" not in said.stdout
+
+
+def test_down_without_a_demo_is_fine(tmp_path: Path) -> None:
+    assert call("down", "--state-dir", str(tmp_path / "none")).exit_code == 0
