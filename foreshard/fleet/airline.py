@@ -17,6 +17,9 @@ from foreshard.fleet.flights import BUCKETS, Airline
 from foreshard.fleet.grants import APPLICATION, OWNER
 from foreshard.topology.placement import Placement
 
+TABLES = {"aircraft": "tailnum", "flights": "tailnum", "passenger_events": "tailnum"}
+"""Every table of a bucket and its distribution column."""
+
 EVENTS_PER_FLIGHT = 5  # makes 370 MB in all
 
 AIRCRAFT = ("tailnum", "model", "manufacturer", "year", "seats")

@@ -122,11 +122,16 @@ class ThrowawayServers:
             conn.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(sql.Identifier(database), operator))
         return server.dsn(OPERATOR, database)
 
+    def unsubscribe(self, name: str, database: str) -> None:
+        """Drop the database's subscriptions, so that no worker of it comes back to a slot on another server."""
+        with self.server(name).connect(database) as conn:
+            _drop_subscriptions(conn)
+
     def drop(self, name: str, database: str) -> None:
         """Drop a database of the server ``name`` with all that would keep it: clients, subscriptions, slots."""
         server = self.server(name)
+        self.unsubscribe(name, database)
         with server.connect(database) as conn:
-            _drop_subscriptions(conn)
             for (gid,) in conn.execute(
                 "SELECT gid FROM pg_prepared_xacts WHERE database = current_database()"
             ).fetchall():

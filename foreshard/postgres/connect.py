@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, LiteralString, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import psycopg
 from psycopg import conninfo as libpq
@@ -57,7 +57,7 @@ def with_password(conninfo: str) -> str:
     Raises:
         ConfigurationError: the passfile has no entry for this server and role.
     """
-    parts = {key: str(value) for key, value in libpq.conninfo_to_dict(conninfo).items() if value is not None}
+    parts = {key: str(value) for key, value in libpq.conninfo_to_dict(conninfo).items()}
     passfile = parts.pop("passfile", None)
     if "password" not in parts:
         if passfile is None:
@@ -98,4 +98,4 @@ def _passfile_fields(line: str) -> list[str]:
 
 def sql_file(name: str) -> sql.SQL:
     """A statement from ``postgres/sql``, with ``{placeholders}`` for `psycopg.sql.SQL.format`."""
-    return sql.SQL(cast(LiteralString, (files(__package__) / "sql" / name).read_text(encoding="utf-8")))
+    return sql.SQL((files(__package__) / "sql" / name).read_text(encoding="utf-8"))

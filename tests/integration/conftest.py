@@ -23,7 +23,9 @@ def shard_pair(servers: ThrowawayServers) -> Iterator[ShardPair]:
     """Two fresh shards on two servers. Whatever the test leaves on them goes with them."""
     pair = ShardPair(servers.new_shard("source"), servers.new_shard("target"))
     yield pair
-    for shard in (pair.target, pair.source):  # the subscriber first, as far as there is one
+    for shard in (pair.target, pair.source):
+        servers.unsubscribe(shard.name, shard.database)
+    for shard in (pair.target, pair.source):
         servers.drop(shard.name, shard.database)
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -246,14 +247,17 @@ def test_a_policy_that_hides_rows_is_an_error(replicated: Replicated) -> None:
 
 @pytest.mark.parametrize(("bound", "seed"), [(0, 1), (300, 2), (300, 3), (SLOTS, 4)])
 def test_writers_raise_no_false_alarm(replicated: Replicated, bound: int, seed: int) -> None:
-    """Three writers, each key written at its owner only, among them values that flip there and back."""
+    """Three writers, each key written at its owner only, among them values that flip there and back.
+
+    Locks hold an apply worker back, so that a copy lags by hundredths of a second.
+    """
     stop = threading.Event()
     failures: list[BaseException] = []
 
     def write(number: int) -> None:
         choose = random.Random(seed * 100 + number)
         with connect(replicated.source) as source, connect(replicated.target) as target:
-            while not stop.is_set():
+            while not stop.wait(0.003):  # no faster than a replica that is held back can apply
                 tail = choose.choice(TAILS)
                 of_target = slot(tail, KeyType.TEXT) < bound
                 conn = target if of_target else source
@@ -268,13 +272,24 @@ def test_writers_raise_no_false_alarm(replicated: Replicated, bound: int, seed: 
                 else:
                     conn.execute("DELETE FROM b0007.events WHERE id >= 10000 AND tailnum = %s", (tail,))
 
-    def run(number: int) -> None:
+    def hold_back(conninfo: str) -> None:
+        with connect(conninfo) as conn:
+            while not stop.is_set():
+                with conn.transaction():
+                    conn.execute("LOCK TABLE b0007.events IN EXCLUSIVE MODE")  # reads pass
+                    stop.wait(0.03)
+                stop.wait(0.06)
+
+    def run(work: Callable[[], None]) -> None:
         try:
-            write(number)
+            work()
         except BaseException as error:
             failures.append(error)
 
-    writers = [threading.Thread(target=run, args=(number,)) for number in range(3)]
+    replicas = [replicated.target] if bound < SLOTS else [replicated.source]
+    work = [partial(write, number) for number in range(3)]
+    work += [partial(hold_back, replica) for replica in replicas]
+    writers = [threading.Thread(target=run, args=(task,)) for task in work]
     for writer in writers:
         writer.start()
     try:
