@@ -29,6 +29,8 @@ from foreshard.fleet.embedded import SHARDS
 from foreshard.fleet.flights import BUCKETS, Airline, load_airline
 from foreshard.fleet.load_history import CAPACITY, GETAWAY, Demand
 from foreshard.migration.lifecycle import ENDS, Stage
+from foreshard.postgres import guard
+from foreshard.postgres.connect import connect
 from foreshard.settings import load_settings
 from foreshard.topology.keys import KeyType
 
@@ -116,6 +118,8 @@ class Demo:
                 fleet = self.stack.fleet
                 dsns = fleet.operator_dsn(shard), fleet.application_dsn(shard)
                 topology.put_shard(ShardRecord(shard, *dsns, CAPACITY))
+                with connect(fleet.operator_dsn(shard)) as conn:
+                    guard.install(conn)
             placement = initial_placement()
             topology.put_buckets(BUCKETS, placement)
             topology.put_events([GETAWAY])

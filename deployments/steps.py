@@ -59,7 +59,9 @@ class Steps:
             taken = time.monotonic() - started
             self.seconds[text] = round(taken, 1)
             self._progress.remove_task(row)
-            self.console.print(f"{mark:<18} {escape(text)} [dim]{taken:.1f} s[/]", highlight=False, soft_wrap=True)
+            self.console.print(
+                f"{mark:<18} {escape(text)} [dim]{taken:.1f} s[/]", highlight=False, soft_wrap=True
+            )
 
     def say(self, text: str) -> None:
         """A line that stays (rich markup)."""

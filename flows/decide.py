@@ -17,10 +17,12 @@ def decide() -> list[int]:
     """
     with session() as (settings, control):
         decided = deciding.decide_on_newest(control, settings)
-        plan_artifacts.show_risks(decided)
-        for plan_id in decided.plan_ids:
-            record = PlanStore(control).get(plan_id)
-            plan_artifacts.show_plan(control, settings, record)
+        records = [PlanStore(control).get(plan_id) for plan_id in decided.plan_ids]
+        for record in records:
             if record.state == "proposed":
                 deciding.start_migration(record)
+        # A picture that cannot be drawn is a failed task, not a failed decision.
+        plan_artifacts.show_risks(decided, return_state=True)
+        for record in records:
+            plan_artifacts.show_plan(control, settings, record, return_state=True)
         return list(decided.plan_ids)

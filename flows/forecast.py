@@ -23,5 +23,6 @@ def forecast() -> int:
         results = forecasting.fit(control, settings, load)
         record = forecasting.store(control, settings, now, load, results, time.monotonic() - started)
         events.forecast_completed(record.id, record.series)
-        forecast_artifacts.show(control, settings, record)
+        # A picture that cannot be drawn is a failed task, not a failed forecast.
+        forecast_artifacts.show(control, settings, record, return_state=True)
         return record.id

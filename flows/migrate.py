@@ -44,7 +44,7 @@ def migrate(
                 f"Prefect let this run pass attempt {question.attempt} without a stored answer.",
                 remedy="Start migrate again with this migration's number.",
             )
-        reports.migration_report(control, migration)
+        reports.migration_report(control, migration, return_state=True)
         return stages.end_state(control, migration)
 
 
@@ -60,7 +60,7 @@ def _work(control: ControlDatabase, settings: Settings, runner: Runner) -> appro
             if decided.state == "rejected":
                 stages.give_back.with_options(task_run_name="abort")(runner)
                 continue
-        if step.checkpoint is not None:
+        if gates.needed(runner, step):
             gates.check(runner, step)  # again after an approval, which may have taken hours
         stages.perform.with_options(task_run_name=step.name)(runner, step)
     return None

@@ -23,4 +23,4 @@ def reverse(migration_id: Annotated[int, Field(ge=1, description="The migration 
         migration = stages.open_migration(control, None, migration_id)
         with Runner(control, settings, migration, flow_run.id, flow_run.id) as runner:
             stages.give_back(runner)
-        reports.migration_report(control, migration)
+        reports.migration_report(control, migration, return_state=True)

@@ -84,7 +84,10 @@ def ask(control: ControlDatabase, settings: Settings, runner: Runner, step: Step
     """Begins a new attempt with the evidence at hand; the caller then leaves the runner and waits."""
     attempt = runner.work.flips.ask_approval(runner.work.lease, step.flip_no, gate.id)
     runner.suspend("approval")
-    plan = plan_artifacts.plan_with_picture(control, settings, runner.record.plan_id)
+    try:
+        plan = plan_artifacts.plan_with_picture(control, settings, runner.record.plan_id)
+    except Exception as error:  # the question is about the evidence; it can be asked without the picture
+        plan = f"The plan cannot be shown: {error}"
     return Question(attempt, reports.approval_markdown(runner.work, step, gate.verdict, plan))
 
 

@@ -32,6 +32,18 @@ class Gate:
     verdict: Verdict
 
 
+def needed(runner: Runner, step: Step) -> bool:
+    """Whether the checks of ``step`` must run now.
+
+    Those before the copy pass once: afterwards the target holds what this migration made there, and a run that
+    resumes would not find it empty.
+    """
+    if step.checkpoint != Checkpoint.BEFORE_COPY:
+        return step.checkpoint is not None
+    earlier = runner.work.flips.gates(runner.work.lease.migration)
+    return not any(gate.checkpoint == step.checkpoint and gate.passed for gate in earlier)
+
+
 def check(runner: Runner, step: Step) -> Gate:
     """Runs the checks that ``step`` needs and stores their verdict for its flip.
 

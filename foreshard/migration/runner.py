@@ -39,7 +39,7 @@ from foreshard.settings import Settings
 logger = logging.getLogger(__name__)
 
 CHECKPOINTS = {
-    Stage.BACKFILL: "before_copy",
+    Stage.PREPARE: "before_copy",  # the last moment at which the target must hold nothing
     Stage.CUTOVER: "before_cutover",
     Stage.FINALISE: "after_cutover",
 }
