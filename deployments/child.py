@@ -22,6 +22,10 @@ import psutil
 from foreshard.errors import ForeshardError
 
 
+SAME_START_S = 1.0
+"""Two readings of one process's start differ by rounding only."""
+
+
 @dataclass(frozen=True)
 class Child:
     """A named child process; ``run_dir`` holds its `<name>.pid` and `<name>.log`."""
@@ -81,8 +85,9 @@ class Child:
         if leader is not None:
             leader.send_signal(signal.SIGINT)
             _wait(leader, patience_s)
-        for left_over in _session(pid, started):
-            _kill(left_over)
+        if not _is_reused(pid, started):
+            for left_over in _session(pid):
+                _kill(left_over)
         self._pid_file.unlink(missing_ok=True)
 
     def _recorded(self) -> tuple[int, float] | None:
@@ -98,7 +103,7 @@ class Child:
             return None
         try:
             process = psutil.Process(recorded[0])
-            same = abs(process.create_time() - recorded[1]) < 1.0
+            same = abs(process.create_time() - recorded[1]) < SAME_START_S
             return process if same and process.status() != psutil.STATUS_ZOMBIE else None
         except psutil.NoSuchProcess:
             return None
@@ -121,14 +126,21 @@ def _wait(process: psutil.Process, patience_s: float) -> None:
         os.waitpid(process.pid, os.WNOHANG)  # our own child would stay as a zombie
 
 
-def _session(sid: int, started: float) -> list[psutil.Process]:
-    """Processes of session ``sid`` that are not older than its leader (a reused session id is left alone)."""
+def _is_reused(pid: int, started: float) -> bool:
+    """Whether another process has the id now. The system gives it out only when the whole session has ended."""
+    try:
+        return abs(psutil.Process(pid).create_time() - started) >= SAME_START_S
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _session(sid: int) -> list[psutil.Process]:
     members = []
     for process in psutil.process_iter():
         try:
-            if os.getsid(process.pid) == sid and process.create_time() >= started - 1.0:
+            if os.getsid(process.pid) == sid:
                 members.append(process)
-        except (ProcessLookupError, PermissionError, psutil.NoSuchProcess):
+        except (ProcessLookupError, PermissionError):
             continue
     return members
 
