@@ -21,7 +21,6 @@ import psutil
 
 from foreshard.errors import ForeshardError
 
-
 SAME_START_S = 1.0
 """Two readings of one process's start differ by rounding only."""
 
@@ -129,7 +128,7 @@ def _wait(process: psutil.Process, patience_s: float) -> None:
 def _is_reused(pid: int, started: float) -> bool:
     """Whether another process has the id now. The system gives it out only when the whole session has ended."""
     try:
-        return abs(psutil.Process(pid).create_time() - started) >= SAME_START_S
+        return bool(abs(psutil.Process(pid).create_time() - started) >= SAME_START_S)
     except psutil.NoSuchProcess:
         return False
 
