@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.orm import Session
 
@@ -68,7 +69,7 @@ class TopologyStore:
     def put_shard(self, shard: ShardRecord) -> None:
         """Add a shard or replace what is known of it."""
         for field, dsn in (("dsn", shard.dsn), ("application_dsn", shard.application_dsn)):
-            if "password=" in dsn:
+            if conninfo_to_dict(dsn).get("password"):
                 raise InvalidInput(
                     f"shards.{shard.name}.{field}", "holds a password.", remedy="Use passfile= in its place."
                 )

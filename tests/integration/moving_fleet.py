@@ -49,6 +49,20 @@ QUICK = MigrationSettings(
 )
 
 
+def allow(runner: Runner, step: Step) -> None:
+    """Store a passed gate and an approval for the step, as the flow does after its checks."""
+    flips, lease = runner.work.flips, runner.work.lease
+    gate = None
+    if step.checkpoint is not None:
+        gate = flips.record_gate(
+            lease, step.checkpoint, step.flip_no, passed=True, evaluated=1, expected=1, failed=0,
+            evidence_sha256="0" * 64, verdict={}, ttl_s=60,
+        )  # fmt: skip
+    if step.approval:
+        attempt = flips.ask_approval(lease, step.flip_no, gate)
+        flips.decide(attempt, approve=True, approver="test")
+
+
 def ignore(progress: Progress) -> None:
     """A report that nobody reads."""
     del progress
@@ -95,19 +109,6 @@ class MovingFleet:
         """A runner of the migration; several may be made, one at a time gets the lease."""
         return Runner(self.control, self.settings, self.migration, holder)
 
-    def allow(self, runner: Runner, step: Step) -> None:
-        """Store a passed gate and an approval for the step, as the flow does after its checks."""
-        lease = runner.work.lease
-        gate = None
-        if step.checkpoint is not None:
-            gate = self.flips.record_gate(
-                lease, step.checkpoint, step.flip_no, passed=True, evaluated=1, expected=1, failed=0,
-                evidence_sha256="0" * 64, verdict={}, ttl_s=60,
-            )  # fmt: skip
-        if step.approval:
-            attempt = self.flips.ask_approval(lease, step.flip_no, gate)
-            self.flips.decide(attempt, approve=True, approver="test")
-
     def run_until(self, stage: Stage | None, runner: Runner | None = None) -> None:
         """Perform steps until the migration is in ``stage`` (None: to its end)."""
         if runner is None:
@@ -115,7 +116,7 @@ class MovingFleet:
                 self.run_until(stage, own)
             return
         while (step := runner.next_step()) is not None and step.stage is not stage:
-            self.allow(runner, step)
+            allow(runner, step)
             runner.perform(step, ignore)
 
     def leftovers(self) -> list[str]:

@@ -1,0 +1,279 @@
+"""The control database: schema, leases, gates, approvals, load, what is final."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from threading import Thread
+
+import numpy as np
+import pandas as pd
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from foreshard.control.engine import ControlDatabase
+from foreshard.control.flip_store import FlipStore
+from foreshard.control.forecast_store import ForecastStore
+from foreshard.control.load_store import LoadStore
+from foreshard.control.migration_store import Lease, MigrationStore
+from foreshard.control.models import Base, Decision, ForecastRun, Plan
+from foreshard.control.topology_store import ShardRecord, TopologyStore
+from foreshard.errors import (
+    ApprovalRequired,
+    ForeshardError,
+    GateRefused,
+    IllegalTransition,
+    InvalidInput,
+    LeaseLost,
+    NotFound,
+)
+from foreshard.forecast.band import Band
+from foreshard.forecast.forecaster import ForecastResult
+from foreshard.forecast.series import SeriesKey
+from foreshard.load.sample import Sample
+from foreshard.migration.lifecycle import PATH, Stage
+from foreshard.topology.keys import KeyType
+from foreshard.topology.placement import Placement
+
+NOW = datetime(2026, 3, 2, 10, 30, tzinfo=UTC)
+
+
+@pytest.fixture
+def control(control_dsn: str) -> Iterator[ControlDatabase]:
+    database = ControlDatabase(control_dsn)
+    database.migrate()
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def store(control: ControlDatabase) -> MigrationStore:
+    topology = TopologyStore(control)
+    topology.describe_fleet(KeyType.TEXT, {"things": "owner"})
+    for name in ("one", "two"):
+        topology.put_shard(ShardRecord(name, f"dbname={name}", f"dbname={name}", {"queries_per_s": 10.0}))
+    topology.put_buckets(("b0", "b1", "b2"), Placement(dict.fromkeys(("b0", "b1", "b2"), "one")))
+    return MigrationStore(control)
+
+
+def plan(control: ControlDatabase, *buckets: str) -> int:
+    with control.transaction() as session:
+        run = ForecastRun(issued_at=NOW, horizon_hours=1, live_samples_used=0, series=0, seconds=0)
+        session.add(run)
+        session.flush()
+        decision = Decision(
+            forecast_run_id=run.id, decided_at=NOW, policy={}, document={}, max_utilisation=0.1,
+            reactive_threshold=0.8, notes=[],
+        )  # fmt: skip
+        session.add(decision)
+        session.flush()
+        row = Plan(decision_id=decision.id, source="one", target="two", buckets=list(buckets), document={})
+        session.add(row)
+        session.flush()
+        return row.id
+
+
+@pytest.fixture
+def lease(control: ControlDatabase, store: MigrationStore) -> Lease:
+    return store.acquire(store.open(plan(control, "b0", "b1")), "runner", None, 60)
+
+
+def test_revisions_make_what_the_models_say(control: ControlDatabase) -> None:
+    control.migrate()
+    assert control.revision()[0] == control.revision()[1]
+    with control.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+
+
+def test_two_processes_may_migrate_at_once(control_dsn: str) -> None:
+    databases = [ControlDatabase(control_dsn) for _ in range(3)]
+    threads = [Thread(target=database.migrate) for database in databases]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert databases[0].revision()[0] == databases[0].revision()[1]
+    for database in databases:
+        database.close()
+
+
+def test_a_plan_has_one_migration_and_a_bucket_one_at_a_time(
+    control: ControlDatabase, store: MigrationStore
+) -> None:
+    first = plan(control, "b0", "b1")
+    assert store.open(first) == store.open(first)
+    with pytest.raises(ForeshardError, match="another migration"):
+        store.open(plan(control, "b1", "b2"))
+    with pytest.raises(NotFound):
+        store.open(999)
+
+
+def test_the_routing_map_follows_a_migration_to_its_end(
+    control: ControlDatabase, store: MigrationStore, lease: Lease
+) -> None:
+    topology = TopologyStore(control)
+    before = topology.routing_map()
+    store.set_routing(lease, bound=100, shadow_percent=5.0)
+    during = topology.routing_map()
+    assert during.epoch > before.epoch
+    assert (during.redirections[0].bound, during.redirections[0].shadow_percent) == (100, 5.0)
+    for stage in PATH[1:]:
+        store.go_to(lease, stage)
+    after = topology.routing_map()
+    assert after.redirections == ()
+    assert after.placement.buckets_on("two") == ("b0", "b1")
+    with pytest.raises(IllegalTransition):
+        store.go_to(lease, Stage.ABORTING)
+
+
+def test_an_expired_lease_goes_to_the_next_and_the_first_writes_no_more(
+    control: ControlDatabase, store: MigrationStore, lease: Lease
+) -> None:
+    with pytest.raises(LeaseLost):
+        store.acquire(lease.migration, "second", None, 60)
+    assert store.abandoned() == []
+    with control.transaction() as session:
+        session.connection().exec_driver_sql(
+            "UPDATE migrations SET lease_expires_at = now() - interval '1 s'"
+        )
+    assert [one.id for one in store.abandoned()] == [lease.migration]
+    second = store.acquire(lease.migration, "second", None, 60)
+    for write in (
+        lambda: store.renew(lease, 60),
+        lambda: store.go_to(lease, Stage.PREPARE),
+        lambda: store.set_routing(lease, bound=5),
+        lambda: store.release(lease),
+        lambda: FlipStore(control).intend(lease, 0, 5),
+    ):
+        with pytest.raises(LeaseLost):
+            write()
+    store.go_to(second, Stage.PREPARE)
+
+
+def test_who_waits_for_a_person_is_not_abandoned(store: MigrationStore, lease: Lease) -> None:
+    store.release(lease, waiting_for="approval")
+    assert store.abandoned() == []
+
+
+def test_a_gate_counts_only_if_whole_passed_fresh_and_for_this_flip(
+    control: ControlDatabase, lease: Lease
+) -> None:
+    flips = FlipStore(control)
+
+    def gate(
+        flip_no: int = 1, *, passed: bool = True, evaluated: int = 3, failed: int = 0, ttl_s: float = 60
+    ) -> None:
+        flips.record_gate(
+            lease, "before_cutover", flip_no, passed=passed, evaluated=evaluated, expected=3, failed=failed,
+            evidence_sha256="0", verdict={}, ttl_s=ttl_s,
+        )  # fmt: skip
+
+    def refused() -> bool:
+        with pytest.raises(GateRefused):
+            flips.require_gate(lease.migration, "before_cutover", 1)
+        return True
+
+    assert refused()
+    gate(2)
+    assert refused()
+    gate()
+    assert flips.require_gate(lease.migration, "before_cutover", 1).passed
+    gate(passed=False, failed=1)
+    assert refused()
+    gate(evaluated=2)
+    assert refused()
+    gate(ttl_s=-1)
+    assert refused()
+    with pytest.raises(GateRefused):
+        flips.require_gate(lease.migration, "after_cutover", 1)
+
+
+def test_an_approval_is_given_once_by_somebody_for_one_flip(control: ControlDatabase, lease: Lease) -> None:
+    flips = FlipStore(control)
+    first = flips.ask_approval(lease, 1, None)
+    second = flips.ask_approval(lease, 1, None)
+    with pytest.raises(ApprovalRequired):
+        flips.decide(first, approve=True, approver="Ada")  # superseded
+    with pytest.raises(InvalidInput):
+        flips.decide(second, approve=True, approver="  ")
+    with pytest.raises(ApprovalRequired):
+        flips.require_approval(lease.migration, 1)
+    flips.decide(second, approve=True, approver="Ada", comment="looks right")
+    with pytest.raises(ApprovalRequired):
+        flips.decide(second, approve=False, approver="Bob")
+    assert flips.require_approval(lease.migration, 1).approver == "Ada"
+    with pytest.raises(ApprovalRequired):
+        flips.require_approval(lease.migration, 2)
+
+
+def test_a_confirmation_is_final(control: ControlDatabase, store: MigrationStore, lease: Lease) -> None:
+    store.confirm(lease, {"outcome": "done"})
+    store.confirm(lease, {"outcome": "something else"})
+    confirmation = store.confirmation(lease.migration)
+    assert confirmation is not None
+    assert confirmation["outcome"] == "done"
+    for statement in (
+        "UPDATE confirmations SET document = '{}'",
+        "DELETE FROM confirmations",
+        "TRUNCATE confirmations",
+    ):
+        with pytest.raises(DBAPIError, match="final"), control.transaction() as session:
+            session.connection().exec_driver_sql(statement)
+
+
+def test_the_database_refuses_states_that_do_not_exist(control: ControlDatabase, lease: Lease) -> None:
+    for statement in (
+        "UPDATE migrations SET stage = 'teleport'",
+        "UPDATE migrations SET bound = 1025",
+        "UPDATE migrations SET stage = 'done'",  # without an end
+        "UPDATE plans SET state = 'lost'",
+        "UPDATE migrations SET target = source",
+    ):
+        with pytest.raises(IntegrityError), control.transaction() as session:
+            session.connection().exec_driver_sql(statement)
+    assert lease.token == 1
+
+
+def test_a_dsn_with_a_password_is_not_stored(control: ControlDatabase) -> None:
+    for dsn in ("dbname=x password=secret", "postgresql://u:secret@h/db"):
+        with pytest.raises(InvalidInput) as refused:
+            TopologyStore(control).put_shard(ShardRecord("one", dsn, "dbname=x", {}))
+        assert "secret" not in str(refused.value)
+
+
+def test_samples_are_stored_once_and_read_as_hourly_means(control: ControlDatabase) -> None:
+    loads = LoadStore(control)
+    samples = [
+        Sample(NOW + timedelta(minutes=minute), "one", "b0", "queries_per_s", float(minute))
+        for minute in (0, 10, 40)
+    ]
+    assert loads.add(samples, "live") == 3
+    assert loads.add([*samples, Sample(NOW, "one", None, "cpu_cores", 0.5)], "live") == 1
+    hours = loads.bucket_series("queries_per_s", NOW - timedelta(hours=1), NOW + timedelta(hours=2))["b0"]
+    assert hours.to_list() == [5.0, 40.0]
+    assert [hour.hour for hour in hours.index] == [10, 11]
+    assert loads.count_live(NOW, NOW + timedelta(hours=1)) == 4
+    present = loads.present(NOW + timedelta(minutes=12))
+    assert present.buckets == {"b0": {"queries_per_s": 5.0}}
+    assert present.shards == {"one": {"cpu_cores": 0.5}}
+
+
+def test_a_negative_load_is_refused(control: ControlDatabase) -> None:
+    with pytest.raises(Exception, match="ck_load_samples_value"):
+        LoadStore(control).add([Sample(NOW, "one", "b0", "queries_per_s", -1.0)], "live")
+    with pytest.raises(Exception, match="ck_load_samples_value"):
+        LoadStore(control).add([Sample(NOW, "one", "b0", "queries_per_s", float("nan"))], "live")
+
+
+def test_a_forecast_comes_back_as_it_was(control: ControlDatabase) -> None:
+    steps = pd.date_range(NOW.replace(minute=0), periods=3, freq="h", tz="UTC")
+    band = Band(steps, np.sort(np.random.default_rng(1).random((3, 7)), axis=1))
+    result = ForecastResult(SeriesKey("one", None, "cpu_cores"), band, "prophet", NOW, NOW, 9, 0.5, "")
+    store = ForecastStore(control)
+    run = store.save(NOW, [result], horizon_hours=3, live_samples_used=2, seconds=1.5)
+    assert store.newest() == run
+    back = store.results(run.id)[result.key]
+    assert back.band.ts.equals(band.ts)
+    assert np.array_equal(back.band.quantiles, band.quantiles)
