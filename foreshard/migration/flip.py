@@ -110,8 +110,10 @@ def finish_interrupted(work: Work) -> None:
     if bounds.source is None or bounds.target is None:
         return
     if bounds.source > bounds.target:  # some keys have no owner: a flip closed and did not open
-        if unfinished is None:
-            unfinished = work.flips.intend(work.lease, bounds.source, work.record.bound)
+        if unfinished is None:  # cancelled, but not taken back: the routing map says what it was before
+            before = work.record.bound
+            closed = bounds.source if before == bounds.target else bounds.target
+            unfinished = work.flips.intend(work.lease, closed, before)
         with _ends(work, unfinished) as ends:
             _carry_out(work, unfinished, ends)
     elif unfinished is not None and bounds.source == unfinished.to_bound:

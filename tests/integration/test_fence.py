@@ -174,29 +174,43 @@ def test_a_flip_whose_marker_does_not_come_leaves_ownership_as_it_was(
     assert runner.work.bounds().target == 600
 
 
+@pytest.mark.parametrize(("before", "after"), [(0, 400), (400, 0)])
 @pytest.mark.parametrize(
-    "died", ["before the close", "between close and open", "after the open", "after a cancel"]
+    "died",
+    [
+        "before the close",
+        "between close and open",
+        "after the open",
+        "after a cancel",
+        "after a cancel in the journal",
+    ],
 )
-def test_an_interrupted_flip_is_settled_by_the_next_runner(fleet: MovingFleet, died: str) -> None:
+def test_an_interrupted_flip_is_settled_by_the_next_runner(
+    fleet: MovingFleet, died: str, before: int, after: int
+) -> None:
+    sender = guard.Side.SOURCE if after > before else guard.Side.TARGET
     with fleet.runner("first") as first:
         work = first.work
-        intent = work.flips.intend(work.lease, 0, 400)
+        flip(work, before)
+        intent = work.flips.intend(work.lease, before, after)
         with work.connections() as (source, target):
+            closing, opening = (source, target) if sender is guard.Side.SOURCE else (target, source)
             if died != "before the close":
-                guard.close(source, work.names, intent.flip_no, 400, uuid.uuid4())
+                guard.close(closing, work.names, intent.flip_no, after, uuid.uuid4())
             if died == "after the open":
-                with work.marker_line(guard.Side.SOURCE) as markers:
+                with work.marker_line(sender) as markers:
                     markers.drain(5)
-                guard.open_(target, work.names, intent.flip_no, 400)
-            if died == "after a cancel":
-                assert guard.cancel(target, work.names, intent.flip_no)
+                guard.open_(opening, work.names, intent.flip_no, after)
+            if died.startswith("after a cancel"):
+                assert guard.cancel(opening, work.names, intent.flip_no)
+            if died == "after a cancel in the journal":
+                work.flips.record(work.lease, intent.flip_no, "cancelled")
     if died == "after a cancel":
         with pytest.raises(FlipFailed), fleet.runner("second"):
             pass
     with fleet.runner("third") as third:
-        finish_interrupted(third.work)
         bounds = third.work.bounds()
-        expected = 0 if died in ("before the close", "after a cancel") else 400
+        expected = after if died in ("between close and open", "after the open") else before
         assert (bounds.source, bounds.target, third.record.bound) == (expected, expected, expected)
         assert third.work.flips.unfinished(fleet.migration) is None
         flip(third.work, 0)
