@@ -17,6 +17,6 @@ def collect() -> int:
     """
     with session() as (settings, control):
         topology = TopologyStore(control)
-        buckets = tuple(bucket.name for bucket in topology.buckets())
+        served = topology.routing_map().served_by
         now = settings.clock.fleet_clock().now()
-        return sum(collect_shard(control, shard, buckets, now) for shard in topology.shards())
+        return sum(collect_shard(control, shard, served(shard.name), now) for shard in topology.shards())

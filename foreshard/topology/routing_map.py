@@ -93,6 +93,16 @@ class RoutingMap:
         """The migration that the bucket is in, if any."""
         return self._redirected.get(bucket)
 
+    def served_by(self, shard: str) -> tuple[str, ...]:
+        """The buckets of which ``shard`` owns the greater part: where their load is measured while they move."""
+        return tuple(bucket for bucket in self.buckets if self._mostly_on(bucket) == shard)
+
+    def _mostly_on(self, bucket: str) -> str:
+        redirection = self.redirection_of(bucket)
+        if redirection is None:
+            return self.placement.shard_of(bucket)
+        return redirection.owner(SLOTS // 2)
+
     def bucket_of(self, key: Key) -> str:
         """The key's bucket. Raises ``InvalidInput`` (field ``key``) for an unusable key."""
         return self.buckets[bucket_number(key, self.key_type, len(self.buckets))]

@@ -101,3 +101,12 @@ def test_bad_maps_are_refused(field: str, changes: dict[str, object]) -> None:
 def test_an_unusable_key_is_refused() -> None:
     with pytest.raises(InvalidInput, match="key"):
         route(STEADY, "not a number", Intent.READ)
+
+
+@pytest.mark.parametrize(("bound", "serving"), [(0, "one"), (512, "one"), (513, "two"), (SLOTS, "two")])
+def test_a_moving_bucket_is_measured_where_most_of_it_is(bound: int, serving: str) -> None:
+    placement = Placement({"b0": "one", "b1": "one"})
+    moving = Redirection(1, frozenset({"b1"}), "one", "two", bound, 0.0)
+    routing_map = RoutingMap(1, KeyType.TEXT, ("b0", "b1"), placement, (moving,))
+    assert routing_map.served_by(serving) == (("b0", "b1") if serving == "one" else ("b1",))
+    assert set(routing_map.served_by("one") + routing_map.served_by("two")) == {"b0", "b1"}
