@@ -25,6 +25,7 @@ from foreshard.control.topology_store import TopologyStore
 from foreshard.fleet.checker import CheckResult, OwnerReader, check
 from foreshard.fleet.embedded import SHARDS
 from foreshard.fleet.ledger import Ledger
+from foreshard.migration.lifecycle import PATH
 from foreshard.settings import load_settings
 
 MANY_WRITES = 5_000
@@ -106,7 +107,7 @@ class Report:
                       f"{writes['doubled']} doubled[/]")  # fmt: skip
         table.add_row("checks", f"{d['checks']['passed']} passed, {d['checks']['failed']} failed")
         table.add_row("left over", f"{d['leftovers']} objects")
-        console.print(table)
+        console.print(table, soft_wrap=not console.is_terminal)
         for note in self.notes:
             console.print(f"  {escape(note)}", style="red", highlight=False)
         for promise in broken:
@@ -137,6 +138,7 @@ def build_report(
         redirected = ledger.redirected_before(runs["cutover"].started_at)
     left = leftovers.find(stack.fleet, placement.of)
     excess_at = plan.plan.excess_at
+    seconds = confirmation.get("stage_seconds", {})
     data = {
         "forecast": {"series": forecast.series, "seconds": round(forecast.seconds, 1)},
         "load": {"live_samples_used": forecast.live_samples_used},
@@ -158,7 +160,7 @@ def build_report(
         },
         "migration": {
             "id": migration_id,
-            "stages": confirmation.get("stage_seconds", {}),
+            "stages": {stage: seconds[stage] for stage in PATH if stage in seconds},
             "rows": confirmation.get("rows"),
             "bytes": confirmation.get("bytes"),
             "write_pause_ms": [flip.pause_ms for flip in flips if flip.state == "opened"],

@@ -11,17 +11,17 @@ from foreshard.fleet.load_history import FLEET_START
 
 TIMEZONE = "America/New_York"
 
-SOAK_S = 15.0
+SOAK_S = 25.0
 
 DEMO: Mapping[str, Mapping[str, object]] = {
     "forecast": {"horizon_hours": 12, "workers": 2},
     "decision": {"soak_s": SOAK_S, "margin_s": 300.0},
     "migration": {
         "canary_percent": [1.0, 10.0, 50.0],
-        "canary_min_writes": 80,
+        "canary_min_writes": 200,
         "canary_soak_s": 25.0,
         "shadow_percent": 50.0,
-        "shadow_min_reads": 200,
+        "shadow_min_reads": 100,
         "shadow_timeout_s": 30.0,
         "soak_s": SOAK_S,
     },

@@ -34,7 +34,7 @@ FLEET_START = datetime(2013, 11, 27, 18, tzinfo=UTC)
 HISTORY = timedelta(weeks=6)
 
 BEFORE_DEPARTURE = timedelta(hours=1)
-LOOK_EVERY_S = 200.0
+LOOK_EVERY_S = 100.0
 DEFAULT_SEATS = 150
 TAXI_MINUTES = 40.0
 MILES_PER_MINUTE = 7.5
@@ -47,7 +47,7 @@ GETAWAY = Event(
 )
 
 CAPACITY: Mapping[str, float] = {
-    "queries_per_s": 108.0,
+    "queries_per_s": 216.0,
     "cpu_cores": 2.0,
     "memory_bytes": 4.0 * 2**30,
     "io_bytes_per_s": 200e6,
