@@ -10,13 +10,14 @@ from foreshard.postgres.connect import Connection, sql_file
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """What a server allows. ``version`` as in server_version_num."""
+    """What a server allows. ``version`` as in server_version_num; ``may_keep_quiet``: to keep a statement unlogged."""
 
     version: int
     wal_level: str
     free_slots: int
     free_senders: int
     may_subscribe: bool
+    may_keep_quiet: bool
     prepared: tuple[str, ...]
 
 
@@ -28,11 +29,12 @@ def server_settings(conn: Connection) -> ServerSettings:
         "       current_setting('max_wal_senders')::int"
         "         - (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walsender')::int,"
         "       pg_has_role('pg_create_subscription', 'MEMBER'),"
+        "       has_parameter_privilege('log_min_error_statement', 'SET'),"
         "       ARRAY(SELECT gid::text FROM pg_prepared_xacts WHERE database = current_database())"
     ).fetchone()
     assert row is not None  # a SELECT without FROM has one row
-    version, wal_level, slots, senders, may_subscribe, prepared = row
-    return ServerSettings(version, wal_level, slots, senders, may_subscribe, tuple(prepared))
+    version, wal_level, slots, senders, may_subscribe, may_keep_quiet, prepared = row
+    return ServerSettings(version, wal_level, slots, senders, may_subscribe, may_keep_quiet, tuple(prepared))
 
 
 def tables_present(conn: Connection, buckets: Sequence[str]) -> dict[str, set[str]]:

@@ -78,18 +78,31 @@ def subscribe(
     """
     if _exists(conn, "SELECT 1 FROM pg_subscription WHERE subname = %s", subscription):
         return
-    conn.execute(
-        sql.SQL(
-            "CREATE SUBSCRIPTION {} CONNECTION {} PUBLICATION {}"
-            " WITH (copy_data = {}, binary = true, origin = none, streaming = on, slot_name = {})"
-        ).format(
-            sql.Identifier(subscription),
-            sql.Literal(with_password(publisher_conninfo)),
-            sql.Identifier(names.publication),
-            sql.SQL("true" if copy_data else "false"),
-            sql.Identifier(subscription),
-        )
+    create = sql.SQL(
+        "CREATE SUBSCRIPTION {} CONNECTION {} PUBLICATION {}"
+        " WITH (copy_data = {}, binary = true, origin = none, streaming = on, slot_name = {})"
+    ).format(
+        sql.Identifier(subscription),
+        sql.Literal(with_password(publisher_conninfo)),
+        sql.Identifier(names.publication),
+        sql.SQL("true" if copy_data else "false"),
+        sql.Identifier(subscription),
     )
+    with _unlogged(conn):
+        conn.execute(create)
+
+
+@contextmanager
+def _unlogged(conn: Connection) -> Iterator[None]:
+    """Keeps statements out of the server's log, failed and slow ones too; `foreshard grants` allows it."""
+    quiet = {"log_statement": "none", "log_min_error_statement": "panic", "log_min_duration_statement": "-1"}
+    for name, value in quiet.items():
+        conn.execute("SELECT set_config(%s, %s, false)", (name, value))
+    try:
+        yield
+    finally:
+        for name in quiet:
+            conn.execute(sql.SQL("RESET {}").format(sql.Identifier(name)))
 
 
 def refresh(conn: Connection, subscription: str) -> None:

@@ -34,3 +34,6 @@ GRANT CONNECT ON DATABASE {database} TO {application};
 CREATE SCHEMA IF NOT EXISTS foreshard AUTHORIZATION {operator};
 ALTER SCHEMA foreshard OWNER TO {operator};
 GRANT USAGE ON SCHEMA foreshard TO {application};
+
+-- CREATE SUBSCRIPTION must hold a password: these let the operator keep that statement out of the server's log.
+GRANT SET ON PARAMETER log_statement, log_min_error_statement, log_min_duration_statement TO {operator};

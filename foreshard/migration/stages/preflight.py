@@ -31,11 +31,11 @@ def run(work: Work, report: Report) -> dict[str, Any]:
     del report
     with work.connections() as (source, target):
         findings = [
-            *_server(source, work.source.name, work),
-            *_server(target, work.target.name, work),
+            *_server(source, work.source.name),
+            *_server(target, work.target.name),
             *_buckets(source, target, work),
         ]
-        obstacles = _canary_obstacles(source, work)
+        obstacles = preflight_queries.canary_obstacles(source, work.buckets, work.tables)
         size = preflight_queries.total_bytes(source, work.buckets)
     shown = [asdict(finding) for finding in findings]
     blocking = [finding for finding in findings if finding.blocking]
@@ -50,7 +50,7 @@ def run(work: Work, report: Report) -> dict[str, Any]:
     return {"findings": shown, **facts}
 
 
-def _server(conn: Connection, shard: str, work: Work) -> list[Finding]:
+def _server(conn: Connection, shard: str) -> list[Finding]:
     found = []
     settings = preflight_queries.server_settings(conn)
     if settings.wal_level != "logical":
@@ -68,10 +68,12 @@ def _server(conn: Connection, shard: str, work: Work) -> list[Finding]:
     ):
         if free < wanted:
             found.append(Finding(f"{shard}: {name}", f"leaves {free} free of {wanted} needed", "Raise it."))
-    if not settings.may_subscribe:
-        found.append(
-            Finding(f"{shard}: role", "lacks pg_create_subscription", "Run `foreshard grants --sql` there.")
-        )
+    for allowed, lacking in (
+        (settings.may_subscribe, "pg_create_subscription"),
+        (settings.may_keep_quiet, "the right to keep CREATE SUBSCRIPTION out of the log"),
+    ):
+        if not allowed:
+            found.append(Finding(f"{shard}: role", f"lacks {lacking}", "Run `foreshard grants --sql` there."))
     if not guard.owns_schema(conn):
         found.append(
             Finding(
@@ -88,7 +90,6 @@ def _server(conn: Connection, shard: str, work: Work) -> list[Finding]:
         )
         for gid in settings.prepared
     )
-    del work
     return found
 
 
@@ -116,8 +117,3 @@ def _buckets(source: Connection, target: Connection, work: Work) -> list[Finding
     for subject, why, remedy in preflight_queries.hazards(source, work.buckets, work.tables):
         found.append(Finding(subject, why, remedy))
     return found
-
-
-def _canary_obstacles(source: Connection, work: Work) -> list[str]:
-    """Why a bucket cannot be shared by two owners for a while; empty if it can."""
-    return preflight_queries.canary_obstacles(source, work.buckets, work.tables)
