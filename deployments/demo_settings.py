@@ -27,8 +27,8 @@ DEMO: Mapping[str, Mapping[str, object]] = {
     },
 }
 
-BACKFILL_BYTES_PER_S_WHEN_KILLED = 3_000_000
-"""A kill test needs a backfill that lasts: at least twenty seconds for the sixty megabytes and more of the plan."""
+BACKFILL_BYTES_PER_S_WHEN_KILLED = 1_500_000
+"""A kill test needs a backfill that lasts: at least twenty seconds for the forty megabytes of the plan."""
 
 
 def clock_offset_s() -> float:
