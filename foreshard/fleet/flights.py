@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def load_airline() -> Airline:
         dtype={"year": "Int64", "seats": "Int64"},
     )
     columns = "time_hour minute carrier flight tailnum origin dest dep_delay arr_delay air_time distance"
-    numbers = {"dep_delay": "Int64", "arr_delay": "Int64", "air_time": "Int64"}
+    numbers: dict[Hashable, str] = {"dep_delay": "Int64", "arr_delay": "Int64", "air_time": "Int64"}
     flights = pd.read_csv(directory / "flights.csv.zip", usecols=columns.split(), dtype=numbers)
     flights = flights.dropna(subset=["tailnum"]).rename(columns={"flight": "flight_no"})
     # time_hour is the scheduled hour in UTC: local times would be ambiguous when the clocks go back.
