@@ -35,6 +35,7 @@ from foreshard.migration.stages import (
 )
 from foreshard.migration.work import Work
 from foreshard.settings import Settings
+from foreshard.topology.keys import SLOTS
 
 logger = logging.getLogger(__name__)
 
@@ -188,14 +189,19 @@ class Runner:
 
     def _step(self, name: str, stage: Stage, percent: float | None) -> Step:
         policy = self._settings.migration.approval
-        flips = stage in (Stage.WRITE_REDIRECT, Stage.CUTOVER)
+        wanted = (
+            SLOTS if stage is Stage.CUTOVER else 0 if percent is None else write_redirect.bound_for(percent)
+        )
+        # A flip that a runner died in was finished on entering: nothing is left of it to check or to approve.
+        flips = self.record.bound < wanted
         approval = flips and (policy == "every_flip" or (policy == "cutover_only" and stage is Stage.CUTOVER))
         flip_no = (
             self.record.flip_no
             if stage is Stage.FINALISE
             else self.work.flips.next_number(self._migration_id)
         )
-        return Step(name, stage, CHECKPOINTS.get(stage), approval, flip_no, percent)
+        checkpoint = None if stage is Stage.CUTOVER and not flips else CHECKPOINTS.get(stage)
+        return Step(name, stage, checkpoint, approval, flip_no, percent)
 
     def _canary_steps(self) -> tuple[float, ...]:
         """None where two owners of one bucket could break a constraint between them: then one flip, 0 -> all."""
