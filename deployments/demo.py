@@ -175,7 +175,13 @@ class Demo:
             f"without it {plan.plan.source} exceeds its capacity at {plan.plan.excess_at:%H:%M} UTC (fleet clock)."
         )
         migration = self._until("the migration of the plan", lambda: self._migration_of(plan.id), 120)
-        self._follow(migration)
+        end = self._follow(migration)
+        if end is not Stage.DONE:
+            if self.once:
+                raise ForeshardError(f"The migration ended as {end}.", remedy=self._where_to_look())
+            self.steps.say(f"The migration ended as {end}: {plan.plan.source} owns all its keys, as before.")
+            self._stay_up()
+            return 0
         with self.steps.step("forecast again, with the buckets in their new place"):
             self._flow("forecast")
             after = self._until("a decision", lambda: PlanStore(self.control).decision_after(before.id), 60)
@@ -185,8 +191,8 @@ class Demo:
         report.data["seconds"] = round(time.monotonic() - self.started, 1)
         return self._conclude(report)
 
-    def _follow(self, migration: int) -> None:
-        """Tells each step as it ends, and asks for the approval when it is time."""
+    def _follow(self, migration: int) -> Stage:
+        """Tells each step as it ends, and asks for the approval when it is time; returns how it ended."""
         store = MigrationStore(self.control)
         told, asked = 0, False
         with self.steps.step("migrate: every stage, under load") as update:
@@ -201,7 +207,7 @@ class Demo:
                     self.steps.say(f"             [dim]{run.name:<24} {seconds:6.1f} s[/]{mark}")
                 told = len(finished)
                 if record.stage in ENDS:
-                    break
+                    return record.stage
                 if record.failure:
                     raise ForeshardError(
                         f"The migration failed: {record.failure}", remedy=self._where_to_look()
@@ -212,8 +218,6 @@ class Demo:
                     self._approve(record)
                 asked = waits
                 time.sleep(0.5)
-        if record.stage is not Stage.DONE:
-            raise ForeshardError(f"The migration ended as {record.stage}.", remedy=self._where_to_look())
 
     def _approve(self, record: MigrationRecord) -> None:
         """With --once by the API call that the form makes; else a person is told where the form is."""
@@ -266,11 +270,14 @@ class Demo:
         report.write(self.stack.state_dir / REPORT_FILE, broken)
         report.print(self.steps.console, broken)
         if not self.once:
-            self.steps.say("Everything stays up for you to look at. Ctrl-C stops it.")
-            with suppress(KeyboardInterrupt):
-                while True:
-                    time.sleep(1.0)
+            self._stay_up()
         return 1 if broken else 0
+
+    def _stay_up(self) -> None:
+        self.steps.say("Everything stays up for you to look at. Ctrl-C stops it.")
+        with suppress(KeyboardInterrupt):
+            while True:
+                time.sleep(1.0)
 
 
 def _as_interrupt(*_: object) -> None:
