@@ -19,6 +19,7 @@ from rich.table import Table
 from sqlalchemy.exc import OperationalError
 
 from foreshard.control.engine import ControlDatabase
+from foreshard.control.load_store import LoadStore
 from foreshard.control.migration_store import MigrationRecord, MigrationStore
 from foreshard.control.plan_store import PlanRecord, PlanStore
 from foreshard.control.topology_store import TopologyStore
@@ -131,32 +132,44 @@ def serve() -> None:
 
 @app.command(rich_help_panel="Look")
 def status(as_json: AsJson = False) -> None:
-    """Shards, what each holds, and the migrations that have not ended."""
-    with control_database() as (_, control):
+    """Shards with their load in the last minutes, plans that wait, and migrations under way."""
+    with control_database() as (settings, control):
         topology = TopologyStore(control)
         placement = topology.placement()
-        shards = [(shard, placement.buckets_on(shard.name)) for shard in topology.shards()]
+        shards = topology.shards()
+        present = LoadStore(control).present(settings.clock.fleet_clock().now()).shards
+        proposed = [record.id for record in PlanStore(control).all() if record.state == "proposed"]
         live = MigrationStore(control).live()
     if as_json:
-        show(
+        rows = [
             {
-                "shards": [
-                    {"name": s.name, "buckets": list(b), "capacity": dict(s.capacity)} for s, b in shards
-                ],
-                "migrations": [asdict(migration) for migration in live],
+                "name": shard.name,
+                "buckets": list(placement.buckets_on(shard.name)),
+                "capacity": dict(shard.capacity),
+                "present": dict(present.get(shard.name, {})),
             }
-        )
+            for shard in shards
+        ]
+        show({"shards": rows, "proposed_plans": proposed, "migrations": [asdict(one) for one in live]})
         return
-    table = Table("shard", "buckets", "capacity")
-    for shard, buckets in shards:
-        table.add_row(
-            shard.name, str(len(buckets)), ", ".join(f"{k} {v:g}" for k, v in shard.capacity.items())
-        )
+    metrics = sorted({metric for shard in shards for metric in shard.capacity})
+    table = Table("shard", "buckets", *metrics, title="Load now, of capacity", title_justify="left")
+    for shard in shards:
+        load = present.get(shard.name, {})
+        shares = [
+            f"{load[metric] / shard.capacity[metric]:.0%}"
+            if metric in load and metric in shard.capacity
+            else "?"
+            for metric in metrics
+        ]
+        table.add_row(shard.name, str(len(placement.buckets_on(shard.name))), *shares)
     out.print(table)
-    if not live:
-        out.print("No migration is under way.")
+    if proposed:
+        out.print(f"Plans that wait: {', '.join(map(str, proposed))} (foreshard plan show).", highlight=False)
     for migration in live:
         out.print(f"Migration {migration.id}: {in_words(migration)}", highlight=False)
+    if not live:
+        out.print("No migration is under way.")
 
 
 @plan_app.command("list")
