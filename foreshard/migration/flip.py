@@ -17,6 +17,7 @@ keys back, as a flip of its own number.
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ import psycopg
 from psycopg import errors
 
 from foreshard.control.flip_store import FlipRecord
-from foreshard.errors import FlipFailed
+from foreshard.errors import FlipFailed, ForeshardError, LeaseLost
 from foreshard.migration import failpoint
 from foreshard.migration.work import Work
 from foreshard.postgres import guard
@@ -37,10 +38,14 @@ from foreshard.postgres.guard import Side
 from foreshard.postgres.marker import MarkerLine
 from foreshard.topology.keys import SLOTS
 
+logger = logging.getLogger(__name__)
+
 QUIET_MARKER_MS = 6.0
 QUIET_HOLDER_MS = 50.0
 QUIET_PATIENCE_S = 5.0
 CLOSE_ATTEMPTS = 40
+SETTLE_PATIENCE_S = 60.0
+"""As long as a server takes to start again."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +86,16 @@ def flip(work: Work, to_bound: int) -> FlipResult | None:
     if to_bound == SLOTS:
         authorise(work, work.flips.next_number(work.lease.migration))
     intent = work.flips.intend(work.lease, bound, to_bound)
-    with _ends(work, intent) as ends:
-        _await_quiet(work, ends)
-        work.store.renew(work.lease, work.lease_seconds)  # no lease, no flip: also after a long wait
-        return _carry_out(work, intent, ends)
+    try:
+        with _ends(work, intent) as ends:
+            _await_quiet(work, ends)
+            work.store.renew(work.lease, work.lease_seconds)  # no lease, no flip: also after a long wait
+            return _carry_out(work, intent, ends)
+    except LeaseLost:
+        raise
+    except (psycopg.Error, ForeshardError):
+        _settle(work)
+        raise
 
 
 def authorise(work: Work, flip_no: int) -> None:
@@ -107,21 +118,50 @@ def finish_interrupted(work: Work) -> None:
     """
     unfinished = work.flips.unfinished(work.lease.migration)
     bounds = work.bounds()
+    before = work.record.bound
     if bounds.source is None or bounds.target is None:
         return
     if bounds.source > bounds.target:  # some keys have no owner: a flip closed and did not open
         if unfinished is None:  # cancelled, but not taken back: the routing map says what it was before
-            before = work.record.bound
             closed = bounds.source if before == bounds.target else bounds.target
             unfinished = work.flips.intend(work.lease, closed, before)
         with _ends(work, unfinished) as ends:
-            _carry_out(work, unfinished, ends)
+            if unfinished.to_bound == before:
+                _finish_take_back(work, unfinished, ends)
+            else:
+                _carry_out(work, unfinished, ends)
     elif unfinished is not None and bounds.source == unfinished.to_bound:
+        with _ends(
+            work, unfinished
+        ) as ends:  # an open that rolled back has moved its sequence, not its mirror row
+            guard.open_(ends.opening, work.names, unfinished.flip_no, unfinished.to_bound)
         _journal_opened(work, unfinished, pause_ms=None, attempts=1)
     elif unfinished is not None:
-        with _ends(work, unfinished) as ends:
+        with _ends(work, unfinished) as ends:  # a late runner may neither close nor open it afterwards
+            guard.cancel(ends.closing, work.names, unfinished.flip_no)
             guard.cancel(ends.opening, work.names, unfinished.flip_no)
+        if work.bounds() != bounds:  # it was faster
+            finish_interrupted(work)
+            return
         work.flips.record(work.lease, unfinished.flip_no, "cancelled")
+        if bounds.source != before:
+            work.store.set_routing(work.lease, bound=bounds.source)
+
+
+def _settle(work: Work) -> None:
+    """After an error: no key stays without owner if the shards answer again soon. The error itself goes on."""
+    deadline = time.monotonic() + SETTLE_PATIENCE_S
+    while True:
+        try:
+            finish_interrupted(work)
+            return
+        except (LeaseLost, FlipFailed):  # the next runner's, or settled: the keys were taken back
+            return
+        except (psycopg.Error, ForeshardError) as error:
+            if time.monotonic() > deadline:
+                logger.error("migration %s: a flip is not settled: %s", work.lease.migration, error)
+                return
+        time.sleep(0.5)
 
 
 def _carry_out(work: Work, intent: FlipRecord, ends: _Ends) -> FlipResult:
@@ -176,6 +216,17 @@ def _take_back(work: Work, intent: FlipRecord, ends: _Ends) -> None:
         "ownership is as before.",
         remedy="Look at lag and errors of the subscriptions (`foreshard migration show`).",
     )
+
+
+def _finish_take_back(work: Work, back: FlipRecord, ends: _Ends) -> None:
+    """The keys go back to the side that closed last. A marker is not waited for: the other side never owned them."""
+    guard.cancel(ends.closing, work.names, back.flip_no)
+    other = guard.state(ends.closing, work.names)
+    if other is not None and other.bound != back.to_bound:  # it had opened after all, before it was cancelled
+        finish_interrupted(work)
+        return
+    guard.open_(ends.opening, work.names, back.flip_no, back.to_bound)
+    _journal_opened(work, back, pause_ms=None, attempts=1)
 
 
 def _journal_opened(work: Work, intent: FlipRecord, pause_ms: float | None, attempts: int) -> None:

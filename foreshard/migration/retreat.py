@@ -26,7 +26,7 @@ def run(work: Work, report: Report) -> dict[str, Any]:
     bounds = work.bounds()
     pause_ms = None
     if bounds.source or bounds.target:
-        streams.check(work, reverse=True)
+        streams.check_way_back(work)
         advance_sequences(work, opening=Side.SOURCE)
         done = flip(work, 0)
         pause_ms = None if done is None else round(done.pause_ms, 3)

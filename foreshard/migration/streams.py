@@ -23,6 +23,16 @@ COPY_ERRORS = 3
 """A table's copy is tried again every few seconds; this many failures are no passing trouble."""
 
 
+def check_way_back(work: Work) -> None:
+    """The reverse stream alone: the way back needs no other.
+
+    Raises:
+        StreamBroken: what is wrong with it.
+    """
+    with work.connection(Side.SOURCE) as source:
+        _sound(work, source, Side.SOURCE, work.names.reverse)
+
+
 def check(work: Work, *, reverse: bool) -> Lag:
     """Both directions (or the forward one alone) are enabled and apply.
 

@@ -63,11 +63,19 @@ def leftovers(work: Work, loser: Side) -> list[str]:
         found = [
             f"{shard.name}: {what}"
             for shard, conn in ((work.source, source), (work.target, target))
-            for what in replication.objects_named(conn, work.names.schema)
+            for what in (
+                *replication.objects_of(conn, work.names),
+                *(["row in foreshard.sides"] if guard.state(conn, work.names) is not None else []),
+            )
         ]
         losing = source if loser is Side.SOURCE else target
-        copies = preflight_queries.schemas_present(losing, work.buckets)
+        copies = preflight_queries.schemas_present(losing, work.buckets) if _made_copies(work) else []
     return found + [f"{work.shard(loser).name}: schema {name}" for name in copies]
+
+
+def _made_copies(work: Work) -> bool:
+    """Whether `prepare` came as far as copies; if not, a bucket's schema on the target is somebody else's."""
+    return any(resource.kind == "copy" for resource in work.store.resources(work.lease.migration))
 
 
 def _gone(work: Work, side: Side, kind: str, name: str) -> None:

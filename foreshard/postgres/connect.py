@@ -21,8 +21,10 @@ def connect(conninfo: str, *, application: str = "foreshard", statement_timeout_
     Raises:
         ShardUnavailable: the server does not answer or refuses the login.
     """
+    # synchronous_commit: a close, or a promise never to open, must survive a crash whatever the server's default.
     options = (
-        f"-c search_path=pg_catalog -c timezone=UTC -c statement_timeout={int(statement_timeout_s * 1000)}"
+        "-c search_path=pg_catalog -c timezone=UTC -c synchronous_commit=on"
+        f" -c statement_timeout={int(statement_timeout_s * 1000)}"
     )
     try:
         return psycopg.connect(

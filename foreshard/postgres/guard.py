@@ -11,7 +11,7 @@ from uuid import UUID
 
 from psycopg import sql
 
-from foreshard.errors import NotFound
+from foreshard.errors import ForeshardError, NotFound
 from foreshard.postgres.connect import Connection, sql_file
 from foreshard.postgres.names import FENCE_CLASS, GUARD_TRIGGER, TRUNCATE_TRIGGER, MigrationNames
 from foreshard.topology.keys import SLOT_SEED, KeyType, slot_sql
@@ -74,6 +74,20 @@ def create_side(
             conn.execute(
                 "INSERT INTO foreshard.moving (bucket, migration) VALUES (%s, %s) ON CONFLICT DO NOTHING",
                 (bucket, names.schema),
+            )
+        other = _one(
+            conn,
+            "SELECT string_agg(format('%%s moves in %%s', bucket, migration), ', ') FROM foreshard.moving"
+            " WHERE bucket = ANY (%s) AND migration <> %s",
+            list(buckets),
+            names.schema,
+        )
+        if (
+            other is not None
+        ):  # its guard would ask the other migration's bound, and let fenced writes through
+            raise ForeshardError(
+                f"Another migration has rows on this shard: {other}.",
+                remedy="End that one, or run foreshard.retire there if it has ended.",
             )
 
 

@@ -92,6 +92,12 @@ def subscribe(
         conn.execute(create)
 
 
+def drop_orphaned_slot(subscriber: Connection, publisher: Connection, subscription: str) -> None:
+    """Drop a slot without its subscription. The slot is made first: an attempt that was cut off leaves it behind."""
+    if health(subscriber, subscription) is None:
+        drop_slot(publisher, subscription)
+
+
 @contextmanager
 def _unlogged(conn: Connection) -> Iterator[None]:
     """Keeps statements out of the server's log, failed and slow ones too; `foreshard grants` allows it."""
@@ -114,6 +120,11 @@ def refresh(conn: Connection, subscription: str) -> None:
     )
 
 
+def enable(conn: Connection, subscription: str) -> None:
+    """Let it apply; nothing happens if it does."""
+    conn.execute(sql.SQL("ALTER SUBSCRIPTION {} ENABLE").format(sql.Identifier(subscription)))
+
+
 @contextmanager
 def paused(conn: Connection, subscription: str) -> Iterator[None]:
     """Nothing is applied while the block runs; the publisher keeps the WAL. Whatever happens, it is enabled again.
@@ -133,7 +144,7 @@ def paused(conn: Connection, subscription: str) -> Iterator[None]:
             time.sleep(0.02)
         yield
     finally:
-        conn.execute(sql.SQL("ALTER SUBSCRIPTION {} ENABLE").format(name))
+        enable(conn, subscription)
 
 
 def table_syncs(conn: Connection, subscription: str) -> list[TableSync]:
@@ -180,9 +191,9 @@ def transactions_sent(conn: Connection, slot: str) -> int:
     return 0 if row is None else int(row[0])
 
 
-def objects_named(conn: Connection, prefix: str) -> list[str]:
-    """Slots, publications, subscriptions, schemas and triggers on this server whose name starts with ``prefix``."""
-    rows = conn.execute(sql_file("leftovers.sql"), {"prefix": prefix})
+def objects_of(conn: Connection, names: MigrationNames) -> list[str]:
+    """Slots, publications, subscriptions, schemas and triggers of the migration on this server."""
+    rows = conn.execute(sql_file("leftovers.sql"), {"name": names.schema})
     return [f"{kind} {name}" for kind, name in rows]
 
 

@@ -20,8 +20,12 @@ SELECT setval(format('%%I.%%I', s.schemaname, s.sequencename)::regclass, greates
 """
 
 
-def advance(behind: Connection, ahead: Connection, buckets: Sequence[str], margin: int) -> int:
+def advance(
+    behind: Connection, ahead: Connection, buckets: Sequence[str], margin: int, *, at_any_rate: bool = False
+) -> int:
     """Set every sequence on ``behind`` to the value on ``ahead`` plus ``margin`` increments; returns how many.
+
+    ``at_any_rate``: as far as there is room; on the way back an exhausted sequence is better than no way back.
 
     Raises:
         DataMismatch: a sequence descends, cycles, or has no room for the margin.
@@ -29,6 +33,8 @@ def advance(behind: Connection, ahead: Connection, buckets: Sequence[str], margi
     rows = ahead.execute(_READ, (list(buckets),)).fetchall()
     for schema, name, last, increment, maximum, cycles in rows:
         value = last + margin * increment
+        if at_any_rate and increment > 0 and not cycles:
+            value = min(value, maximum)
         if increment < 0 or cycles or value > maximum:
             raise DataMismatch(
                 f"Sequence {schema}.{name} cannot jump ahead by {margin} (at {last}, maximum {maximum}).",

@@ -157,11 +157,12 @@ class ControlMapSource:
     def _read(self) -> None:
         with self._changed:
             asked = self._asked
+        begun = monotonic()  # what is read may be as old as this, however late it comes
         newest = self._load()
         with self._changed:
             if self._map is None or newest.epoch >= self._map.epoch:
                 self._map = newest
-            self._confirmed = monotonic()
+            self._confirmed = begun
             self._answered = asked
             self._changed.notify_all()
         if self._away:

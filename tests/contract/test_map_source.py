@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from time import sleep
 
 import pytest
 
@@ -83,3 +84,19 @@ def test_a_refreshed_map_is_never_older(case: Case) -> None:
 def test_closing_twice_does_no_harm(case: Case) -> None:
     case.source.close()
     case.source.close()
+
+
+def test_a_map_that_came_late_is_as_old_as_its_question(
+    servers: ThrowawayServers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("foreshard.router.map_source._LEASE_S", 0.3)
+
+    def hanging() -> RoutingMap:
+        sleep(0.4)
+        return _static()
+
+    source = ControlMapSource(servers.new_control_database(), hanging)
+    try:
+        assert not source.fresh()
+    finally:
+        source.close()

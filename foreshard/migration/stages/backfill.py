@@ -39,7 +39,9 @@ def run(work: Work, report: Report) -> dict[str, Any]:
         sizes = {bucket: preflight_queries.total_bytes(source, [bucket]) for bucket in work.buckets}
         work.store.record_resource(work.lease, work.target.name, "subscription", work.names.forward)
         work.store.record_resource(work.lease, work.source.name, "slot", work.names.forward)
+        replication.drop_orphaned_slot(target, source, work.names.forward)
         replication.subscribe(target, work.source.dsn, work.names, work.names.forward, copy_data=True)
+        replication.enable(target, work.names.forward)  # a runner may have died while it was paused
         markers = MarkerLine(source, target, work.names)
         for number, bucket in enumerate(work.buckets):
             if number == len(work.buckets) // 2:

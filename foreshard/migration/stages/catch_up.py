@@ -27,9 +27,9 @@ def run(work: Work, report: Report) -> dict[str, Any]:
     with work.connections(SLOT_PATIENCE_S) as (source, target):
         work.store.record_resource(work.lease, work.source.name, "subscription", work.names.reverse)
         work.store.record_resource(work.lease, work.target.name, "slot", work.names.reverse)
+        replication.drop_orphaned_slot(source, target, work.names.reverse)
         replication.subscribe(source, work.target.dsn, work.names, work.names.reverse, copy_data=False)
         start_lag = replication.slot_lag_bytes(source, work.names.forward) or 0
-        del target
     deadline = time.monotonic() + PATIENCE_S
     with work.marker_line(Side.SOURCE) as there, work.marker_line(Side.TARGET) as back:
         while True:

@@ -8,7 +8,7 @@ from typing import Any
 
 from psycopg import errors
 
-from foreshard.errors import ForeshardError
+from foreshard.errors import ForeshardError, PreflightFailed
 from foreshard.migration.progress import Progress, Report
 from foreshard.migration.work import Work
 from foreshard.postgres import catalog, guard, preflight_queries, replication, schema_copy
@@ -26,10 +26,15 @@ def run(work: Work, report: Report) -> dict[str, Any]:
             guard.install(conn)
             work.store.record_resource(work.lease, shard, "schema", work.names.schema)
             work.store.record_resource(work.lease, shard, "publication", work.names.publication)
+        if guard.state(target, work.names) is None:
+            _refuse_foreign(work, target)
         # Before the copy of the definitions: from here on the target's schemas are known to be ours.
         guard.create_side(target, work.names, Side.TARGET, work.source.name, work.buckets)
         _copy_definitions(work, target)
         _arm(work, target, report)
+        work.store.renew(
+            work.lease, work.lease_seconds
+        )  # long since: nothing is put up for a migration that ended
         guard.create_side(source, work.names, Side.SOURCE, work.target.name, work.buckets)
         _arm(work, source, report)
         replication.create_publication(source, work.names)
@@ -38,6 +43,16 @@ def run(work: Work, report: Report) -> dict[str, Any]:
             target, work.names, [(bucket, table) for bucket in work.buckets for table in work.tables]
         )
     return {"tables": len(work.buckets) * len(work.tables)}
+
+
+def _refuse_foreign(work: Work, target: Connection) -> None:
+    """A schema that came since preflight is not our copy: it would be written to, and dropped by an abort."""
+    foreign = preflight_queries.schemas_present(target, work.buckets)
+    if foreign:
+        raise PreflightFailed(
+            f"{', '.join(foreign)} exists on {work.target.name} already.",
+            remedy="Drop or rename that schema, then resume.",
+        )
 
 
 def _copy_definitions(work: Work, target: Connection) -> None:

@@ -61,7 +61,7 @@ def advance_sequences(work: Work, opening: Side) -> None:
         if opening is Side.TARGET:
             sequences.advance(target, source, work.buckets, SEQUENCE_MARGIN)
         else:
-            sequences.advance(source, target, work.buckets, SEQUENCE_MARGIN)
+            sequences.advance(source, target, work.buckets, SEQUENCE_MARGIN, at_any_rate=True)
 
 
 def _redirected(work: Work) -> int:

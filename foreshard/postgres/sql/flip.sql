@@ -4,10 +4,11 @@
 -- Sequences are set inside transactions but do not roll back; each function is therefore safe to run again
 -- with the same arguments after an error whose outcome is unknown.
 
--- Close: this side gives up ownership. Commits synchronously, waits for every writer that holds the fence lock.
+-- Close: this side gives up ownership; waits for every writer that holds the fence lock. The caller's session has
+-- synchronous_commit on (a function's own SET ends before the COMMIT).
 -- The marker is written under the lock: whoever sees it applied has every write this side ever accepted.
 CREATE OR REPLACE FUNCTION foreshard.close(in_migration text, flip bigint, new_bound int, marker uuid)
-RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog SET synchronous_commit = on AS $$
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
     here  foreshard.sides;
     state bigint;
@@ -19,6 +20,10 @@ BEGIN
     END IF;
     PERFORM pg_advisory_xact_lock(1179862852, here.migration_no);
     state := pg_sequence_last_value(here.bound_sequence::regclass);
+    -- A close moves the bound with its number; the number alone is the promise never to close this flip (cancel).
+    IF flip = here.flip_no AND new_bound <> state % 2048 THEN
+        RAISE EXCEPTION 'flip % of % was cancelled here', flip, in_migration USING ERRCODE = 'FS004';
+    END IF;
     IF NOT (CASE here.side WHEN 'source' THEN new_bound >= state % 2048 ELSE new_bound <= state % 2048 END) THEN
         RAISE EXCEPTION 'closing % on the % to % would take ownership, not give it', in_migration, here.side,
             new_bound USING ERRCODE = 'FS004';
@@ -50,9 +55,10 @@ BEGIN
     PERFORM setval(here.bound_sequence::regclass, flip * 2048 + new_bound);
 END $$;
 
--- Cancel: the opening side promises never to open this flip. False: it has opened already, go on with it.
+-- Cancel: this side promises never to open this flip, nor to close for it unless it has. False: it has opened
+-- already, go on with it.
 CREATE OR REPLACE FUNCTION foreshard.cancel(in_migration text, flip bigint)
-RETURNS boolean LANGUAGE plpgsql SET search_path = pg_catalog SET synchronous_commit = on AS $$
+RETURNS boolean LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
     here foreshard.sides;
 BEGIN
