@@ -174,7 +174,7 @@ class Demo:
             f"Plan {plan.id}: move {len(plan.plan.buckets)} buckets from {plan.plan.source} to {plan.plan.target}; "
             f"without it {plan.plan.source} exceeds its capacity at {plan.plan.excess_at:%H:%M} UTC (fleet clock)."
         )
-        migration = self._until("the migration of the plan", lambda: self._migration_of(plan.id), 120)
+        migration = self._until("the migration of the plan", lambda: self._migration_of(plan.id), 240)
         end = self._follow(migration)
         if end is not Stage.DONE:
             if self.once:
@@ -184,7 +184,7 @@ class Demo:
             return 0
         with self.steps.step("forecast again, with the buckets in their new place"):
             self._flow("forecast")
-            after = self._until("a decision", lambda: PlanStore(self.control).decision_after(before.id), 60)
+            after = self._until("a decision", lambda: PlanStore(self.control).decision_after(before.id), 240)
         with self.steps.step("Hold every acknowledged write against its owner"):
             self.stack.workload.stop(patience_s=30)
             report = build_report(self.stack, self.control, decided, after, migration)
