@@ -1,6 +1,8 @@
 # Needs make and Python 3.11 or newer, nothing else: no PostgreSQL, no Docker, no compiler.
 VENV := .venv
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name) 2>/dev/null)))
+# Two workers share the machine's two cores; tests of one file share their servers.
+PYTEST_ARGS ?= -n 2 --dist loadfile
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --constraint constraints.txt
 
 .DEFAULT_GOAL := help

@@ -130,6 +130,9 @@ class MigrationSettings(Section):
     approval: Approval = "cutover_only"
     approval_timeout_s: float = Field(default=86_400.0, gt=0)
     lease_s: float = Field(default=15.0, ge=1)
+    router_lease_s: float = Field(
+        default=10.0, ge=0, description="how long a router believes its map; the first flip waits for it"
+    )
 
     @field_validator("canary_percent")
     @classmethod

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import exists, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -20,6 +20,7 @@ from foreshard.control.engine import ControlDatabase
 from foreshard.control.models import (
     Bucket,
     Confirmation,
+    Flip,
     Migration,
     MigrationBucket,
     Plan,
@@ -124,6 +125,14 @@ class MigrationStore:
                 )
             return _record(session, row)
 
+    def age_s(self, migration_id: int) -> float:
+        """Seconds since routers could know of the migration, by the control database's clock."""
+        with self._control.transaction() as session:
+            age = session.execute(
+                select(func.clock_timestamp() - Migration.created_at).where(Migration.id == migration_id)
+            ).scalar_one()
+            return float(age.total_seconds())
+
     def all(self) -> list[MigrationRecord]:
         """All migrations, newest first."""
         with self._control.transaction() as session:
@@ -135,13 +144,19 @@ class MigrationStore:
         return [record for record in reversed(self.all()) if record.stage not in ENDS]
 
     def abandoned(self) -> list[MigrationRecord]:
-        """Live migrations that nobody drives: no valid lease, and no person is being waited for."""
+        """Live migrations that nobody drives: no valid lease, and no person is being waited for.
+
+        One that failed is left to people, unless a flip is unsettled: then some keys may have no owner.
+        """
         with self._control.transaction() as session:
             rows = session.scalars(
                 select(Migration).where(
                     Migration.stage.not_in(ENDS),
                     Migration.waiting_for.is_(None),
-                    Migration.failure.is_(None),
+                    or_(
+                        Migration.failure.is_(None),
+                        exists().where(Flip.migration_id == Migration.id, Flip.state == "intended"),
+                    ),
                     func.coalesce(Migration.lease_expires_at, Migration.created_at + timedelta(seconds=60))
                     < func.clock_timestamp(),
                 )

@@ -85,6 +85,8 @@ def flip(work: Work, to_bound: int) -> FlipResult | None:
         return None
     if to_bound == SLOTS:
         authorise(work, work.flips.next_number(work.lease.migration))
+    if bound == 0:
+        _await_routers(work)
     intent = work.flips.intend(work.lease, bound, to_bound)
     try:
         with _ends(work, intent) as ends:
@@ -232,6 +234,16 @@ def _finish_take_back(work: Work, back: FlipRecord, ends: _Ends) -> None:
 def _journal_opened(work: Work, intent: FlipRecord, pause_ms: float | None, attempts: int) -> None:
     work.store.set_routing(work.lease, bound=intent.to_bound)
     work.flips.record(work.lease, intent.flip_no, "opened", pause_ms=pause_ms, attempts=attempts)
+
+
+def _await_routers(work: Work) -> None:
+    """Before the first flip, wait until no router believes a map from before the migration.
+
+    Such a map is believed for a lease after it was read; later, or knowing of the migration, a router asks the shard
+    before it reads. Writes need no such wait, the shard refuses them.
+    """
+    while (left := work.settings.router_lease_s - work.store.age_s(work.lease.migration)) > 0:
+        time.sleep(left)
 
 
 def _await_quiet(work: Work, ends: _Ends) -> None:

@@ -30,6 +30,11 @@ class Bounds:
     source: int | None
     target: int | None
 
+    @property
+    def overlap(self) -> bool:
+        """Whether some key would have two owners."""
+        return (self.target or 0) > (SLOTS if self.source is None else self.source)
+
 
 class Work:
     """One migration being worked on by the holder of its lease."""
@@ -100,11 +105,10 @@ class Work:
         Raises:
             ShardUnavailable: a shard does not answer, or the bounds would give a key two owners.
         """
-        with self.connections() as (source, target):
-            # Target first: while a flip is under way this order cannot show target > source by itself.
-            theirs, ours = guard.state(target, self.names), guard.state(source, self.names)
-        bounds = Bounds(None if ours is None else ours.bound, None if theirs is None else theirs.bound)
-        if (bounds.target or 0) > (SLOTS if bounds.source is None else bounds.source):
+        bounds = self._read_bounds()
+        if bounds.overlap:
+            bounds = self._read_bounds()  # one was read before, one after a flip of a late runner
+        if bounds.overlap:
             raise ShardUnavailable(
                 f"Migration {self.lease.migration}: the target claims slots below {bounds.target}, the source "
                 f"those from {bounds.source}.",
@@ -112,6 +116,11 @@ class Work:
                 bounds=bounds.__dict__,
             )
         return bounds
+
+    def _read_bounds(self) -> Bounds:
+        with self.connections() as (source, target):
+            theirs, ours = guard.state(target, self.names), guard.state(source, self.names)
+        return Bounds(None if ours is None else ours.bound, None if theirs is None else theirs.bound)
 
     def facts(self) -> dict[str, Any]:
         """What earlier stages left."""

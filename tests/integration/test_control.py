@@ -152,6 +152,18 @@ def test_an_expired_lease_goes_to_the_next_and_the_first_writes_no_more(
     store.go_to(second, Stage.PREPARE)
 
 
+def test_one_that_failed_is_left_to_people_unless_a_flip_is_unsettled(
+    control: ControlDatabase, store: MigrationStore, lease: Lease
+) -> None:
+    intent = FlipStore(control).intend(lease, 0, 100)
+    store.release(lease, failure="a shard went away")
+    assert [one.id for one in store.abandoned()] == [lease.migration]
+    again = store.acquire(lease.migration, "janitor", None, 60)
+    FlipStore(control).record(again, intent.flip_no, "cancelled")
+    store.release(again, failure="a shard went away")
+    assert store.abandoned() == []
+
+
 def test_who_waits_for_a_person_is_not_abandoned(store: MigrationStore, lease: Lease) -> None:
     store.release(lease, waiting_for="approval")
     assert store.abandoned() == []
