@@ -163,7 +163,7 @@ class Demo:
         before = self._newest_forecast()
         with self.steps.step("decide: started by the forecast's event"):
             decided = self._until(
-                "a decision", lambda: PlanStore(self.control).decision_after(before.id - 1), 60
+                "a decision", lambda: PlanStore(self.control).decision_after(before.id - 1), 240
             )
         if not decided.plan_ids:
             raise ForeshardError(
