@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from foreshard.fleet.server import PostgresServer
 from foreshard.fleet.throwaway import ShardDatabase, ShardPair, ThrowawayServers
+from foreshard.migration.lifecycle import Stage
+from tests.integration.moving_fleet import MovingFleet
 
 
 @pytest.fixture(scope="session")
@@ -23,10 +26,7 @@ def shard_pair(servers: ThrowawayServers) -> Iterator[ShardPair]:
     """Two fresh shards on two servers. Whatever the test leaves on them goes with them."""
     pair = ShardPair(servers.new_shard("source"), servers.new_shard("target"))
     yield pair
-    for shard in (pair.target, pair.source):
-        servers.unsubscribe(shard.name, shard.database)
-    for shard in (pair.target, pair.source):
-        servers.drop(shard.name, shard.database)
+    drop_pair(servers, pair)
 
 
 @pytest.fixture
@@ -49,3 +49,32 @@ def control_dsn(servers: ThrowawayServers) -> Iterator[str]:
 def control_server(servers: ThrowawayServers) -> PostgresServer:
     """The server of the control database, for tests that stop it or look at it as superuser."""
     return servers.server("control")
+
+
+@pytest.fixture
+def fleet(shard_pair: ShardPair, control_dsn: str, tmp_path: Path) -> Iterator[MovingFleet]:
+    """A fleet with a migration that has not begun."""
+    moving = MovingFleet(shard_pair, control_dsn, tmp_path)
+    yield moving
+    moving.close()
+
+
+@pytest.fixture(scope="module")
+def copied_fleet(
+    servers: ThrowawayServers, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MovingFleet]:
+    """A migration whose copies are complete: ready for flips. A file's tests share it and leave the bound at 0."""
+    pair = ShardPair(servers.new_shard("source"), servers.new_shard("target"))
+    moving = MovingFleet(pair, servers.new_control_database(), tmp_path_factory.mktemp("copied"))
+    moving.run_until(Stage.VERIFY)
+    yield moving
+    moving.close()
+    drop_pair(servers, pair)
+
+
+def drop_pair(servers: ThrowawayServers, pair: ShardPair) -> None:
+    """Drop both databases; the subscriptions of both first, or their workers would come back to the slots."""
+    for shard in (pair.target, pair.source):
+        servers.unsubscribe(shard.name, shard.database)
+    for shard in (pair.target, pair.source):
+        servers.drop(shard.name, shard.database)

@@ -18,9 +18,7 @@ from psycopg import sql
 from foreshard.errors import FlipFailed
 from foreshard.fleet.grants import APPLICATION
 from foreshard.fleet.ledger import Kind, Ledger, State
-from foreshard.fleet.throwaway import ShardPair, ThrowawayServers
 from foreshard.migration.flip import finish_interrupted, flip
-from foreshard.migration.lifecycle import Stage
 from foreshard.migration.runner import Runner
 from foreshard.postgres import guard
 from foreshard.postgres.connect import connect
@@ -32,18 +30,9 @@ AIRCRAFT = sql.Identifier(BUCKET, "aircraft")
 COUNT = sql.SQL("UPDATE {} SET cycles = cycles + 1 WHERE tailnum = %s RETURNING cycles").format(AIRCRAFT)
 
 
-@pytest.fixture(scope="module")
-def fleet(servers: ThrowawayServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MovingFleet]:
-    """A migration whose copies are complete: ready for flips. All tests share it and leave the bound at 0."""
-    pair = ShardPair(servers.new_shard("source"), servers.new_shard("target"))
-    moving = MovingFleet(pair, servers.new_control_database(), tmp_path_factory.mktemp("fence"))
-    moving.run_until(Stage.VERIFY)
-    yield moving
-    moving.close()
-    for shard in (pair.target, pair.source):
-        servers.unsubscribe(shard.name, shard.database)
-    for shard in (pair.target, pair.source):
-        servers.drop(shard.name, shard.database)
+@pytest.fixture
+def fleet(copied_fleet: MovingFleet) -> MovingFleet:
+    return copied_fleet
 
 
 @pytest.fixture

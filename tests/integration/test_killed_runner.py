@@ -6,24 +6,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from foreshard.fleet.throwaway import ShardPair
 from foreshard.migration.failpoint import VARIABLE
 from foreshard.migration.lifecycle import Stage
 from tests.integration.moving_fleet import MovingFleet, assert_whole, wait_until, writers
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def fleet(shard_pair: ShardPair, control_dsn: str, tmp_path: Path) -> Iterator[MovingFleet]:
-    moving = MovingFleet(shard_pair, control_dsn, tmp_path)
-    yield moving
-    moving.close()
 
 
 @pytest.mark.parametrize("failpoint", ["backfill", "flip_closed"])

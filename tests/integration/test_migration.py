@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from foreshard.control.topology_store import TopologyStore
 from foreshard.errors import ApprovalRequired, GateRefused, IllegalTransition, LeaseLost
-from foreshard.fleet.throwaway import ShardPair
 from foreshard.migration.flip import flip
 from foreshard.migration.lifecycle import Stage
 from foreshard.topology.keys import SLOTS
 from tests.integration.moving_fleet import BUCKETS, MovingFleet, assert_whole, ignore, writers
-
-
-@pytest.fixture
-def fleet(shard_pair: ShardPair, control_dsn: str, tmp_path: Path) -> Iterator[MovingFleet]:
-    moving = MovingFleet(shard_pair, control_dsn, tmp_path)
-    yield moving
-    moving.close()
 
 
 def test_a_whole_migration_under_writers_loses_and_doubles_nothing(fleet: MovingFleet) -> None:

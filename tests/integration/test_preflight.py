@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from foreshard.errors import PreflightFailed
-from foreshard.fleet.throwaway import ShardPair
 from foreshard.migration.lifecycle import Stage
 from tests.integration.moving_fleet import MovingFleet, ignore
-
-
-@pytest.fixture
-def fleet(shard_pair: ShardPair, control_dsn: str, tmp_path: Path) -> Iterator[MovingFleet]:
-    moving = MovingFleet(shard_pair, control_dsn, tmp_path)
-    yield moving
-    moving.close()
-
 
 HAZARDS = {
     "no primary key": (

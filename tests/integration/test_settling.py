@@ -11,9 +11,7 @@ import pytest
 from psycopg import sql
 
 from foreshard.errors import FlipFailed
-from foreshard.fleet.throwaway import ShardPair, ThrowawayServers
 from foreshard.migration.flip import finish_interrupted, flip
-from foreshard.migration.lifecycle import Stage
 from foreshard.migration.work import Work
 from foreshard.postgres import guard
 from foreshard.postgres.connect import connect
@@ -22,18 +20,9 @@ from tests.integration.moving_fleet import BUCKETS, MovingFleet, wait_until
 from tests.integration.test_fence import accepts, tailnums
 
 
-@pytest.fixture(scope="module")
-def fleet(servers: ThrowawayServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MovingFleet]:
-    """A migration whose copies are complete: ready for flips. All tests share it and leave the bound at 0."""
-    pair = ShardPair(servers.new_shard("source"), servers.new_shard("target"))
-    moving = MovingFleet(pair, servers.new_control_database(), tmp_path_factory.mktemp("settling"))
-    moving.run_until(Stage.VERIFY)
-    yield moving
-    moving.close()
-    for shard in (pair.target, pair.source):
-        servers.unsubscribe(shard.name, shard.database)
-    for shard in (pair.target, pair.source):
-        servers.drop(shard.name, shard.database)
+@pytest.fixture
+def fleet(copied_fleet: MovingFleet) -> MovingFleet:
+    return copied_fleet
 
 
 @contextmanager

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from psycopg import sql
 
 from foreshard.control.models import Migration
 from foreshard.errors import ForeshardError, PreflightFailed
 from foreshard.fleet.grants import OWNER
-from foreshard.fleet.throwaway import ShardPair
 from foreshard.migration.lifecycle import Stage
 from foreshard.postgres import guard
 from foreshard.postgres.connect import connect
 from tests.integration.moving_fleet import BUCKETS, MovingFleet, ignore
-
-
-@pytest.fixture
-def fleet(shard_pair: ShardPair, control_dsn: str, tmp_path: Path) -> Iterator[MovingFleet]:
-    moving = MovingFleet(shard_pair, control_dsn, tmp_path)
-    yield moving
-    moving.close()
 
 
 def abort(fleet: MovingFleet) -> None:
