@@ -109,6 +109,16 @@ class FlipStore:
             )
             return None if row is None else _flip(row)
 
+    def age_ms(self, migration_id: int, flip_no: int) -> float:
+        """Milliseconds since the flip was intended, by the control database's clock."""
+        with self._control.transaction() as session:
+            age = session.execute(
+                select(func.clock_timestamp() - Flip.intended_at).where(
+                    Flip.migration_id == migration_id, Flip.flip_no == flip_no
+                )
+            ).scalar_one()
+            return float(age.total_seconds() * 1000)
+
     def record(
         self,
         lease: Lease,

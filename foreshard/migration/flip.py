@@ -131,11 +131,10 @@ def finish_interrupted(work: Work) -> None:
             if unfinished.to_bound == before:
                 _finish_take_back(work, unfinished, ends)
             else:
-                _carry_out(work, unfinished, ends)
+                _carry_out(work, unfinished, ends, resumed=True)
     elif unfinished is not None and bounds.source == unfinished.to_bound:
-        with _ends(
-            work, unfinished
-        ) as ends:  # an open that rolled back has moved its sequence, not its mirror row
+        with _ends(work, unfinished) as ends:
+            # An open that rolled back has moved its sequence, not its mirror row.
             guard.open_(ends.opening, work.names, unfinished.flip_no, unfinished.to_bound)
         _journal_opened(work, unfinished, pause_ms=None, attempts=1)
     elif unfinished is not None:
@@ -166,8 +165,11 @@ def _settle(work: Work) -> None:
         time.sleep(0.5)
 
 
-def _carry_out(work: Work, intent: FlipRecord, ends: _Ends) -> FlipResult:
-    """Close, wait for the marker, open. Nothing else happens inside the pause."""
+def _carry_out(work: Work, intent: FlipRecord, ends: _Ends, *, resumed: bool = False) -> FlipResult:
+    """Close, wait for the marker, open. Nothing else happens inside the pause.
+
+    ``resumed``: a runner that died had closed already, so the pause began about when the flip was intended.
+    """
     started = time.perf_counter()
     marker, attempts = _close(work, intent, ends)
     failpoint.hit("flip_closed", work.state_dir)
@@ -181,6 +183,8 @@ def _carry_out(work: Work, intent: FlipRecord, ends: _Ends) -> FlipResult:
             _take_back(work, intent, ends)
         raise
     pause_ms = (time.perf_counter() - started) * 1000
+    if resumed:
+        pause_ms = work.flips.age_ms(work.lease.migration, intent.flip_no)
     _journal_opened(work, intent, pause_ms, attempts)
     return FlipResult(intent.flip_no, intent.from_bound, intent.to_bound, pause_ms, attempts)
 

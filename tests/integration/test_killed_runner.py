@@ -44,4 +44,7 @@ def test_a_killed_runner_is_followed_by_another(fleet: MovingFleet, failpoint: s
 
     assert fleet.store.get(fleet.migration).stage is Stage.DONE
     assert fleet.leftovers() == []
+    if failpoint == "flip_closed":  # the keys had no owner until the lease expired, and the journal says so
+        pauses = [flip.pause_ms or 0.0 for flip in fleet.flips.flips(fleet.migration)]
+        assert pauses[0] > 1000 > max(pauses[1:]), pauses
     assert "lost" in {run.outcome for run in fleet.store.stage_runs(fleet.migration)}
