@@ -74,7 +74,8 @@ def flip(work: Work, to_bound: int) -> FlipResult | None:
     Returns None if the bound stood there already (an interrupted flip was finished).
 
     Raises:
-        GateRefused, ApprovalRequired: the flip that completes a cutover is not allowed.
+        GateRefused, ApprovalRequired: the flip is not allowed; asked for at the cutover, or by policy at every flip
+            that gives the target keys.
         FlipFailed: the fence or the marker could not be had; ownership is as before.
         LeaseLost: another runner drives the migration.
         psycopg.OperationalError: a shard went away in the middle; `finish_interrupted` settles it.
@@ -83,7 +84,7 @@ def flip(work: Work, to_bound: int) -> FlipResult | None:
     bound = work.record.bound
     if bound == to_bound:
         return None
-    if to_bound == SLOTS:
+    if to_bound == SLOTS or (to_bound > bound and work.settings.approval == "every_flip"):
         authorise(work, work.flips.next_number(work.lease.migration))
     if bound == 0:
         _await_routers(work)
@@ -101,7 +102,7 @@ def flip(work: Work, to_bound: int) -> FlipResult | None:
 
 
 def authorise(work: Work, flip_no: int) -> None:
-    """The cutover's conditions, checked where it happens, so that no caller gets around them.
+    """A flip's conditions, checked where it happens, so that no caller gets around them.
 
     Raises:
         GateRefused: no fresh, passed ``before_cutover`` checks for exactly this flip.

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from foreshard.errors import ForeshardError
-from foreshard.migration import streams, teardown
+from foreshard.migration import head_start, streams, teardown
 from foreshard.migration.flip import finish_interrupted, flip
 from foreshard.migration.progress import Report
-from foreshard.migration.stages.write_redirect import advance_sequences
 from foreshard.migration.work import Work
 from foreshard.postgres.guard import Side
 
@@ -27,7 +26,7 @@ def run(work: Work, report: Report) -> dict[str, Any]:
     pause_ms = None
     if bounds.source or bounds.target:
         streams.check_way_back(work)
-        advance_sequences(work, opening=Side.SOURCE)
+        head_start.give(work, opening=Side.SOURCE)
         done = flip(work, 0)
         pause_ms = None if done is None else round(done.pause_ms, 3)
     teardown.run(work, loser=Side.TARGET)

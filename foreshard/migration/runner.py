@@ -201,6 +201,8 @@ class Runner:
             else self.work.flips.next_number(self._migration_id)
         )
         checkpoint = None if stage is Stage.CUTOVER and not flips else CHECKPOINTS.get(stage)
+        if approval:  # a person decides on evidence
+            checkpoint = CHECKPOINTS[Stage.CUTOVER]
         return Step(name, stage, checkpoint, approval, flip_no, percent)
 
     def _canary_steps(self) -> tuple[float, ...]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from foreshard.control.topology_store import TopologyStore
 from foreshard.errors import ApprovalRequired, GateRefused, IllegalTransition, LeaseLost
+from foreshard.fleet.throwaway import ShardPair
 from foreshard.migration.flip import flip
 from foreshard.migration.lifecycle import Stage
 from foreshard.topology.keys import SLOTS
-from tests.integration.moving_fleet import BUCKETS, MovingFleet, assert_whole, ignore, writers
+from tests.integration.moving_fleet import BUCKETS, QUICK, MovingFleet, allow, assert_whole, ignore, writers
 
 
 def test_a_whole_migration_under_writers_loses_and_doubles_nothing(fleet: MovingFleet) -> None:
@@ -84,6 +87,26 @@ def test_the_cutover_is_refused_without_gate_or_approval(fleet: MovingFleet) -> 
         with pytest.raises(ApprovalRequired):
             flip(runner.work, SLOTS)
         assert runner.work.bounds().target == 512
+
+
+def test_by_policy_every_flip_needs_its_own_gate_and_approval(
+    shard_pair: ShardPair, control_dsn: str, tmp_path: Path
+) -> None:
+    policy = QUICK.model_copy(update={"approval": "every_flip"})
+    fleet = MovingFleet(shard_pair, control_dsn, tmp_path, policy)
+    with fleet.runner() as runner:
+        fleet.run_until(Stage.WRITE_REDIRECT, runner)
+        for _ in range(3):
+            step = runner.next_step()
+            assert step is not None
+            assert (step.checkpoint, step.approval) == ("before_cutover", True)
+            with pytest.raises(GateRefused):  # what was allowed for the flip before does not count
+                runner.perform(step, ignore)
+            allow(runner, step)
+            runner.perform(step, ignore)
+        fleet.run_until(None, runner)
+    assert fleet.store.get(fleet.migration).stage is Stage.DONE
+    fleet.close()
 
 
 def test_a_second_runner_is_turned_away_and_a_late_one_writes_nothing(fleet: MovingFleet) -> None:

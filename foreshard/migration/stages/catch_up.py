@@ -18,7 +18,8 @@ CLOSE_ENOUGH_MS = 250.0
 
 
 def run(work: Work, report: Report) -> dict[str, Any]:
-    """Create the reverse stream (before the target's first own write) and wait until markers are fast both ways.
+    """Create the reverse stream and move the sequences (before the target's first own write); wait until markers
+    are fast both ways.
 
     Raises:
         StreamBroken: a stream does not apply.

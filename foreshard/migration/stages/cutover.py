@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from foreshard.migration import streams
+from foreshard.migration import head_start, streams
 from foreshard.migration.flip import flip
 from foreshard.migration.progress import Report
 from foreshard.migration.stages.read_shadow import refuse_mismatch
-from foreshard.migration.stages.write_redirect import advance_sequences
 from foreshard.migration.work import Work
 from foreshard.postgres.guard import Side
 from foreshard.topology.keys import SLOTS
@@ -24,7 +23,7 @@ def run(work: Work, report: Report) -> dict[str, Any]:
     del report
     streams.check(work, reverse=True)  # without a whole reverse stream there would be no way back
     refuse_mismatch(work)
-    advance_sequences(work, opening=Side.TARGET)
+    head_start.give(work, opening=Side.TARGET)
     done = flip(work, SLOTS)
     work.store.set_routing(work.lease, shadow_percent=0.0)
     return {} if done is None else {"pause_ms": round(done.pause_ms, 3), "attempts": done.attempts}

@@ -5,17 +5,14 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from foreshard.migration import streams
+from foreshard.migration import head_start, streams
 from foreshard.migration.flip import flip
 from foreshard.migration.progress import Progress, Report
 from foreshard.migration.stages.read_shadow import refuse_mismatch
 from foreshard.migration.work import Work
-from foreshard.postgres import replication, sequences
+from foreshard.postgres import replication
 from foreshard.postgres.guard import Side
 from foreshard.topology.keys import SLOTS
-
-SEQUENCE_MARGIN = 1_000_000
-"""How far the opening side's sequences jump ahead, so that both sides never give out the same value."""
 
 POLL_S = 0.5
 
@@ -32,7 +29,7 @@ def run(work: Work, percent: float, report: Report) -> dict[str, Any]:
         FlipFailed, StreamBroken, DataMismatch: what was found; the bound stays where it is.
     """
     before = _redirected(work)
-    advance_sequences(work, opening=Side.TARGET)
+    head_start.give(work, opening=Side.TARGET)
     done = flip(work, bound_for(percent))
     deadline = time.monotonic() + work.settings.canary_soak_s
     while True:
@@ -53,15 +50,6 @@ def run(work: Work, percent: float, report: Report) -> dict[str, Any]:
         "pause_ms": None if done is None else round(done.pause_ms, 3),
         "redirected_transactions": redirected,
     }
-
-
-def advance_sequences(work: Work, opening: Side) -> None:
-    """Before a side takes writes, its sequences jump ahead of the other's."""
-    with work.connections() as (source, target):
-        if opening is Side.TARGET:
-            sequences.advance(target, source, work.buckets, SEQUENCE_MARGIN)
-        else:
-            sequences.advance(source, target, work.buckets, SEQUENCE_MARGIN, at_any_rate=True)
 
 
 def _redirected(work: Work) -> int:
