@@ -44,7 +44,8 @@ REPORT_FILE = "demo-report.json"
 
 def run(state_dir: Path, *, once: bool, failpoints: str, console: Console) -> int:
     """Plays the demo and returns the exit code: 0 if every promise was kept."""
-    signal.signal(signal.SIGTERM, _as_interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):  # started with & from a script, SIGINT would be ignored
+        signal.signal(number, _as_interrupt)
     with lock(state_dir):
         stack = Stack(state_dir)
         try:
