@@ -23,8 +23,3 @@ class FleetClock:
     def from_real(self, moment: datetime) -> datetime:
         """A real instant as the fleet sees it. ``moment`` must be timezone-aware."""
         return moment + self.offset
-
-    @classmethod
-    def standing_at(cls, fleet_now: datetime) -> FleetClock:
-        """A clock that reads ``fleet_now`` (timezone-aware) at this moment and runs on from there."""
-        return cls(fleet_now - datetime.now(UTC))

@@ -8,8 +8,8 @@ from typing import Any
 class ForeshardError(Exception):
     """Root of all errors of Foreshard.
 
-    ``message`` says what is wrong, ``remedy`` what to do about it, ``details`` holds the facts as fields, for
-    logs and for ``--json``. Secrets must never be put into any of them.
+    ``message`` says what is wrong, ``remedy`` what to do about it, ``details`` holds the facts as fields. Secrets
+    must never be put into any of them.
     """
 
     def __init__(self, message: str, *, remedy: str | None = None, **details: Any) -> None:
@@ -20,10 +20,6 @@ class ForeshardError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} {self.remedy}" if self.remedy else self.message
-
-    def as_dict(self) -> dict[str, Any]:
-        """The error as a JSON-ready mapping."""
-        return {"error": type(self).__name__, "message": self.message, "remedy": self.remedy, **self.details}
 
 
 class InvalidInput(ForeshardError):
