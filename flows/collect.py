@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from prefect import flow
 
+from foreshard.control.session import session
 from foreshard.control.topology_store import TopologyStore
 from tasks.collecting import collect_shard
-from tasks.session import session
 
 
 @flow(name="collect", persist_result=False)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from prefect import flow
 
 from foreshard.control.plan_store import PlanStore
+from foreshard.control.session import session
 from tasks import deciding, plan_artifacts
-from tasks.session import session
 
 
 @flow(name="decide", persist_result=False)

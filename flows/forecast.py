@@ -6,8 +6,8 @@ import time
 
 from prefect import flow
 
+from foreshard.control.session import session
 from tasks import events, forecast_artifacts, forecasting
-from tasks.session import session
 
 
 @flow(name="forecast", persist_result=False)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from prefect import flow
 
+from foreshard.control.session import session
 from tasks import recovery
-from tasks.session import session
 
 
 @flow(name="janitor", persist_result=False)

@@ -11,11 +11,11 @@ from prefect.states import Cancelled
 from pydantic import Field
 
 from foreshard.control.engine import ControlDatabase
+from foreshard.control.session import session
 from foreshard.errors import ApprovalRequired
 from foreshard.migration.runner import Runner
 from foreshard.settings import Settings
 from tasks import approval, gates, reports, stages
-from tasks.session import session
 
 
 @flow(name="migrate", persist_result=False)

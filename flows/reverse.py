@@ -8,9 +8,9 @@ from prefect import flow
 from prefect.runtime import flow_run
 from pydantic import Field
 
+from foreshard.control.session import session
 from foreshard.migration.runner import Runner
 from tasks import reports, stages
-from tasks.session import session
 
 
 @flow(name="reverse", persist_result=False)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,14 +16,14 @@ from rich.markup import escape
 from rich.table import Table
 from sqlalchemy.exc import OperationalError
 
-from foreshard.control.engine import ControlDatabase
 from foreshard.control.load_store import LoadStore
 from foreshard.control.migration_store import MigrationRecord, MigrationStore
 from foreshard.control.plan_store import PlanRecord, PlanStore
+from foreshard.control.session import session
 from foreshard.control.topology_store import TopologyStore
 from foreshard.errors import ForeshardError, InvalidInput
 from foreshard.planning.explain import explain
-from foreshard.settings import STATE_DIR, Settings, load_settings
+from foreshard.settings import STATE_DIR, load_settings
 
 out = Console()
 err = Console(stderr=True)
@@ -79,17 +77,6 @@ def show(document: Any) -> None:
     sys.stdout.write(json.dumps(document, indent=2, default=str) + "\n")
 
 
-@contextmanager
-def control_database() -> Iterator[tuple[Settings, ControlDatabase]]:
-    """The settings and an open control database."""
-    settings = load_settings()
-    control = ControlDatabase(settings.control.dsn)
-    try:
-        yield settings, control
-    finally:
-        control.close()
-
-
 @app.command(rich_help_panel="Demo")
 def demo(
     once: Annotated[
@@ -133,7 +120,7 @@ def serve() -> None:
 @app.command(rich_help_panel="Look")
 def status(as_json: AsJson = False) -> None:
     """Shards with their load in the last minutes, plans that wait, and migrations under way."""
-    with control_database() as (settings, control):
+    with session() as (settings, control):
         topology = TopologyStore(control)
         placement = topology.placement()
         shards = topology.shards()
@@ -175,7 +162,7 @@ def status(as_json: AsJson = False) -> None:
 @plan_app.command("list")
 def plan_list(as_json: AsJson = False) -> None:
     """All plans, newest first."""
-    with control_database() as (_, control):
+    with session() as (_, control):
         plans = PlanStore(control).all()
     if as_json:
         show([_plan_document(record) for record in plans])
@@ -194,7 +181,7 @@ def plan_show(
     plan_id: Annotated[int, typer.Argument(min=1, help="Number of the plan.")], as_json: AsJson = False
 ) -> None:
     """Why these buckets, why there, why now, what it costs, and what happens if it is not done."""
-    with control_database() as (_, control):
+    with session() as (_, control):
         record = PlanStore(control).get(plan_id)
     if as_json:
         show(_plan_document(record))
@@ -209,7 +196,7 @@ def _plan_document(record: PlanRecord) -> dict[str, Any]:
 @migration_app.command("show")
 def migration_show(migration_id: MigrationId, as_json: AsJson = False) -> None:
     """Where a migration stands, its journal, and its confirmation once it has ended."""
-    with control_database() as (_, control):
+    with session() as (_, control):
         store = MigrationStore(control)
         migration = store.get(migration_id)
         runs = store.stage_runs(migration_id)
@@ -267,7 +254,7 @@ def _answer(migration_id: int, yes: bool, approver: str, comment: str) -> None:
 
     if not approver.strip():
         raise InvalidInput("--as", "is empty.", remedy="Say who decides.")
-    with control_database() as (settings, control):
+    with session() as (settings, control):
         prefect_client.use(settings)
         attempt = prefect_client.answer(
             control, migration_id, approve=yes, approver=approver, comment=comment

@@ -1,4 +1,4 @@
-"""What every task starts with: the settings and the control database."""
+"""What every flow and command starts with: the settings and the control database."""
 
 from __future__ import annotations
 
