@@ -6,7 +6,10 @@ processes inherit this one's environment: settings file, Prefect's address, fail
 
 from __future__ import annotations
 
+import os
+import tempfile
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, cast
 
 from prefect import serve as serve_deployments
@@ -32,6 +35,7 @@ from flows.forecast import forecast
 from flows.janitor import janitor
 from flows.migrate import migrate
 from flows.reverse import reverse
+from foreshard.settings import load_settings
 from tasks.events import FORECAST_COMPLETED
 from tasks.runs import DEPLOYMENT
 
@@ -88,8 +92,20 @@ def drop_backlog() -> int:
     return dropped
 
 
+def use_own_scratch() -> Path:
+    """A directory for temporary files of our own, for this process and the runs it starts; returns it.
+
+    Prefect's runner keeps its files in one directory of the machine's, which belongs to whoever served first.
+    """
+    scratch = load_settings().state_dir.resolve() / "tmp"
+    scratch.mkdir(parents=True, exist_ok=True)
+    os.environ["TMPDIR"] = tempfile.tempdir = str(scratch)
+    return scratch
+
+
 def serve(query_seconds: float = 2.0) -> None:
     """Serves until interrupted."""
+    use_own_scratch()
     drop_backlog()
     serve_deployments(
         *deployments(), limit=RUNS_AT_ONCE, query_seconds=query_seconds, print_starting_message=False
