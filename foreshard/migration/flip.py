@@ -268,10 +268,9 @@ def _await_quiet(work: Work, ends: _Ends) -> None:
 @contextmanager
 def _ends(work: Work, intent: FlipRecord) -> Iterator[_Ends]:
     closing = Side.SOURCE if intent.to_bound > intent.from_bound else Side.TARGET
-    opening = Side.TARGET if closing is Side.SOURCE else Side.SOURCE
     with (
         work.connection(closing) as close_conn,
-        work.connection(opening) as open_conn,
+        work.connection(closing.other) as open_conn,
         work.marker_line(closing) as markers,
     ):
         # Far below deadlock_timeout, so that a waiting close never makes writers wait for the deadlock check.

@@ -33,19 +33,28 @@ def check_way_back(work: Work) -> None:
         _sound(work, source, Side.SOURCE, work.names.reverse)
 
 
-def check(work: Work, *, reverse: bool) -> Lag:
-    """Both directions (or the forward one alone) are enabled and apply.
+def check_copy(work: Work, target: Connection) -> None:
+    """The forward stream alone, before there is another; on a connection that the caller has, as it asks often.
+
+    Raises:
+        StreamBroken: what is wrong with it.
+    """
+    _sound(work, target, Side.TARGET, work.names.forward)
+
+
+def check(work: Work) -> Lag:
+    """Both directions are enabled and apply.
 
     Raises:
         StreamBroken: which subscription, and what is wrong with it.
     """
     with work.connections() as (source, target):
         _sound(work, target, Side.TARGET, work.names.forward)
-        lag = Lag(replication.slot_lag_bytes(source, work.names.forward), None)
-        if reverse:
-            _sound(work, source, Side.SOURCE, work.names.reverse)
-            lag = Lag(lag.forward_bytes, replication.slot_lag_bytes(target, work.names.reverse))
-    return lag
+        _sound(work, source, Side.SOURCE, work.names.reverse)
+        return Lag(
+            replication.slot_lag_bytes(source, work.names.forward),
+            replication.slot_lag_bytes(target, work.names.reverse),
+        )
 
 
 def _sound(work: Work, subscriber: Connection, side: Side, subscription: str) -> None:
@@ -71,6 +80,5 @@ def _sound(work: Work, subscriber: Connection, side: Side, subscription: str) ->
 
 
 def _applies_now(work: Work, subscriber: Side) -> bool:
-    sender = Side.TARGET if subscriber is Side.SOURCE else Side.SOURCE
-    with work.marker_line(sender) as markers:
+    with work.marker_line(subscriber.other) as markers:
         return markers.applied(markers.send(), work.settings.marker_timeout_s)

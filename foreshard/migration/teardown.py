@@ -29,7 +29,7 @@ def run(work: Work, loser: Side) -> None:
     The shard itself checks that the loser owns nothing (`foreshard.drop_copy`).
 
     Raises:
-        ForeshardError: something is still in use after many attempts, or the loser owns keys.
+        ForeshardError: something is still in use after many attempts, or left at the end, or the loser owns keys.
     """
     expected = SLOTS if loser is Side.SOURCE else 0
     with work.connections(statement_timeout_s=60) as (source, target):
@@ -55,9 +55,16 @@ def run(work: Work, loser: Side) -> None:
             _gone(work, side, "schema", work.names.schema)
     for file in work.archive.parent.glob("schema.*"):
         file.unlink()
+    left = _leftovers(work, loser)
+    if left:
+        raise ForeshardError(
+            f"Migration {work.lease.migration} left {len(left)} object(s) behind: {', '.join(left[:5])}.",
+            remedy="The janitor tries again.",
+            leftovers=left,
+        )
 
 
-def leftovers(work: Work, loser: Side) -> list[str]:
+def _leftovers(work: Work, loser: Side) -> list[str]:
     """What of the migration still stands on either shard, the loser's copies included; empty when all is gone."""
     with work.connections() as (source, target):
         found = [

@@ -95,8 +95,7 @@ class Work:
     @contextmanager
     def marker_line(self, sender: Side) -> Iterator[MarkerLine]:
         """Markers from ``sender`` to the other side."""
-        listener = Side.TARGET if sender is Side.SOURCE else Side.SOURCE
-        with self.connection(sender) as here, self.connection(listener) as there:
+        with self.connection(sender) as here, self.connection(sender.other) as there:
             yield MarkerLine(here, there, self.names)
 
     def bounds(self) -> Bounds:

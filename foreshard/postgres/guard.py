@@ -35,6 +35,11 @@ class Side(StrEnum):
     SOURCE = "source"
     TARGET = "target"
 
+    @property
+    def other(self) -> Side:
+        """The other end."""
+        return Side.TARGET if self is Side.SOURCE else Side.SOURCE
+
 
 @dataclass(frozen=True)
 class SideState:
@@ -82,9 +87,8 @@ def create_side(
             list(buckets),
             names.schema,
         )
-        if (
-            other is not None
-        ):  # its guard would ask the other migration's bound, and let fenced writes through
+        if other is not None:
+            # Its guard would ask the other migration's bound, and let fenced writes through.
             raise ForeshardError(
                 f"Another migration has rows on this shard: {other}.",
                 remedy="End that one, or run foreshard.retire there if it has ended.",

@@ -72,7 +72,7 @@ def _copy_bucket(
             raise ForeshardError(
                 f"The copy of {bucket} made no end.", remedy="Look at the target's server log."
             )
-        streams.check(work, reverse=False)
+        streams.check_copy(work, target)
         markers.send()  # without traffic the apply worker would not notice that a copy is complete
         time.sleep(POLL_S)
     return True

@@ -34,7 +34,7 @@ def run(work: Work, report: Report) -> dict[str, Any]:
     deadline = time.monotonic() + PATIENCE_S
     with work.marker_line(Side.SOURCE) as there, work.marker_line(Side.TARGET) as back:
         while True:
-            lag = streams.check(work, reverse=True)
+            lag = streams.check(work)
             behind = lag.forward_bytes or 0
             report(Progress("catching up", max(0, start_lag - behind), start_lag, "bytes"))
             try:

@@ -21,7 +21,7 @@ def run(work: Work, report: Report) -> dict[str, Any]:
         FlipFailed: ownership is as before; the step may be tried again.
     """
     del report
-    streams.check(work, reverse=True)  # without a whole reverse stream there would be no way back
+    streams.check(work)  # without a whole reverse stream there would be no way back
     refuse_mismatch(work)
     head_start.give(work, opening=Side.TARGET)
     done = flip(work, SLOTS)

@@ -32,9 +32,8 @@ def run(work: Work, report: Report) -> dict[str, Any]:
         guard.create_side(target, work.names, Side.TARGET, work.source.name, work.buckets)
         _copy_definitions(work, target)
         _arm(work, target, report)
-        work.store.renew(
-            work.lease, work.lease_seconds
-        )  # long since: nothing is put up for a migration that ended
+        # Time has passed: nothing is put up on the source for a migration that ended meanwhile.
+        work.store.renew(work.lease, work.lease_seconds)
         guard.create_side(source, work.names, Side.SOURCE, work.target.name, work.buckets)
         _arm(work, source, report)
         replication.create_publication(source, work.names)

@@ -22,7 +22,7 @@ def run(work: Work, report: Report) -> dict[str, Any]:
     work.store.set_routing(work.lease, shadow_percent=work.settings.shadow_percent)
     deadline = time.monotonic() + work.settings.shadow_timeout_s
     while True:
-        streams.check(work, reverse=True)
+        streams.check(work)
         totals = refuse_mismatch(work)
         report(Progress("shadow reads", totals["reads"], work.settings.shadow_min_reads, "reads"))
         if totals["reads"] >= work.settings.shadow_min_reads or time.monotonic() > deadline:

@@ -21,7 +21,7 @@ def run(work: Work, report: Report) -> dict[str, Any]:
     total = work.settings.soak_s
     started = time.monotonic()
     while (passed := time.monotonic() - started) < total:
-        lag = streams.check(work, reverse=True)
+        lag = streams.check(work)
         report(Progress(f"soaking, reverse lag {lag.reverse_bytes or 0} bytes", passed, total, "s"))
         time.sleep(min(POLL_S, total - passed))
     return {"seconds": total}

@@ -19,7 +19,7 @@ def run(work: Work, report: Report) -> dict[str, Any]:
     Raises:
         DataMismatch: rows differ, or were written too often to be judged; ``details`` name tables and keys.
     """
-    streams.check(work, reverse=True)
+    streams.check(work)
     tables = [
         CheckedTable(bucket, table, column, work.key_type)
         for bucket in work.buckets

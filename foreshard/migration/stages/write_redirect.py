@@ -33,7 +33,7 @@ def run(work: Work, percent: float, report: Report) -> dict[str, Any]:
     done = flip(work, bound_for(percent))
     deadline = time.monotonic() + work.settings.canary_soak_s
     while True:
-        streams.check(work, reverse=True)
+        streams.check(work)
         refuse_mismatch(work)
         redirected = _redirected(work) - before
         report(
