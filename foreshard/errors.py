@@ -62,6 +62,10 @@ class FlipFailed(ForeshardError):
     """Ownership could not be moved; both sides are as they were unless ``details`` say otherwise."""
 
 
+class FailedOver(ForeshardError):
+    """A shard was failed over or restored during a migration, and what follows from it stands in the way."""
+
+
 class StreamBroken(ForeshardError):
     """A subscription of a migration does not exist, is disabled or fails to apply."""
 

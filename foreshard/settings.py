@@ -126,6 +126,14 @@ class MigrationSettings(Section):
     backfill_max_bytes_per_s: int | None = Field(default=None, gt=0)
     lock_timeout_ms: int = Field(default=50, ge=1, le=900, description="must stay far below deadlock_timeout")
     marker_timeout_s: float = Field(default=2.0, gt=0)
+    standbys: dict[str, tuple[str, ...]] = Field(
+        default={},
+        description="by shard, the application_names of standbys that may be promoted; where a shard is not named,"
+        " those that were ever seen",
+    )
+    standby_timeout_s: float = Field(
+        default=2.0, gt=0, description="a flip that its standbys do not have by then is undone"
+    )
     gate_ttl_s: float = Field(default=300.0, gt=0, description="a verdict older than this opens no flip")
     approval: Approval = "cutover_only"
     approval_timeout_s: float = Field(default=86_400.0, gt=0)

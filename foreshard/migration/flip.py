@@ -6,8 +6,10 @@ Told top to bottom (DESIGN section 5, *Flip*):
 2. wait for a quiet moment: a marker returns fast, no transaction holds the fence for long;
 3. close: under the exclusive fence lock the closing side gives the keys up and writes a marker. From here
    on nobody owns them; their writes are refused, and retried by the router;
-4. wait until the marker was applied on the opening side: it has every write the closing side ever accepted;
-5. open: the opening side owns the keys;
+4. the marker is applied on the opening side, which has now every write that the closing side ever accepted: the
+   trigger that the marker fires opens this side. Where there are standbys the marker does not open: first those of
+   the closing side must have the close, and those of the opening side the marker (see `foreshard.migration.failover`);
+5. open: again, and on disk; what the trigger has done already stays as it is;
 6. publish the routing epoch and journal the outcome.
 
 After a crash anywhere the same steps are run again with the same number: each is idempotent. If the marker does
@@ -23,6 +25,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NoReturn
 from uuid import UUID, uuid4
 
 import psycopg
@@ -30,9 +33,10 @@ from psycopg import errors
 
 from foreshard.control.flip_store import FlipRecord
 from foreshard.errors import FlipFailed, ForeshardError, LeaseLost
-from foreshard.migration import failpoint
+from foreshard.migration import failover, failpoint
+from foreshard.migration.settlement import Settlement, settlement
 from foreshard.migration.work import Work
-from foreshard.postgres import guard
+from foreshard.postgres import guard, standbys
 from foreshard.postgres.connect import Connection
 from foreshard.postgres.guard import Side
 from foreshard.postgres.marker import MarkerLine
@@ -66,6 +70,13 @@ class _Ends:
     closing: Connection
     opening: Connection
     markers: MarkerLine
+    closing_standbys: frozenset[str]
+    opening_standbys: frozenset[str]
+
+    @property
+    def alone(self) -> bool:
+        """Whether neither server has a standby that a flip must wait for."""
+        return not (self.closing_standbys or self.opening_standbys)
 
 
 def flip(work: Work, to_bound: int) -> FlipResult | None:
@@ -76,7 +87,8 @@ def flip(work: Work, to_bound: int) -> FlipResult | None:
     Raises:
         GateRefused, ApprovalRequired: the flip is not allowed; asked for at the cutover, or by policy at every flip
             that gives the target keys.
-        FlipFailed: the fence or the marker could not be had; ownership is as before.
+        FlipFailed: the fence, the marker or a standby could not be had; ownership is as before.
+        FailedOver: a shard was failed over, and a stream that the flip stands on is not whole.
         LeaseLost: another runner drives the migration.
         psycopg.OperationalError: a shard went away in the middle; `finish_interrupted` settles it.
     """
@@ -88,6 +100,7 @@ def flip(work: Work, to_bound: int) -> FlipResult | None:
         authorise(work, work.flips.next_number(work.lease.migration))
     if bound == 0:
         _await_routers(work)
+    failover.prove(work, opening=_opening(bound, to_bound))
     intent = work.flips.intend(work.lease, bound, to_bound)
     try:
         with _ends(work, intent) as ends:
@@ -119,35 +132,45 @@ def finish_interrupted(work: Work) -> None:
     A closed flip is finished without asking gate or person again: they allowed it before it closed, and until it is
     finished its keys are refused on both sides.
     """
-    unfinished = work.flips.unfinished(work.lease.migration)
+    failover.settle(work)
+    intent = work.flips.unfinished(work.lease.migration)
     bounds = work.bounds()
     before = work.record.bound
-    if bounds.source is None or bounds.target is None:
+    what = settlement(bounds, None if intent is None else intent.to_bound, before)
+    if what is Settlement.NOTHING:
         return
-    if bounds.source > bounds.target:  # some keys have no owner: a flip closed and did not open
-        if unfinished is None:  # cancelled, but not taken back: the routing map says what it was before
-            closed = bounds.source if before == bounds.target else bounds.target
-            unfinished = work.flips.intend(work.lease, closed, before)
-        with _ends(work, unfinished) as ends:
-            if unfinished.to_bound == before:
-                _finish_take_back(work, unfinished, ends)
-            else:
-                _carry_out(work, unfinished, ends, resumed=True)
-    elif unfinished is not None and bounds.source == unfinished.to_bound:
-        with _ends(work, unfinished) as ends:
+    if what is Settlement.INTEND_TAKE_BACK:
+        assert bounds.source is not None  # else there is nothing to settle
+        assert bounds.target is not None
+        closed = bounds.source if before == bounds.target else bounds.target
+        failover.prove_gap(work, opening=_opening(closed, before))
+        intent = work.flips.intend(work.lease, closed, before)
+        what = Settlement.TAKE_BACK
+    assert intent is not None  # only without one there is nothing to settle
+    with _ends(work, intent) as ends:
+        if what is Settlement.TAKE_BACK:
+            _finish_take_back(work, intent, ends)
+        elif what is Settlement.CARRY_OUT:
+            _carry_out(work, intent, ends, resumed=True)
+        elif what is Settlement.CONFIRM:
             # An open that rolled back has moved its sequence, not its mirror row.
-            guard.open_(ends.opening, work.names, unfinished.flip_no, unfinished.to_bound)
-        _journal_opened(work, unfinished, pause_ms=None, attempts=1)
-    elif unfinished is not None:
-        with _ends(work, unfinished) as ends:  # a late runner may neither close nor open it afterwards
-            guard.cancel(ends.closing, work.names, unfinished.flip_no)
-            guard.cancel(ends.opening, work.names, unfinished.flip_no)
-        if work.bounds() != bounds:  # it was faster
-            finish_interrupted(work)
-            return
-        work.flips.record(work.lease, unfinished.flip_no, "cancelled")
-        if bounds.source != before:
-            work.store.set_routing(work.lease, bound=bounds.source)
+            guard.open_(ends.opening, work.names, intent.flip_no, intent.to_bound)
+            _journal_opened(work, intent, pause_ms=None, attempts=1)
+        else:
+            _forget(work, intent, ends)
+
+
+def _forget(work: Work, intent: FlipRecord, ends: _Ends) -> None:
+    """Nothing of it was done, and a late runner may do nothing of it afterwards."""
+    before = work.bounds()
+    guard.cancel(ends.closing, work.names, intent.flip_no)
+    guard.cancel(ends.opening, work.names, intent.flip_no)
+    if work.bounds() != before:  # it was faster
+        finish_interrupted(work)
+        return
+    work.flips.record(work.lease, intent.flip_no, "cancelled")
+    if before.source is not None and before.source != work.record.bound:
+        work.store.set_routing(work.lease, bound=before.source)
 
 
 def _settle(work: Work) -> None:
@@ -174,20 +197,34 @@ def _carry_out(work: Work, intent: FlipRecord, ends: _Ends, *, resumed: bool = F
     started = time.perf_counter()
     marker, attempts = _close(work, intent, ends)
     failpoint.hit("flip_closed", work.state_dir)
-    arrived = ends.markers.applied(marker, work.settings.marker_timeout_s)
-    if not arrived and guard.cancel(ends.opening, work.names, intent.flip_no):
-        _take_back(work, intent, ends)
+    missing = _missing(work, ends, marker)
+    if missing is not None and guard.cancel(ends.opening, work.names, intent.flip_no):
+        _take_back(work, intent, ends, missing)
+    pause_ms = (time.perf_counter() - started) * 1000  # where the marker opens; below it is a confirmation
     try:
         guard.open_(ends.opening, work.names, intent.flip_no, intent.to_bound)
     except psycopg.Error as error:
         if error.sqlstate == guard.STALE_FLIP:  # cancelled here by a runner that died before it took back
-            _take_back(work, intent, ends)
+            _take_back(work, intent, ends, "the flip was cancelled")
         raise
-    pause_ms = (time.perf_counter() - started) * 1000
+    if not ends.alone:
+        pause_ms = (time.perf_counter() - started) * 1000
     if resumed:
         pause_ms = work.flips.age_ms(work.lease.migration, intent.flip_no)
     _journal_opened(work, intent, pause_ms, attempts)
     return FlipResult(intent.flip_no, intent.from_bound, intent.to_bound, pause_ms, attempts)
+
+
+def _missing(work: Work, ends: _Ends, marker: UUID) -> str | None:
+    """What the open must wait for and did not get in time; None: it may open."""
+    settings = work.settings
+    late = standbys.await_flushed(ends.closing, ends.closing_standbys, settings.standby_timeout_s)
+    if late:
+        return f"standby {', '.join(late)} of the closing side did not confirm the close"
+    if not ends.markers.applied(marker, settings.marker_timeout_s):
+        return f"its marker was not applied in {settings.marker_timeout_s:g} s"
+    late = standbys.await_flushed(ends.opening, ends.opening_standbys, settings.standby_timeout_s)
+    return f"standby {', '.join(late)} of the opening side did not confirm the marker" if late else None
 
 
 def _close(work: Work, intent: FlipRecord, ends: _Ends) -> tuple[UUID, int]:
@@ -195,7 +232,7 @@ def _close(work: Work, intent: FlipRecord, ends: _Ends) -> tuple[UUID, int]:
     for attempt in range(1, CLOSE_ATTEMPTS + 1):
         marker = uuid4()
         try:
-            guard.close(ends.closing, work.names, intent.flip_no, intent.to_bound, marker)
+            guard.close(ends.closing, work.names, intent.flip_no, intent.to_bound, marker, opens=ends.alone)
         except errors.LockNotAvailable:
             time.sleep(random.uniform(0.5, 1.5) * work.settings.lock_timeout_ms / 1000)
             continue
@@ -209,8 +246,8 @@ def _close(work: Work, intent: FlipRecord, ends: _Ends) -> tuple[UUID, int]:
     )
 
 
-def _take_back(work: Work, intent: FlipRecord, ends: _Ends) -> None:
-    """The opening side will never open this flip: the closing side takes its keys back. Always raises.
+def _take_back(work: Work, intent: FlipRecord, ends: _Ends, why: str) -> NoReturn:
+    """The opening side will never open this flip: the closing side takes its keys back.
 
     No marker is needed: the opening side never owned these keys.
     """
@@ -219,9 +256,9 @@ def _take_back(work: Work, intent: FlipRecord, ends: _Ends) -> None:
     guard.open_(ends.closing, work.names, back.flip_no, intent.from_bound)
     _journal_opened(work, back, pause_ms=None, attempts=1)
     raise FlipFailed(
-        f"The marker of flip {intent.flip_no} was not applied in {work.settings.marker_timeout_s:g} s; "
-        "ownership is as before.",
-        remedy="Look at lag and errors of the subscriptions (`foreshard migration show`).",
+        f"Flip {intent.flip_no} was taken back, {why}; ownership is as before.",
+        remedy="Look at lag and errors of subscriptions and standbys (`foreshard migration show`).",
+        missing=why,
     )
 
 
@@ -255,24 +292,43 @@ def _await_quiet(work: Work, ends: _Ends) -> None:
     """Wait for a good moment, but not for ever: a moment that is not ideal makes a longer pause, no error.
 
     Raises:
-        FlipFailed: markers do not come through at all; closing now would only refuse writes.
+        FlipFailed: markers do not come through at all, or a standby is behind: closing now would only refuse writes.
     """
     deadline = time.monotonic() + QUIET_PATIENCE_S
     while time.monotonic() < deadline:
         fast = ends.markers.drain(work.settings.marker_timeout_s) < QUIET_MARKER_MS
         if fast and not guard.fence_holders(ends.closing, work.names, QUIET_HOLDER_MS):
-            return
+            break
         time.sleep(0.02)
+    for conn, expected in ((ends.closing, ends.closing_standbys), (ends.opening, ends.opening_standbys)):
+        late = standbys.await_flushed(conn, expected, work.settings.standby_timeout_s)
+        if late:
+            raise FlipFailed(
+                f"Standby {', '.join(late)} is behind or away: if it were promoted, a flip would be forgotten.",
+                remedy="Let it catch up; or name the standbys that may be promoted in migration.standbys.",
+                standbys=late,
+            )
+
+
+def _opening(from_bound: int, to_bound: int) -> Side:
+    """The side that gains keys."""
+    return Side.TARGET if to_bound > from_bound else Side.SOURCE
 
 
 @contextmanager
 def _ends(work: Work, intent: FlipRecord) -> Iterator[_Ends]:
-    closing = Side.SOURCE if intent.to_bound > intent.from_bound else Side.TARGET
+    opening = _opening(intent.from_bound, intent.to_bound)
     with (
-        work.connection(closing) as close_conn,
-        work.connection(closing.other) as open_conn,
-        work.marker_line(closing) as markers,
+        work.connection(opening.other) as close_conn,
+        work.connection(opening) as open_conn,
+        work.marker_line(opening.other) as markers,
     ):
         # Far below deadlock_timeout, so that a waiting close never makes writers wait for the deadlock check.
         close_conn.execute(f"SET lock_timeout = {work.settings.lock_timeout_ms}".encode())
-        yield _Ends(close_conn, open_conn, markers)
+        yield _Ends(
+            close_conn,
+            open_conn,
+            markers,
+            failover.expected_standbys(work, opening.other, close_conn),
+            failover.expected_standbys(work, opening, open_conn),
+        )

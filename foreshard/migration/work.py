@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +14,14 @@ from foreshard.control.migration_store import Lease, MigrationRecord, MigrationS
 from foreshard.control.shadow_store import ShadowStore
 from foreshard.control.topology_store import ShardRecord, TopologyStore
 from foreshard.errors import ShardUnavailable
+from foreshard.migration.settlement import Bounds
 from foreshard.postgres import guard
 from foreshard.postgres.connect import Connection, connect
 from foreshard.postgres.guard import Side
 from foreshard.postgres.marker import MarkerLine
 from foreshard.postgres.names import MigrationNames
 from foreshard.settings import MigrationSettings, Settings
-from foreshard.topology.keys import SLOTS, KeyType
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """The bound on each side; None where the migration has nothing on that shard."""
-
-    source: int | None
-    target: int | None
-
-    @property
-    def overlap(self) -> bool:
-        """Whether some key would have two owners."""
-        return (self.target or 0) > (SLOTS if self.source is None else self.source)
+from foreshard.topology.keys import KeyType
 
 
 class Work:
@@ -111,8 +99,8 @@ class Work:
             raise ShardUnavailable(
                 f"Migration {self.lease.migration}: the target claims slots below {bounds.target}, the source "
                 f"those from {bounds.source}.",
-                remedy="A server was restored or failed over. Stop writes to these buckets and ask for help.",
-                bounds=bounds.__dict__,
+                remedy="A server was restored. Stop writes to these buckets and ask for help.",
+                bounds=asdict(bounds),
             )
         return bounds
 

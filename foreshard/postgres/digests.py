@@ -22,9 +22,10 @@ from foreshard.postgres.connect import Connection
 from foreshard.postgres.last_word import Key, Reading, Readings, Seen, Word, last_word
 from foreshard.postgres.pair import Pair, Sides, open_pair
 from foreshard.postgres.table_shape import TableShape, read_shape
-from foreshard.topology.keys import KeyType
+from foreshard.topology.keys import SLOTS, KeyType
 
 CHUNKS = 16
+ALL_SLOTS = range(SLOTS)
 ROUNDS = 40
 """How often a key that is being written is looked at again before it is called undecided."""
 
@@ -99,10 +100,12 @@ def compare_tables(
     chunks: int = CHUNKS,
     workers: int = 2,
     progress: Callable[[TableComparison], None] | None = None,
+    judged: range = ALL_SLOTS,
 ) -> list[TableComparison]:
     """Compare every table, ``workers`` at a time with two sessions each; the result is in their order.
 
-    ``bound`` and ``drain`` are called by one thread at a time. ``progress`` is told each finished table.
+    ``bound`` and ``drain`` are called by one thread at a time. ``progress`` is told each finished table. Rows of slots
+    that are not ``judged`` are left out of differences and undecided keys: their stream may not run.
     Raises `NotFound` if the source lacks a table, `InvalidInput` if a table has no key to name its rows by.
     """
     one_at_a_time = Lock()
@@ -117,7 +120,7 @@ def compare_tables(
 
     def compare(checked: CheckedTable) -> TableComparison:
         with open_pair(source_conninfo, target_conninfo) as pair:
-            return _Comparison(pair, checked, chunks, locked_bound, locked_drain).run()
+            return _Comparison(pair, checked, chunks, locked_bound, locked_drain, judged).run()
 
     locked_drain()  # so that old backlog does not look like differences
     with ThreadPoolExecutor(workers, thread_name_prefix="foreshard-digests") as pool:
@@ -133,9 +136,11 @@ def compare_tables(
 
 
 class _Comparison:
-    def __init__(self, pair: Pair, checked: CheckedTable, chunks: int, bound: Bound, drain: Drain) -> None:
+    def __init__(
+        self, pair: Pair, checked: CheckedTable, chunks: int, bound: Bound, drain: Drain, judged: range
+    ) -> None:
         self._pair, self._checked, self._chunks = pair, checked, chunks
-        self._bound, self._drain = bound, drain
+        self._bound, self._drain, self._judged = bound, drain, judged
 
     def run(self) -> TableComparison:
         started = time.monotonic()
@@ -199,10 +204,11 @@ class _Comparison:
         self, shape: TableShape, chunks: tuple[ChunkDigest, ...], differing: list[int]
     ) -> tuple[tuple[ChunkDigest, ...], tuple[RowDifference, ...]]:
         seen = self._pair.both(lambda session: self._read_chunks(session, shape, differing))
+        rows = {**seen.target, **seen.source}
         suspects = {
-            key: (seen.source.get(key) or seen.target[key]).chunk
-            for key in seen.source.keys() | seen.target.keys()
-            if _digest(seen.source, key) != _digest(seen.target, key)
+            key: row.chunk
+            for key, row in rows.items()
+            if row.slot in self._judged and _digest(seen.source, key) != _digest(seen.target, key)
         }
         words = self._watch(shape, seen, suspects)
         undecided = Counter(suspects[key] for key, word in words.items() if word is Word.UNSETTLED)

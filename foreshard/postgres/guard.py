@@ -19,6 +19,9 @@ from foreshard.topology.keys import SLOT_SEED, KeyType, slot_sql
 STALE_FLIP = "FS004"
 """SQLSTATE of a flip number that this side has passed or cancelled."""
 
+OTHER_TIMELINE = "FS005"
+"""SQLSTATE of every write to a moving bucket on a server that was failed over and has not been closed again."""
+
 RETIRE_PATIENCE_S = 5.0
 """Longer statements are reports: one that asserts an owner takes milliseconds."""
 
@@ -43,11 +46,17 @@ class Side(StrEnum):
 
 @dataclass(frozen=True)
 class SideState:
-    """What one shard says of a migration: its bound and the flips it has seen."""
+    """What one shard says of a migration: its bound and the flips it has seen.
+
+    ``same_system``, ``same_timeline``: whether this is the server on which that was written. After a failover its
+    bound counts for nothing until `adopt_timeline`.
+    """
 
     bound: int
     flip_no: int
     opened_flip: int
+    same_system: bool = True
+    same_timeline: bool = True
 
 
 def install(conn: Connection) -> None:
@@ -69,8 +78,9 @@ def create_side(
         conn.execute(sql_file("side.sql").format(migration=schema))
         oid = _one(conn, "SELECT %s::regclass::oid::bigint", f"{names.schema}.bound")
         conn.execute(
-            "INSERT INTO foreshard.sides (migration, migration_no, side, peer, bound_sequence)"
-            " VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+            "INSERT INTO foreshard.sides (migration, migration_no, side, peer, bound_sequence, system_id, timeline)"
+            " SELECT %s, %s, %s, %s, %s, system_identifier, foreshard.timeline() FROM pg_control_system()"
+            " ON CONFLICT DO NOTHING",
             (names.schema, names.number, side, peer, oid),
         )
         # is_called must be true, or pg_sequence_last_value is NULL and every write is refused.
@@ -130,9 +140,14 @@ def guard_function(column: str, key_type: KeyType) -> str:
     return f"guard_{key_type.value}_{hashlib.sha256(column.encode()).hexdigest()[:8]}"
 
 
-def close(conn: Connection, names: MigrationNames, flip_no: int, bound: int, marker: UUID) -> None:
-    """Give up ownership on this side. ``conn`` should have a lock_timeout far below deadlock_timeout."""
-    conn.execute("SELECT foreshard.close(%s, %s, %s, %s)", (names.schema, flip_no, bound, marker))
+def close(
+    conn: Connection, names: MigrationNames, flip_no: int, bound: int, marker: UUID, *, opens: bool = False
+) -> None:
+    """Give up ownership on this side. ``conn`` should have a lock_timeout far below deadlock_timeout.
+
+    ``opens``: the other side opens by itself when it applies the marker. Only where no standby must be waited for.
+    """
+    conn.execute("SELECT foreshard.close(%s, %s, %s, %s, %s)", (names.schema, flip_no, bound, marker, opens))
 
 
 def open_(conn: Connection, names: MigrationNames, flip_no: int, bound: int) -> None:
@@ -145,13 +160,25 @@ def cancel(conn: Connection, names: MigrationNames, flip_no: int) -> bool:
     return bool(_one(conn, "SELECT foreshard.cancel(%s, %s)", names.schema, flip_no))
 
 
+def adopt_timeline(conn: Connection, names: MigrationNames, other_bound: int) -> int:
+    """Close again on a server that was failed over, and let its bound count; returns the bound.
+
+    First `cancel` the newest flip on the other side and read its bound then. Waits for writers that hold the fence.
+    """
+    bound = _one(conn, "SELECT foreshard.adopt_timeline(%s, %s)", names.schema, other_bound)
+    if not isinstance(bound, int):
+        raise NotFound(f"{names.schema} is not on this shard.")
+    return bound
+
+
 def state(conn: Connection, names: MigrationNames) -> SideState | None:
     """This side's bound and flips, or None if the migration has nothing (left) on this shard."""
     if not installed(conn):
         return None
     row = conn.execute(
         "SELECT (pg_sequence_last_value(bound_sequence::regclass) %% 2048)::int, flip_no,"
-        "       pg_sequence_last_value(bound_sequence::regclass) / 2048"
+        "       pg_sequence_last_value(bound_sequence::regclass) / 2048,"
+        "       system_id = (SELECT system_identifier FROM pg_control_system()), timeline = foreshard.timeline()"
         "  FROM foreshard.sides WHERE migration = %s",
         (names.schema,),
     ).fetchone()

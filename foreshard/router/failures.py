@@ -13,6 +13,7 @@ from foreshard.topology.routing_map import Intent, Route
 
 NOT_OWNER = "FS001"
 SPANS_OWNERS = "FS002"
+FAILED_OVER = "FS005"
 
 
 class Failure(Enum):
@@ -35,6 +36,7 @@ _BY_SQLSTATE = {
     "3F000": Failure.STALE_MAP,  # invalid_schema_name
     "42P01": Failure.STALE_MAP,  # undefined_table
     SPANS_OWNERS: Failure.CONFLICT,  # the bound moves on, and with it the owners
+    FAILED_OVER: Failure.CONFLICT,  # until Foreshard has closed again on the promoted server
     "40001": Failure.CONFLICT,  # serialization_failure; the guard's answer to a snapshot older than the flip
     "40P01": Failure.CONFLICT,  # deadlock_detected
     "55P03": Failure.CONFLICT,  # lock_not_available: lock_timeout ran out

@@ -156,10 +156,10 @@ def test_a_flip_whose_marker_does_not_come_leaves_ownership_as_it_was(
         marker_in_the_pause = sql.SQL("ALTER SUBSCRIPTION {} DISABLE").format(sql.Identifier(names.forward))
         original = guard.close
 
-        def close_and_cut(*arguments: object) -> None:
+        def close_and_cut(*arguments: object, opens: bool) -> None:
             target.execute(marker_in_the_pause)
             wait_until(lambda: not _applies(target), "the apply worker stops")
-            original(*arguments)  # type: ignore[arg-type]
+            original(*arguments, opens=opens)  # type: ignore[arg-type]
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(guard, "close", close_and_cut)
@@ -171,6 +171,40 @@ def test_a_flip_whose_marker_does_not_come_leaves_ownership_as_it_was(
         del source
     flip(runner.work, 600)
     assert runner.work.bounds().target == 600
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 400), (400, 0)])
+def test_the_marker_opens_although_the_runner_is_dead(fleet: MovingFleet, before: int, after: int) -> None:
+    """Nobody has to come for the keys that a runner closed before it died: replication opens them."""
+    with fleet.runner("first") as first:
+        work = first.work
+        flip(work, before)
+        intent = work.flips.intend(work.lease, before, after)
+        opening = fleet.pair.target if after > before else fleet.pair.source
+        with work.connections() as (source, target):
+            closing = source if after > before else target
+            guard.close(closing, work.names, intent.flip_no, after, uuid.uuid4(), opens=True)
+        tailnum = _between(fleet, 0, 400)
+        wait_until(lambda: accepts(opening.application_dsn, tailnum), "the marker opens")
+    with fleet.runner("second") as second:
+        assert second.work.flips.unfinished(fleet.migration) is None
+        assert (second.work.bounds().source, second.work.bounds().target, second.record.bound) == (after,) * 3
+        flip(second.work, 0)
+
+
+def test_a_late_marker_does_not_open_a_cancelled_flip(fleet: MovingFleet, runner: Runner) -> None:
+    """The apply worker skips it and goes on: an error there would repeat for ever."""
+    work = runner.work
+    intent = work.flips.intend(work.lease, 0, 400)
+    with work.connections() as (source, target), work.marker_line(guard.Side.SOURCE) as markers:
+        assert guard.cancel(target, work.names, intent.flip_no)
+        marker = uuid.uuid4()
+        guard.close(source, work.names, intent.flip_no, 400, marker, opens=True)
+        assert markers.applied(marker, 10)
+        assert work.bounds().target == 0
+    with pytest.raises(FlipFailed):
+        finish_interrupted(work)
+    assert (work.bounds().source, work.bounds().target) == (0, 0)
 
 
 @pytest.mark.parametrize(("before", "after"), [(0, 400), (400, 0)])
@@ -342,7 +376,8 @@ def test_the_application_may_not_touch_the_fence(fleet: MovingFleet, runner: Run
     with fleet.pair.source.connect(APPLICATION) as conn:
         for statement in (
             f"SELECT foreshard.open('{names}', 9, 0)",
-            f"SELECT foreshard.close('{names}', 9, 0, gen_random_uuid())",
+            f"SELECT foreshard.close('{names}', 9, 0, gen_random_uuid(), true)",
+            f"SELECT foreshard.adopt_timeline('{names}', 0)",
             f"SELECT foreshard.retire('{names}')",
             f"SELECT foreshard.drop_copy('{names}', 1024)",
             f"SELECT setval('{names}.bound', 5)",

@@ -6,11 +6,10 @@ from typing import Any
 
 from foreshard.errors import DataMismatch
 from foreshard.migration import streams
+from foreshard.migration.comparison import compare_all, tables_of
 from foreshard.migration.progress import Progress, Report
 from foreshard.migration.work import Work
-from foreshard.postgres.digests import CheckedTable, TableComparison, compare_tables
-from foreshard.postgres.guard import Side
-from foreshard.postgres.marker import drain_both
+from foreshard.postgres.digests import TableComparison
 
 
 def run(work: Work, report: Report) -> dict[str, Any]:
@@ -20,27 +19,14 @@ def run(work: Work, report: Report) -> dict[str, Any]:
         DataMismatch: rows differ, or were written too often to be judged; ``details`` name tables and keys.
     """
     streams.check(work)
-    tables = [
-        CheckedTable(bucket, table, column, work.key_type)
-        for bucket in work.buckets
-        for table, column in work.tables.items()
-    ]
+    total = len(tables_of(work))
     finished: list[TableComparison] = []
 
     def progress(comparison: TableComparison) -> None:
         finished.append(comparison)
-        report(Progress("tables compared", len(finished), len(tables), "tables"))
+        report(Progress("tables compared", len(finished), total, "tables"))
 
-    with work.marker_line(Side.SOURCE) as there, work.marker_line(Side.TARGET) as back:
-        drain = drain_both(there, back, work.settings.marker_timeout_s * 5)
-        compared = compare_tables(
-            work.source.dsn,
-            work.target.dsn,
-            tables,
-            bound=lambda: work.bounds().target or 0,
-            drain=drain,
-            progress=progress,
-        )
+    compared = compare_all(work, progress)
     wrong = [c for c in compared if c.differences or c.undecided]
     if wrong:
         raise DataMismatch(

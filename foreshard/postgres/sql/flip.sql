@@ -1,4 +1,4 @@
--- The four server-side steps that move ownership, and the one that drops a copy. Installed with shard.sql.
+-- The server-side steps that move ownership, and the one that drops a copy. Installed with shard.sql.
 -- A flip has a number, handed out by the control database, that only grows. Each side keeps the last one it
 -- saw, so a delayed runner, or one with an old journal, is refused (FS004) instead of giving a key two owners.
 -- Sequences are set inside transactions but do not roll back; each function is therefore safe to run again
@@ -7,7 +7,8 @@
 -- Close: this side gives up ownership; waits for every writer that holds the fence lock. The caller's session has
 -- synchronous_commit on (a function's own SET ends before the COMMIT).
 -- The marker is written under the lock: whoever sees it applied has every write this side ever accepted.
-CREATE OR REPLACE FUNCTION foreshard.close(in_migration text, flip bigint, new_bound int, marker uuid)
+-- opens: the other side opens as soon as it applies the marker (foreshard.marker_applied).
+CREATE OR REPLACE FUNCTION foreshard.close(in_migration text, flip bigint, new_bound int, marker uuid, opens boolean)
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
     here  foreshard.sides;
@@ -30,7 +31,8 @@ BEGIN
     END IF;
     PERFORM setval(here.bound_sequence::regclass, state - state % 2048 + new_bound);
     UPDATE foreshard.sides s SET flip_no = flip WHERE s.migration = in_migration;
-    EXECUTE format('INSERT INTO %I.marker (id) VALUES ($1)', in_migration) USING marker;
+    EXECUTE format('INSERT INTO %I.marker (id, opens_flip, bound) VALUES ($1, $2, $3)', in_migration)
+        USING marker, CASE WHEN opens THEN flip END, new_bound;
 END $$;
 
 -- Open: this side takes ownership. To be called only after the closing side's marker was applied here.
@@ -69,6 +71,26 @@ BEGIN
     END IF;
     UPDATE foreshard.sides s SET flip_no = greatest(flip_no, flip) WHERE s.migration = in_migration;
     RETURN true;
+END $$;
+
+-- Close again after a failover or restore: this server may have forgotten a close. The bound moves to the other
+-- side's, so that no key has two owners, and counts from now on. To be called after `cancel` on the other side, so
+-- that no late open changes other_bound meanwhile. Returns the bound.
+CREATE OR REPLACE FUNCTION foreshard.adopt_timeline(in_migration text, other_bound int)
+RETURNS int LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DECLARE
+    here   foreshard.sides;
+    state  bigint;
+    closed int;
+BEGIN
+    SELECT * INTO STRICT here FROM foreshard.sides s WHERE s.migration = in_migration FOR UPDATE;
+    PERFORM pg_advisory_xact_lock(1179862852, here.migration_no);
+    state := pg_sequence_last_value(here.bound_sequence::regclass);
+    closed := CASE here.side WHEN 'source' THEN greatest(state % 2048, other_bound)
+                             ELSE least(state % 2048, other_bound) END;
+    PERFORM setval(here.bound_sequence::regclass, state - state % 2048 + closed);
+    UPDATE foreshard.sides s SET timeline = foreshard.timeline() WHERE s.migration = in_migration;
+    RETURN closed;
 END $$;
 
 -- Drop this side's copy of all buckets of the migration, if the bound says that this side owns nothing.
@@ -111,5 +133,5 @@ BEGIN
     DELETE FROM foreshard.sides s WHERE s.migration = in_migration;
 END $$;
 
-REVOKE ALL ON FUNCTION foreshard.close, foreshard.open, foreshard.cancel, foreshard.drop_copy, foreshard.retire
-    FROM PUBLIC;
+REVOKE ALL ON FUNCTION foreshard.close, foreshard.open, foreshard.cancel, foreshard.adopt_timeline,
+    foreshard.drop_copy, foreshard.retire FROM PUBLIC;

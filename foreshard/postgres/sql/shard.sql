@@ -9,8 +9,14 @@ CREATE TABLE IF NOT EXISTS foreshard.sides (
     peer           text NOT NULL,                 -- name of the other shard, told to whom we refuse
     bound_sequence oid NOT NULL,                  -- its value is opened_flip * 2048 + bound; not MVCC
     flip_no        bigint NOT NULL DEFAULT 0,     -- the last flip this side took part in or refuses
-    opened_flip    bigint NOT NULL DEFAULT 0      -- the last flip that opened keys here; MVCC on purpose
+    opened_flip    bigint NOT NULL DEFAULT 0,     -- the last flip that opened keys here; MVCC on purpose
+    system_id      bigint NOT NULL,               -- the cluster and the timeline on which the bound is true:
+    timeline       text NOT NULL                  -- another one means a failover or a restore, and nobody owns keys
 );
+
+-- The timeline that this server writes. 0.4 us; it changes with a promotion or a restore, not with a restart.
+CREATE OR REPLACE FUNCTION foreshard.timeline() RETURNS text LANGUAGE sql VOLATILE
+RETURN substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8);
 
 -- The buckets that are in migration on this shard.
 CREATE TABLE IF NOT EXISTS foreshard.moving (
@@ -44,6 +50,15 @@ BEGIN
         RETURN;
     END IF;
     PERFORM pg_advisory_xact_lock_shared(1179862852, here.migration_no);
+    -- A standby that was promoted may lack the last close: what it says of ownership counts again after
+    -- foreshard.adopt_timeline.
+    IF here.timeline IS DISTINCT FROM foreshard.timeline() THEN
+        RAISE EXCEPTION 'this server was failed over or restored while bucket % moves', in_bucket
+            USING ERRCODE = 'FS005',
+                  DETAIL = json_build_object('migration', here.migration_no, 'bucket', in_bucket,
+                                             'timeline', here.timeline)::text,
+                  HINT = 'Foreshard closes again here before it serves; try again.';
+    END IF;
     state := pg_sequence_last_value(here.bound_sequence::regclass);
     bound := state % 2048;
     IF here.side = 'source' THEN
@@ -94,9 +109,17 @@ RETURNS void LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog
 AS $$ SELECT foreshard.require_owner(bucket, (uuid_hash_extended(key, {seed}) & 1023)::int,
                                      (uuid_hash_extended(key, {seed}) & 1023)::int, false) $$;
 
--- ENABLE REPLICA trigger on a migration's marker table: tells that everything before the marker is applied here.
+-- ENABLE REPLICA trigger on a migration's marker table: everything before the marker is applied here, so a
+-- marker that says so opens its flip; a runner that died after the close leaves no key without an owner.
 CREATE OR REPLACE FUNCTION foreshard.marker_applied() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+    IF NEW.opens_flip IS NOT NULL THEN
+        BEGIN
+            PERFORM foreshard.open(TG_TABLE_SCHEMA, NEW.opens_flip, NEW.bound);
+        EXCEPTION WHEN SQLSTATE 'FS004' THEN
+            NULL;  -- cancelled here: the runner sees it and gives the keys back. Applying must go on.
+        END;
+    END IF;
     PERFORM pg_notify(TG_TABLE_SCHEMA, NEW.id::text);
     RETURN NULL;
 END $$;

@@ -7,8 +7,10 @@ CREATE SEQUENCE IF NOT EXISTS {migration}.bound MINVALUE 0 START 0;
 
 -- Rows say "everything before me has been applied"; published both ways.
 CREATE TABLE IF NOT EXISTS {migration}.marker (
-    id uuid PRIMARY KEY,
-    sent_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    id         uuid PRIMARY KEY,
+    sent_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    opens_flip bigint,  -- a close's marker: where it is applied, this flip opens
+    bound      int
 );
 CREATE OR REPLACE TRIGGER marker_applied AFTER INSERT ON {migration}.marker
     FOR EACH ROW EXECUTE FUNCTION foreshard.marker_applied();

@@ -1,0 +1,159 @@
+"""A shard is failed over, or restored, in the middle of a migration: one owner again, and what is proven then.
+
+Before the fact, standbys have what a flip needs (`expected_standbys`; the flip waits for them). After it the guard of
+the promoted server refuses every write, since its timeline is another one. `settle` closes again: the bound of the
+promoted side moves to the other side's, never past it, after the newest flip was cancelled on both. So no key has
+two owners, even if the standby lacked a close.
+
+What the promoted server lacks of a stream cannot be asked: the publisher's slot may have been confirmed further than
+the standby was. Both streams therefore count as unproven until a comparison finds the keys that they carry equal.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from foreshard.errors import FailedOver, FlipFailed
+from foreshard.migration.comparison import compare_stream
+from foreshard.migration.lifecycle import PATH, Stage
+from foreshard.migration.work import Work
+from foreshard.postgres import guard, standbys
+from foreshard.postgres.connect import Connection
+from foreshard.postgres.digests import TableComparison
+from foreshard.postgres.guard import Side, SideState
+from foreshard.topology.keys import SLOTS
+
+logger = logging.getLogger(__name__)
+
+GUARDED = PATH[PATH.index(Stage.BACKFILL) : PATH.index(Stage.FINALISE)]
+"""Stages in which both sides must have a guard: prepare has ended, finalise has not begun."""
+
+UNPROVEN = "unproven_streams"
+"""Fact: the sides whose stream from the other one has not been compared since a failover."""
+
+
+def settle(work: Work) -> None:
+    """Find out whether a server is another one than before, and close again there. Idempotent.
+
+    Raises:
+        FailedOver: it is no successor of the server that the migration knew.
+        ShardUnavailable: a shard does not answer.
+    """
+    with work.connections(statement_timeout_s=60) as (source, target):
+        ends = {Side.SOURCE: source, Side.TARGET: target}
+        states = {side: guard.state(conn, work.names) for side, conn in ends.items()}
+        _refuse_strangers(work, states)
+        moved = [side for side, state in states.items() if state is not None and not state.same_timeline]
+        if not moved or None in states.values():
+            return
+        work.store.put_facts(work.lease, **{UNPROVEN: list(Side)})
+        newest = work.record.flip_no
+        for side in moved:
+            for conn in ends.values():  # a late runner, or a late marker, opens nothing of it from here on
+                guard.cancel(conn, work.names, newest)
+            other = guard.state(ends[side.other], work.names)
+            assert other is not None  # it was there a moment ago, and only the holder of the lease removes it
+            bound = guard.adopt_timeline(ends[side], work.names, other.bound)
+            logger.warning(
+                "migration %s: %s was failed over; it is closed again at bound %s",
+                work.lease.migration,
+                work.shard(side).name,
+                bound,
+            )
+
+
+def prove(work: Work, opening: Side) -> None:
+    """After a failover, before ``opening`` gets keys: the streams that this stands on are whole. Else nothing to do.
+
+    Raising the bound stands on both, since the way back must stay open; lowering it on the one into the source alone.
+
+    Raises:
+        FailedOver: rows differ, or a stream does not run; which keys, and what is possible still.
+    """
+    unproven = set(work.facts().get(UNPROVEN, ()))
+    bound = work.bounds().target or 0
+    carries = {Side.TARGET: range(bound, SLOTS), Side.SOURCE: range(bound)}
+    for into in (Side.SOURCE, Side.TARGET) if opening is Side.TARGET else (Side.SOURCE,):
+        if into in unproven:
+            _prove(work, into, carries[into])
+            unproven.discard(into)
+            work.store.put_facts(work.lease, **{UNPROVEN: sorted(unproven)})
+
+
+def prove_gap(work: Work, opening: Side) -> None:
+    """Keys that a failed over server had opened and forgot: it has what the other side last accepted of them.
+
+    Raises:
+        FailedOver: it has not; the keys stay without owner.
+    """
+    if work.facts().get(UNPROVEN):
+        bounds = work.bounds()
+        _prove(work, opening, range(bounds.target or 0, bounds.source or 0))
+
+
+def expected_standbys(work: Work, side: Side, conn: Connection) -> frozenset[str]:
+    """Standbys of that side without which no flip counts: those that are configured, else all that were ever seen."""
+    shard = work.shard(side).name
+    named = work.settings.standbys.get(shard)
+    if named is not None:
+        return frozenset(named)
+    known: Mapping[str, list[str]] = work.facts().get("standbys", {})
+    before = frozenset(known.get(shard, ()))
+    now = before | standbys.seen(conn)
+    if now != before:  # one that goes away without a slot is remembered
+        work.store.put_facts(work.lease, standbys={**known, shard: sorted(now)})
+    return now
+
+
+def _refuse_strangers(work: Work, states: Mapping[Side, SideState | None]) -> None:
+    for side, state in states.items():
+        shard = work.shard(side).name
+        if state is None and work.record.stage in GUARDED:
+            raise FailedOver(
+                f"{shard} knows nothing of migration {work.lease.migration}.",
+                remedy="It was restored from before the migration began. Stop writes to its buckets there; abort.",
+                shard=shard,
+            )
+        if state is not None and not state.same_system:
+            raise FailedOver(
+                f"{shard} is another server than the one that migration {work.lease.migration} began with.",
+                remedy="Its system identifier differs: correct the shard's DSN, or stop writes and ask for help.",
+                shard=shard,
+            )
+
+
+def _prove(work: Work, into: Side, slots: range) -> None:
+    shard = work.shard(into).name
+    try:
+        wrong = [c for c in compare_stream(work, into, slots) if c.differences or c.undecided]
+    except FlipFailed as silent:
+        raise FailedOver(
+            f"After a failover nothing arrives on {shard}: {silent.message}",
+            remedy=_way_out(into),
+            shard=shard,
+        ) from silent
+    if wrong:
+        raise FailedOver(
+            f"After a failover {shard} lacks rows or has others: first {wrong[0].bucket}.{wrong[0].table}.",
+            remedy=_way_out(into),
+            shard=shard,
+            tables=[_described(comparison) for comparison in wrong],
+        )
+
+
+def _way_out(into: Side) -> str:
+    return (
+        "Abort or reverse: the source's copy does not depend on it."
+        if into is Side.TARGET
+        else "Going back would lose what the target accepted: mend the rows on the source first."
+    )
+
+
+def _described(comparison: TableComparison) -> dict[str, Any]:
+    return {
+        "table": f"{comparison.bucket}.{comparison.table}",
+        "keys": [difference.key for difference in comparison.differences[:20]],
+        "undecided": comparison.undecided,
+    }
