@@ -33,6 +33,9 @@ GUARDED = PATH[PATH.index(Stage.BACKFILL) : PATH.index(Stage.FINALISE)]
 UNPROVEN = "unproven_streams"
 """Fact: the sides whose stream from the other one has not been compared since a failover."""
 
+STANDBYS = "standbys"
+"""Fact: by shard, the standbys that were seen."""
+
 
 def settle(work: Work) -> None:
     """Find out whether a server is another one than before, and close again there. Idempotent.
@@ -48,7 +51,11 @@ def settle(work: Work) -> None:
         moved = [side for side, state in states.items() if state is not None and not state.same_timeline]
         if not moved or None in states.values():
             return
-        work.store.put_facts(work.lease, **{UNPROVEN: list(Side)})
+        # Of the standbys that were seen one is the primary now; those of the new one are seen from now on.
+        known = dict(work.facts().get(STANDBYS, {}))
+        for side in moved:
+            known.pop(work.shard(side).name, None)
+        work.store.put_facts(work.lease, **{UNPROVEN: list(Side), STANDBYS: known})
         newest = work.record.flip_no
         for side in moved:
             for conn in ends.values():  # a late runner, or a late marker, opens nothing of it from here on
@@ -99,11 +106,11 @@ def expected_standbys(work: Work, side: Side, conn: Connection) -> frozenset[str
     named = work.settings.standbys.get(shard)
     if named is not None:
         return frozenset(named)
-    known: Mapping[str, list[str]] = work.facts().get("standbys", {})
+    known: Mapping[str, list[str]] = work.facts().get(STANDBYS, {})
     before = frozenset(known.get(shard, ()))
     now = before | standbys.seen(conn)
     if now != before:  # one that goes away without a slot is remembered
-        work.store.put_facts(work.lease, standbys={**known, shard: sorted(now)})
+        work.store.put_facts(work.lease, **{STANDBYS: {**known, shard: sorted(now)}})
     return now
 
 

@@ -29,8 +29,9 @@ def check_way_back(work: Work) -> None:
     Raises:
         StreamBroken: what is wrong with it.
     """
-    with work.connection(Side.SOURCE) as source:
+    with work.connections() as (source, target):
         _sound(work, source, Side.SOURCE, work.names.reverse)
+        _served(work, target, Side.TARGET, work.names.reverse)
 
 
 def check_copy(work: Work, target: Connection) -> None:
@@ -50,7 +51,9 @@ def check(work: Work) -> Lag:
     """
     with work.connections() as (source, target):
         _sound(work, target, Side.TARGET, work.names.forward)
+        _served(work, source, Side.SOURCE, work.names.forward)
         _sound(work, source, Side.SOURCE, work.names.reverse)
+        _served(work, target, Side.TARGET, work.names.reverse)
         return Lag(
             replication.slot_lag_bytes(source, work.names.forward),
             replication.slot_lag_bytes(target, work.names.reverse),
@@ -74,6 +77,22 @@ def _sound(work: Work, subscriber: Connection, side: Side, subscription: str) ->
             f"Subscription {subscription} on {work.shard(side).name} {problem}.",
             remedy="The server's log names the row; abort or reverse the migration if it cannot be mended.",
             subscription=subscription,
+            shard=work.shard(side).name,
+            migration=work.lease.migration,
+        )
+
+
+def _served(work: Work, publisher: Connection, side: Side, slot: str) -> None:
+    """The slot is there: a promoted standby may lack it, and one that kept too much WAL is invalidated."""
+    status = replication.slot_status(publisher, slot)
+    if status is None or status == "lost":
+        raise StreamBroken(
+            f"Replication slot {slot} on {work.shard(side).name} is {'gone' if status is None else 'lost'}:"
+            f" changes made there since do not reach {work.shard(side.other).name}.",
+            remedy="Abort or reverse the migration; the source's copy does not depend on it."
+            if side is Side.SOURCE
+            else "Going back would lose what the target accepted; compare and mend the source's copy first.",
+            slot=slot,
             shard=work.shard(side).name,
             migration=work.lease.migration,
         )

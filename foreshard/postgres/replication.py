@@ -183,6 +183,14 @@ def slot_lag_bytes(conn: Connection, slot: str) -> int | None:
     return None if row is None else int(row[0] or 0)
 
 
+def slot_status(conn: Connection, slot: str) -> str | None:
+    """PostgreSQL's wal_status of a slot of this server (``lost``: it serves nobody any more); None if there is none."""
+    row = conn.execute(
+        "SELECT coalesce(wal_status, 'reserved') FROM pg_replication_slots WHERE slot_name = %s", (slot,)
+    ).fetchone()
+    return None if row is None else str(row[0])
+
+
 def transactions_sent(conn: Connection, slot: str) -> int:
     """Transactions that the slot's reader was sent: those that began on this server, markers included."""
     row = conn.execute(

@@ -192,7 +192,7 @@ def test_the_marker_opens_although_the_runner_is_dead(fleet: MovingFleet, before
         flip(second.work, 0)
 
 
-def test_a_late_marker_does_not_open_a_cancelled_flip(fleet: MovingFleet, runner: Runner) -> None:
+def test_a_late_marker_does_not_open_a_cancelled_flip(runner: Runner) -> None:
     """The apply worker skips it and goes on: an error there would repeat for ever."""
     work = runner.work
     intent = work.flips.intend(work.lease, 0, 400)
