@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -62,9 +63,13 @@ class ShardPair:
 
 
 class ThrowawayServers:
-    """Servers in a temporary directory; a context manager that stops and deletes them at its end."""
+    """Servers in a temporary directory; a context manager that stops and deletes them at its end.
 
-    def __init__(self) -> None:
+    ``settings`` are those of every server; the default is for tests, not for measurements.
+    """
+
+    def __init__(self, settings: Mapping[str, str] = SETTINGS) -> None:
+        self._settings = settings
         # Not below a private directory of the caller: the account of the servers must be able to enter.
         self.directory = Path(tempfile.mkdtemp(prefix="foreshard-throwaway-"))
         self.directory.chmod(0o755)
@@ -93,7 +98,7 @@ class ThrowawayServers:
                 self._binaries,
                 self._user,
                 self._passwords,
-                SETTINGS,
+                self._settings,
             )
             server.initialise()
             self._servers[name] = server

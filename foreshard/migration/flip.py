@@ -296,8 +296,9 @@ def _await_quiet(work: Work, ends: _Ends) -> None:
     """
     deadline = time.monotonic() + QUIET_PATIENCE_S
     while time.monotonic() < deadline:
+        rehearsed = guard.rehearse_close(ends.closing, work.names)
         fast = ends.markers.drain(work.settings.marker_timeout_s) < QUIET_MARKER_MS
-        if fast and not guard.fence_holders(ends.closing, work.names, QUIET_HOLDER_MS):
+        if rehearsed and fast and not guard.fence_holders(ends.closing, work.names, QUIET_HOLDER_MS):
             break
         time.sleep(0.02)
     for conn, expected in ((ends.closing, ends.closing_standbys), (ends.opening, ends.opening_standbys)):

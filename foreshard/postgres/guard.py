@@ -7,9 +7,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from uuid import UUID
+from uuid import UUID, uuid4
 
-from psycopg import sql
+from psycopg import errors, sql
 
 from foreshard.errors import ForeshardError, NotFound
 from foreshard.postgres.connect import Connection, sql_file
@@ -147,7 +147,25 @@ def close(
 
     ``opens``: the other side opens by itself when it applies the marker. Only where no standby must be waited for.
     """
-    conn.execute("SELECT foreshard.close(%s, %s, %s, %s, %s)", (names.schema, flip_no, bound, marker, opens))
+    arguments = (names.schema, flip_no, bound, marker, opens)
+    conn.execute("SELECT foreshard.close(%s, %s, %s, %s, %s)", arguments, prepare=True)
+
+
+def rehearse_close(conn: Connection, names: MigrationNames) -> bool:
+    """Do all that a close does, for the bound that stands, and roll it back; False if the fence was not to be had.
+
+    The first call of a session parses, plans and fills caches, for milliseconds that are no part of the pause then.
+    Nothing changes: a sequence does not roll back, but it is set to the value that it has, under the fence lock.
+    """
+    now = state(conn, names)
+    if now is None:
+        return False
+    try:
+        with conn.transaction(force_rollback=True):
+            close(conn, names, now.flip_no, now.bound, uuid4())
+    except errors.LockNotAvailable:
+        return False
+    return True
 
 
 def open_(conn: Connection, names: MigrationNames, flip_no: int, bound: int) -> None:
