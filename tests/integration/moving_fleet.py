@@ -38,6 +38,9 @@ from foreshard.topology.placement import Placement
 BUCKETS = ("b0000", "b0001")
 """The buckets of the plan; the routing map knows all 48, only these two are there."""
 
+AIRCRAFT = 60
+EVENTS_PER_FLIGHT = 2
+
 QUICK = MigrationSettings(
     canary_percent=(10.0, 50.0),
     canary_soak_s=0.3,
@@ -71,7 +74,7 @@ def ignore(progress: Progress) -> None:
 
 @cache
 def _airline() -> Airline:
-    return load_airline().first(60)
+    return load_airline().first(AIRCRAFT)
 
 
 class MovingFleet:
@@ -96,7 +99,7 @@ class MovingFleet:
                 guard.install(conn)
         topology.put_buckets(ALL_BUCKETS, Placement(dict.fromkeys(ALL_BUCKETS, pair.source.name)))
         with pair.source.connect() as conn:
-            create_buckets(conn, BUCKETS, _airline(), events_per_flight=2)
+            create_buckets(conn, BUCKETS, _airline(), events_per_flight=EVENTS_PER_FLIGHT)
         self.state_dir = state_dir
         self.store = MigrationStore(self.control)
         self.flips = FlipStore(self.control)
