@@ -1,8 +1,9 @@
 """What a migration costs the application: `python -m benchmarks.bench_guard --json FILE`.
 
-Two servers with the same buckets get the same transactions in turns: on one the buckets are in migration (guards,
-both streams, the target on the same machine), on the other they are not. One transaction asserts its owner, as the
-router does, reads an aircraft, counts a take-off and adds an event; every client sends the next one at once.
+Two servers with the same buckets get the same transactions in turns: on one the buckets are in migration (guards and
+both streams), on the other they are not. One transaction asserts its owner together with BEGIN, as the router does,
+reads an aircraft, counts a take-off and adds an event; every client sends the next one at once. Clients and the server
+that they write to share one processor; the target and all others have another one, as if it were another machine.
 
 tax_pct         throughput that guard and replication cost, median over pairs of turns
 assertion_pct   the same for the owner's assertion alone: what an application pays while nothing moves
@@ -11,7 +12,6 @@ assertion_pct   the same for the owner's assertion alone: what an application pa
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import statistics
 import subprocess
@@ -19,21 +19,27 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
+
 from benchmarks.report import publish
 from foreshard.fleet.airline import create_buckets
 from foreshard.fleet.binaries import find_binaries
 from foreshard.fleet.flights import load_airline
 from foreshard.fleet.ledger import Start
+from foreshard.fleet.server import PostgresServer
 from foreshard.fleet.throwaway import ShardDatabase, ShardPair, ThrowawayServers
 from foreshard.migration.lifecycle import Stage
 from foreshard.postgres import guard
 from foreshard.postgres.connect import connect
 from tests.integration.moving_fleet import AIRCRAFT, BUCKETS, EVENTS_PER_FLIGHT, QUICK, MovingFleet
 
+APPLICATION_CPU, TARGET_CPU = 0, 1
 SERVER = {"shared_buffers": "128MB"}  # with fsync, unlike the servers of the tests
 TRANSACTION = """
+\\startpipeline
 BEGIN;
 {assertion}
+\\endpipeline
 SELECT cycles FROM {bucket}.aircraft WHERE tailnum = '{key}';
 UPDATE {bucket}.aircraft SET cycles = cycles + 1 WHERE tailnum = '{key}';
 INSERT INTO {bucket}.passenger_events (tailnum, flight_id, op_id, kind, passenger, at, detail)
@@ -60,6 +66,9 @@ def main() -> None:
         with connect(resting.operator_dsn) as operator:
             guard.install(operator)
         starts = fleet.starts()
+        for server in (pair.source.server, resting.server):
+            pin(server, APPLICATION_CPU)
+        pin(pair.target.server, TARGET_CPU)
         fleet.run_until(Stage.READ_SHADOW)
         asserting = scripts(Path(state), "asserting", starts, ASSERTION)
         bare = scripts(Path(state), "bare", starts, "")
@@ -95,6 +104,14 @@ def scripts(directory: Path, name: str, starts: Sequence[Start], assertion: str)
     return files
 
 
+def pin(server: PostgresServer, cpu: int) -> None:
+    """All processes of a server, those that it starts later too, on one processor."""
+    postmaster = server.postmaster()
+    assert postmaster is not None
+    for process in (postmaster, *postmaster.children()):
+        process.cpu_affinity([cpu])
+
+
 def throughput(shard: ShardDatabase, files: Sequence[Path], seconds: int, clients: int) -> float:
     """Transactions per second of that many clients for that long."""
     command = [
@@ -103,9 +120,11 @@ def throughput(shard: ShardDatabase, files: Sequence[Path], seconds: int, client
         *(f"--file={file}" for file in files),
         shard.application_dsn,
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ)
-    found = re.search(r"tps = ([0-9.]+)", done.stdout)
-    assert found is not None, done.stdout
+    client = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    psutil.Process(client.pid).cpu_affinity([APPLICATION_CPU])
+    output, _ = client.communicate()
+    found = re.search(r"tps = ([0-9.]+)", output)
+    assert found is not None, output
     return float(found[1])
 
 
