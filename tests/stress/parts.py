@@ -1,0 +1,8 @@
+"""The parts of the stress run, in the order in which they are run."""
+
+from __future__ import annotations
+
+from tests.stress.flips import Flips
+from tests.stress.part import Part
+
+PARTS: tuple[Part, ...] = (Flips(),)
