@@ -33,7 +33,6 @@ def main() -> int:
     arguments = _arguments()
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell may have started us with SIGINT ignored
         signal.signal(number, signal.default_int_handler)
-    sys.setswitchinterval(0.001)  # writers and flip share one interpreter: what is measured is the flip
     wanted = [part for part in PARTS if not arguments.only or part.name in arguments.only]
     console = Console()
     begun = time.monotonic()

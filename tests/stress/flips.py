@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from typing import Any
 
 from foreshard.migration.flip import flip
@@ -14,9 +13,11 @@ from tests.stress import reading
 from tests.stress.checker import Finding, Wrong, check
 from tests.stress.flipper import Flipper
 from tests.stress.history import History
+from tests.stress.kept_connections import kept_connections
 from tests.stress.part import Context, PartResult
 from tests.stress.stress_fleet import StressFleet, drain, stress_fleet
-from tests.stress.writers import Load, Writers, writing
+from tests.stress.writer_process import writing
+from tests.stress.writers import Load
 
 
 class Flips:
@@ -30,18 +31,18 @@ class Flips:
 
     def run(self, context: Context) -> PartResult:
         """``context.flips`` flips under writers, a comparison; then the migration's end, and another comparison."""
-        history = History(reading.starts())
         draw = random.Random(context.seed)
         context.say("a fleet is made")
         with stress_fleet(context.servers, context.directory) as fleet:
             with (
                 fleet.runner("stress") as runner,
-                writing(fleet, history, self._load, context.seed) as writers,
+                kept_connections(runner.work),
+                writing(fleet, self._load, context.seed) as writers,
             ):
                 flipper = Flipper(runner, draw)
-                flipper.run(context.flips, lambda line: context.say(f"{line}; {_so_far(history)}"))
-                seconds = _stop(writers)
-                context.say(f"writers have stopped ({seconds:.1f} s); comparing")
+                flipper.run(context.flips, lambda line: context.say(f"{line}; {writers.status()}"))
+                history = writers.stop()
+                context.say("writers have stopped; comparing")
                 drain(runner)
                 unequal = reading.differences(fleet.pair)
                 findings = check(history, reading.owned(fleet.pair, flipper.bound))
@@ -60,20 +61,6 @@ class Flips:
             *(f"after the end: {finding}" for finding in new),
         ]
         return PartResult(not problems and figures["acknowledged"] > 0, figures, problems)
-
-
-def _so_far(history: History) -> str:
-    totals = history.totals()
-    return (
-        f"{totals['acknowledged']} writes acknowledged, {totals['refused']} refused, {history.reads} reads,"
-        f" {history.contradictions} contradictions"
-    )
-
-
-def _stop(writers: Writers) -> float:
-    begun = time.monotonic()
-    writers.stop()
-    return time.monotonic() - begun
 
 
 def _end(fleet: StressFleet, ending: Stage) -> list[str]:

@@ -11,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from foreshard.fleet.ledger import State
@@ -76,6 +76,14 @@ class History:
         self._told: dict[Subject, set[int]] = {}
         self._counts: dict[str, Counter[str]] = {}
         self._events: deque[tuple[int, UUID]] = deque(maxlen=500)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Travels from the writers' process to ours; a lock does not."""
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
 
     def floor(self, subject: Subject) -> int:
         """The newest value that was acknowledged or read; a later read must not be older."""

@@ -1,11 +1,15 @@
-"""The writers: threads that write and read at a given rate until they are stopped, and note what they were told."""
+"""The writers: threads that write and read at a given rate until they are stopped, and note what they were told.
+
+They run in a process of their own (`writer_process`): beside a dozen threads the flip would mostly wait for the
+interpreter.
+"""
 
 from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
@@ -13,6 +17,7 @@ from uuid import UUID
 
 import psycopg
 
+from foreshard.control.engine import ControlDatabase
 from foreshard.errors import ForeshardError, RefusedWrite, ShardUnavailable, UnknownCommitOutcome
 from foreshard.fleet.ledger import State
 from foreshard.router import Isolation, Transaction
@@ -22,7 +27,6 @@ from tests.stress.bucket import family_keys, hot_keys
 from tests.stress.client import DEADLINE_S, Client, GivenUp, Hint
 from tests.stress.history import History, Kind, Subject
 from tests.stress.shapes import Shapes, Write
-from tests.stress.stress_fleet import StressFleet
 
 
 @dataclass(frozen=True)
@@ -32,23 +36,26 @@ class Load:
     direct: int = 8
     routed: int = 2
     readers: int = 1
-    writes_per_s: float = 700.0
+    writes_per_s: float = 600.0
     reads_per_s: float = 60.0
     hold_s: float = 1.0
     holds_every_s: float = 25.0
 
 
 class Writers:
-    """Threads at work on a fleet. `stop` ends them when what is under way has ended."""
+    """Threads at work. ``dsns``: the application's by shard. `stop` ends them when what is under way has ended."""
 
-    def __init__(self, fleet: StressFleet, history: History, load: Load, seed: int) -> None:
+    def __init__(
+        self, dsns: Mapping[str, str], control_dsn: str, history: History, load: Load, seed: int
+    ) -> None:
         self._history = history
         self._load = load
         self._seed = seed
-        self._dsns = {shard.name: shard.application_dsn for shard in (fleet.pair.source, fleet.pair.target)}
+        self._dsns = dsns
         self._hint = Hint()
         self._stop = threading.Event()
-        self._router = fleet_router(fleet.control, "stress", deadline_s=DEADLINE_S)
+        self._control = ControlDatabase(control_dsn)
+        self._router = fleet_router(self._control, "stress", deadline_s=DEADLINE_S)
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
@@ -71,6 +78,7 @@ class Writers:
         for thread in self._threads:
             thread.join()
         self._router.close()
+        self._control.close()
 
     def _spawn(self, name: str, work: Callable[..., None], *arguments: object) -> None:
         def guarded() -> None:
@@ -167,14 +175,3 @@ class Writers:
     def _read_event(self, client: Client, key: int, op_id: UUID, isolation: Isolation) -> None:
         rows = client.run(key, lambda tx: bodies.count_events(tx, key, op_id), isolation, read_only=True)
         self._history.saw_events(op_id, rows)
-
-
-@contextmanager
-def writing(fleet: StressFleet, history: History, load: Load, seed: int) -> Iterator[Writers]:
-    """Writers at work until `Writers.stop` or the end of the block."""
-    writers = Writers(fleet, history, load, seed)
-    writers.start()
-    try:
-        yield writers
-    finally:
-        writers.stop()

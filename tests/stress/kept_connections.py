@@ -1,0 +1,58 @@
+"""Lets a `Work` keep its connections to shards from one flip to the next.
+
+A flip opens half a dozen, which costs more than all else in it. Ten thousand flips are to try the protocol, not the
+login; sessions are reset before they are used again, so each flip finds them as if they were new.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from psycopg.pq import TransactionStatus
+
+from foreshard.migration.work import Work
+from foreshard.postgres.connect import Connection, connect
+from foreshard.postgres.guard import Side
+
+
+@contextmanager
+def kept_connections(work: Work) -> Iterator[None]:
+    """Within the block the connections of ``work`` without a statement timeout are kept; closed at its end."""
+    idle: dict[Side, list[Connection]] = defaultdict(list)
+    opened = work.connection
+
+    @contextmanager
+    def kept(side: Side, statement_timeout_s: float = 0) -> Iterator[Connection]:
+        if statement_timeout_s:
+            with opened(side, statement_timeout_s) as conn:
+                yield conn
+            return
+        conn = idle[side].pop() if idle[side] else connect(work.shard(side).dsn, application="foreshard stress")
+        try:
+            yield conn
+        except BaseException:
+            conn.close()  # in whatever state it is
+            raise
+        _give_back(conn, idle[side])
+
+    work.connection = kept  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del work.connection
+        for conn in (conn for of_side in idle.values() for conn in of_side):
+            conn.close()
+
+
+def _give_back(conn: Connection, idle: list[Connection]) -> None:
+    if conn.closed or conn.info.transaction_status is not TransactionStatus.IDLE:
+        conn.close()
+        return
+    try:
+        conn.execute("DISCARD ALL", prepare=False)
+        idle.append(conn)
+    except psycopg.Error:
+        conn.close()
