@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 import traceback
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -50,9 +51,8 @@ def main() -> int:
                 directory = state / part.name
                 directory.mkdir()
                 context = Context(
-                    servers, directory, arguments.flips, arguments.seed,
-                    lambda line, name=part.name: say(name, line),
-                )  # fmt: skip
+                    servers, directory, arguments.flips, arguments.seed, partial(say, part.name)
+                )
                 results[part.name] = _run(part, context)
     except KeyboardInterrupt:
         console.print("Interrupted; servers and data are removed.")
@@ -83,7 +83,9 @@ def _arguments() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     names = [part.name for part in PARTS]
-    parser.add_argument("--flips", type=_positive, default=300, metavar="N", help="flips of the part flips (default: 300)")
+    parser.add_argument(
+        "--flips", type=_positive, default=300, metavar="N", help="flips of the part flips (default: 300)"
+    )
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="of writers and bounds (default: 1)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""What a write transaction does once its key's owner was asked. Each returns the value that it leaves in its subject."""
+"""What a write does once its key's owner was asked. Each returns the value that it leaves in its subject."""
 
 from __future__ import annotations
 
@@ -97,7 +97,8 @@ def renew_family(tx: Transaction, key: int) -> int:
     tx.execute("DELETE FROM {parent} WHERE key = %s", (key,))
     tx.execute("INSERT INTO {parent} VALUES (%s, %s)", (key, version))
     tx.execute(
-        "INSERT INTO {child} SELECT %s, n, %s FROM pg_catalog.generate_series(1, %s) n", (key, version, CHILDREN)
+        "INSERT INTO {child} SELECT %s, n, %s FROM pg_catalog.generate_series(1, %s) n",
+        (key, version, CHILDREN),
     )
     return version
 
@@ -125,5 +126,7 @@ def count_events(tx: Transaction, key: int, op_id: UUID) -> int:
 def _value(tx: Transaction, query: LiteralString, parameters: tuple[object, ...]) -> int:
     rows = tx.execute(query, parameters).fetchall()
     if len(rows) != 1:
-        raise RowMissing(f"{len(rows)} rows on {tx.route.shard} for {' '.join(query.split())} with {parameters}")
+        raise RowMissing(
+            f"{len(rows)} rows on {tx.route.shard} for {' '.join(query.split())} with {parameters}"
+        )
     return int(rows[0][0])

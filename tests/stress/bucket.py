@@ -89,10 +89,13 @@ def create_buckets(conn: psycopg.Connection[tuple[object, ...]], buckets: Sequen
             standing = [(key, number) for number, key in tokens() if bucket_of(key) == bucket]
             with conn.cursor() as cursor:
                 cursor.execute(_fill("INSERT INTO {}.counter SELECT k, 0 FROM unnest(%s) k", bucket), (here,))
-                cursor.execute(_fill("INSERT INTO {}.parent SELECT k, 0 FROM unnest(%s) k", bucket), (families,))
+                cursor.execute(
+                    _fill("INSERT INTO {}.parent SELECT k, 0 FROM unnest(%s) k", bucket), (families,)
+                )
                 cursor.execute(
                     _fill(
-                        "INSERT INTO {}.child SELECT k, n, 0 FROM unnest(%s) k, generate_series(1, %s) n", bucket
+                        "INSERT INTO {}.child SELECT k, n, 0 FROM unnest(%s) k, generate_series(1, %s) n",
+                        bucket,
                     ),
                     (families, CHILDREN),
                 )

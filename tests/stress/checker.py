@@ -124,9 +124,7 @@ def _counted(
         sum(value is not None and value > now for value in values),
     )
     doubled = (now - start) - len(values) - unknown
-    what = (
-        f"from {start} to {now}; acknowledged {len(acknowledged)} with {len(values)} values, unknown {unknown}"
-    )
+    what = f"from {start} to {now}; acknowledged {len(acknowledged)} with {len(values)} values, unknown {unknown}"
     return [
         Finding(wrong, str(subject), number, what)
         for wrong, number in ((Wrong.LOST, lost), (Wrong.DOUBLED, doubled))
@@ -151,5 +149,7 @@ def _token(subject: Subject, operations: Sequence[Operation], contents: Contents
     if len(places) == 1:
         key, moves = places[0]
         if moves in told and told[moves] != key:
-            return [Finding(Wrong.LOST, str(subject), 1, f"move {moves} led to {told[moves]}, it stands at {key}")]
+            return [
+                Finding(Wrong.LOST, str(subject), 1, f"move {moves} led to {told[moves]}, it stands at {key}")
+            ]
     return []

@@ -61,7 +61,7 @@ class Hint:
 
 
 class Client:
-    """Of one thread. ``dsns`` by shard, of the application's role. ``shape`` names what it does now, for the history."""
+    """Of one thread. ``dsns`` by shard, of the application's role. ``shape`` names what it does, for the history."""
 
     def __init__(self, dsns: Mapping[str, str], hint: Hint, history: History) -> None:
         self.shape = ""
@@ -106,7 +106,9 @@ class Client:
 
         return self._persistently(key, attempt)
 
-    def statement(self, key: int, query: LiteralString, parameters: tuple[object, ...], *, ask: bool) -> list[Row]:
+    def statement(
+        self, key: int, query: LiteralString, parameters: tuple[object, ...], *, ask: bool
+    ) -> list[Row]:
         """One autocommitted statement; ``ask``: sent with the question, as one implicit transaction. Raises as `run`.
 
         Without the question only the row guard stands between the statement and the wrong side.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -36,6 +36,9 @@ class Flipper:
     runner: Runner
     draw: random.Random
     flip: Flip = real_flip
+    edges: Sequence[int] = EDGES
+    edge_share: float = EDGE_SHARE
+    """Bounds of which one is drawn with that probability; else any."""
     bound: int = 0
     done: int = 0
     failed: int = 0
@@ -70,7 +73,9 @@ class Flipper:
         }
 
     def _once(self) -> None:
-        bound = next(iter(b for b in iter(self._drawn, None) if b != self.bound))
+        bound = self._drawn()
+        while bound == self.bound:
+            bound = self._drawn()
         try:
             done = self.flip(self.runner, bound)
         except FlipFailed:
@@ -86,7 +91,9 @@ class Flipper:
             self.close_attempts += done.attempts
 
     def _drawn(self) -> int:
-        return self.draw.choice(EDGES) if self.draw.random() < EDGE_SHARE else self.draw.randint(0, SLOTS)
+        if self.draw.random() < self.edge_share:
+            return self.draw.choice(self.edges)
+        return self.draw.randint(0, SLOTS)
 
 
 def percentiles(values: list[float]) -> dict[str, float]:

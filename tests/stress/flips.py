@@ -16,7 +16,7 @@ from tests.stress.history import History
 from tests.stress.kept_connections import kept_connections
 from tests.stress.part import Context, PartResult
 from tests.stress.stress_fleet import StressFleet, drain, stress_fleet
-from tests.stress.writer_process import writing
+from tests.stress.writer_process import wait_for_writes, writing
 from tests.stress.writers import Load
 
 
@@ -39,6 +39,7 @@ class Flips:
                 kept_connections(runner.work),
                 writing(fleet, self._load, context.seed) as writers,
             ):
+                wait_for_writes(writers)
                 flipper = Flipper(runner, draw)
                 flipper.run(context.flips, lambda line: context.say(f"{line}; {writers.status()}"))
                 history = writers.stop()

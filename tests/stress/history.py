@@ -59,7 +59,7 @@ class History:
     """Operations and reads of all clients. Thread-safe.
 
     ``starts``: where subjects stood before the first write; others are not there yet, which counts as 0.
-    ``stale``: reads that were older than something acknowledged before them. ``troubles``: errors that no flip explains.
+    ``stale``: reads that were older than something acknowledged before them. ``troubles``: errors without excuse.
     """
 
     starts: Mapping[Subject, int]

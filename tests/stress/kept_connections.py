@@ -20,30 +20,26 @@ from foreshard.postgres.guard import Side
 
 @contextmanager
 def kept_connections(work: Work) -> Iterator[None]:
-    """Within the block the connections of ``work`` without a statement timeout are kept; closed at its end."""
-    idle: dict[Side, list[Connection]] = defaultdict(list)
-    opened = work.connection
+    """Within the block the connections of ``work`` are kept; they are closed at its end."""
+    idle: dict[tuple[Side, float], list[Connection]] = defaultdict(list)
 
     @contextmanager
     def kept(side: Side, statement_timeout_s: float = 0) -> Iterator[Connection]:
-        if statement_timeout_s:
-            with opened(side, statement_timeout_s) as conn:
-                yield conn
-            return
-        conn = idle[side].pop() if idle[side] else connect(work.shard(side).dsn, application="foreshard stress")
+        free = idle[side, statement_timeout_s]
+        conn = free.pop() if free else connect(work.shard(side).dsn, statement_timeout_s=statement_timeout_s)
         try:
             yield conn
         except BaseException:
             conn.close()  # in whatever state it is
             raise
-        _give_back(conn, idle[side])
+        _give_back(conn, free)
 
     work.connection = kept  # type: ignore[method-assign]
     try:
         yield
     finally:
         del work.connection
-        for conn in (conn for of_side in idle.values() for conn in of_side):
+        for conn in (conn for free in idle.values() for conn in free):
             conn.close()
 
 

@@ -1,4 +1,4 @@
-"""A part of the stress run: what another helper writes to have his proof run, reported and written down with the others.
+"""A part of the stress run: what one writes to have a proof run, reported and written down with the others.
 
 A part is any object with a ``name`` (for ``--only``), a sentence ``what``, and ``run``. It is listed in `parts.PARTS`.
 It takes servers from the context, tells how it goes by ``context.say``, and puts what it measured into a `PartResult`.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from tests.stress.controls import Controls
 from tests.stress.flips import Flips
 from tests.stress.part import Part
 
-PARTS: tuple[Part, ...] = (Flips(),)
+PARTS: tuple[Part, ...] = (Flips(), Controls())

@@ -40,9 +40,13 @@ def owned(pair: ShardPair, bound: int) -> Contents:
         with psycopg.connect(shard.superuser_dsn, autocommit=True) as conn:
             for bucket in _present(conn):
                 counters.update(_rows(conn, "SELECT key, value FROM {}.counter", bucket, slots))
-                events.update(dict(_rows(conn, "SELECT op, count(*) FROM {}.event", bucket, slots, " GROUP BY op")))
+                events.update(
+                    dict(_rows(conn, "SELECT op, count(*) FROM {}.event", bucket, slots, " GROUP BY op"))
+                )
                 parents.update(_rows(conn, "SELECT key, version FROM {}.parent", bucket, slots))
-                for key, number, version in _rows(conn, "SELECT key, number, version FROM {}.child", bucket, slots):
+                for key, number, version in _rows(
+                    conn, "SELECT key, number, version FROM {}.child", bucket, slots
+                ):
                     children[key].append((number, version))
                 for number, key, moves in _rows(conn, "SELECT id, key, moves FROM {}.token", bucket, slots):
                     standing[number].append((key, moves))
@@ -72,7 +76,9 @@ def schemas(shard: ShardDatabase) -> list[str]:
 
 
 def _present(conn: Connection) -> list[str]:
-    rows = conn.execute("SELECT nspname FROM pg_namespace WHERE nspname = ANY (%s) ORDER BY 1", (list(BUCKETS),))
+    rows = conn.execute(
+        "SELECT nspname FROM pg_namespace WHERE nspname = ANY (%s) ORDER BY 1", (list(BUCKETS),)
+    )
     return [str(name) for (name,) in rows]
 
 

@@ -37,7 +37,9 @@ def machine() -> dict[str, Any]:
     model = platform.processor() or platform.machine()
     if CPU_INFO.exists():
         lines = CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines()
-        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
+        model = next(
+            (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model
+        )
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {"cpus": cpus, "model": model, "system": platform.system()}
 

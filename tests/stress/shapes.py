@@ -50,7 +50,9 @@ class Shapes:
 
     def for_router(self) -> Write:
         """The next write that is one transaction: a router sends BEGIN and COMMIT itself."""
-        return self._draw.choice((Shapes.add, Shapes.read_modify_write, Shapes.event, Shapes.savepoints))(self)
+        return self._draw.choice((Shapes.add, Shapes.read_modify_write, Shapes.event, Shapes.savepoints))(
+            self
+        )
 
     def add(self) -> Write:
         return self._counted("transaction", self._key(), bodies.add)

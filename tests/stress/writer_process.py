@@ -6,6 +6,7 @@ import logging
 import multiprocessing
 import signal
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -47,7 +48,10 @@ class WriterProcess:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(
-            target=_work, args=(theirs, dict(dsns), control_dsn, load, seed), name="stress-writers", daemon=True
+            target=_work,
+            args=(theirs, dict(dsns), control_dsn, load, seed),
+            name="stress-writers",
+            daemon=True,
         )
         self._process.start()
         theirs.close()
@@ -95,6 +99,15 @@ def writing(fleet: StressFleet, load: Load, seed: int) -> Iterator[WriterProcess
         yield process
     finally:
         process.end()
+
+
+def wait_for_writes(writers: WriterProcess, timeout_s: float = 60) -> None:
+    """Until they have begun, so that no flip is wasted on an idle fleet."""
+    deadline = time.monotonic() + timeout_s
+    while not writers.status().acknowledged:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"No write was acknowledged in {timeout_s:g} s.")
+        time.sleep(0.05)
 
 
 def _work(pipe: Connection, dsns: Mapping[str, str], control_dsn: str, load: Load, seed: int) -> None:
