@@ -27,9 +27,9 @@ from tests.stress.stress_fleet import StressFleet, allow_cutover, drain
 HELD_BACK_S = 0.3
 """How long writers work on the side that opened too early before it is told what it missed."""
 
-_LOCK = r"PERFORM\s+pg_advisory_xact_lock_shared\([^;]*\);"
-_READ_BOUND = r"state := pg_sequence_last_value\(here\.bound_sequence::regclass\);"
-_SET_BOUND = r"PERFORM setval\(here\.bound_sequence::regclass, ([^;]+)\);"
+LOCK = r"PERFORM\s+pg_advisory_xact_lock_shared\([^;]*\);"
+READ_BOUND = r"state := pg_sequence_last_value\(here\.bound_sequence::regclass\);"
+SET_BOUND = r"PERFORM setval\(here\.bound_sequence::regclass, ([^;]+)\);"
 _FUNCTIONS = """
 SELECT oid::regprocedure::text, pg_get_functiondef(oid) FROM pg_proc
  WHERE pronamespace = 'foreshard'::regnamespace AND prosrc ~ %s
@@ -44,7 +44,7 @@ def without_lock(fleet: StressFleet) -> None:
     """The guard reads the bound without waiting for a flip that is closing."""
     for shard in (fleet.pair.source, fleet.pair.target):
         with shard.connect() as conn:
-            _replace(conn, _LOCK, "")
+            _replace(conn, LOCK, "")
 
 
 def bound_in_a_table(fleet: StressFleet) -> None:
@@ -64,8 +64,8 @@ def bound_in_a_table(fleet: StressFleet) -> None:
                 r"PERFORM setval(here.bound_sequence::regclass, \1);"
                 r" UPDATE foreshard.bound_row b SET packed = \1 WHERE b.migration_no = here.migration_no;"
             )
-            _replace(conn, _READ_BOUND, read, only="require_owner")
-            _replace(conn, _SET_BOUND, write)
+            _replace(conn, READ_BOUND, read, only="require_owner")
+            _replace(conn, SET_BOUND, write)
 
 
 def open_without_marker(runner: Runner, bound: int) -> FlipResult | None:

@@ -71,7 +71,7 @@ class BrokenFence:
 
     def run(self, context: Context) -> Trial:
         """Flip under writers, many of which sit in their transactions, until enough is contradicted."""
-        load = Load(writes_per_s=400.0, hold_s=0.25, holds_every_s=0.5)
+        load = Load(writes_per_s=400.0, hold_s=0.25, holds_every_s=0.5, colliding=False)
         begun = time.monotonic()
         directory = context.directory / self.name
         directory.mkdir()

@@ -31,7 +31,10 @@ from tests.stress.shapes import Shapes, Write
 
 @dataclass(frozen=True)
 class Load:
-    """How many threads, and how much they do altogether. ``hold_s`` and ``holds_every_s``: transactions that sit."""
+    """How many threads, and how much they do altogether. ``hold_s`` and ``holds_every_s``: transactions that sit.
+
+    ``colliding``: see `Shapes`.
+    """
 
     direct: int = 8
     routed: int = 2
@@ -40,6 +43,7 @@ class Load:
     reads_per_s: float = 60.0
     hold_s: float = 1.0
     holds_every_s: float = 25.0
+    colliding: bool = True
 
 
 class Writers:
@@ -102,7 +106,7 @@ class Writers:
             yield
 
     def _direct(self, draw: random.Random, per_s: float, of: int, number: int) -> None:
-        shapes = Shapes(self._history, draw, number, of)
+        shapes = Shapes(self._history, draw, number, of, colliding=self._load.colliding)
         with closing(Client(self._dsns, self._hint, self._history)) as client:
             for _ in self._due(draw, per_s):
                 self._write(shapes.draw(), client)
