@@ -48,7 +48,8 @@ def _give_back(conn: Connection, idle: list[Connection]) -> None:
         conn.close()
         return
     try:
-        conn.execute("DISCARD ALL", prepare=False)
+        conn.execute("RESET ALL")
+        conn.execute("UNLISTEN *")
         idle.append(conn)
     except psycopg.Error:
         conn.close()
