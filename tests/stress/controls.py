@@ -25,7 +25,7 @@ FLIPS = 150
 SECONDS = 90.0
 """A control is given up after so many flips or so long; then the checker is blind and the part has failed."""
 
-CAUGHT_AFTER = 5
+CAUGHT_AFTER = 3
 """Contradictions seen while it runs, after which it need not run on."""
 
 
