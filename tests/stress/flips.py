@@ -19,6 +19,8 @@ from tests.stress.stress_fleet import StressFleet, drain, stress_fleet
 from tests.stress.writer_process import wait_for_writes, writing
 from tests.stress.writers import Load
 
+LOAD = Load()
+
 
 class Flips:
     """See `part.Part`."""
@@ -26,7 +28,7 @@ class Flips:
     name = "flips"
     what = "no acknowledged write is lost or doubled while ownership goes back and forth at random"
 
-    def __init__(self, load: Load = Load()) -> None:  # noqa: B008  (frozen)
+    def __init__(self, load: Load = LOAD) -> None:
         self._load = load
 
     def run(self, context: Context) -> PartResult:
@@ -59,6 +61,11 @@ class Flips:
             *(f"the sides differ: {text}" for text in unequal),
             *(f"left over: {text}" for text in leftovers),
             *map(str, findings),
+            *(
+                [f"{turned_away} writes found no owner in time"]
+                if (turned_away := figures["turned_away"])
+                else []
+            ),
             *(f"after the end: {finding}" for finding in new),
         ]
         return PartResult(not problems and figures["acknowledged"] > 0, figures, problems)
@@ -86,6 +93,7 @@ def _figures(flipper: Flipper, history: History, findings: list[Finding]) -> dic
         "acknowledged": totals["acknowledged"],
         "writes_per_s": round(totals["acknowledged"] / flipper.seconds, 1) if flipper.seconds else 0.0,
         "refused": totals["refused"],
+        "turned_away": totals["refused"] - totals["retry FS002"],  # apart from those that span two owners
         "unknown": totals["unknown"],
         "retries": {what: count for what, count in sorted(totals.items()) if what.startswith("retry ")},
         "reads": history.reads,

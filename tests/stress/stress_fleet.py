@@ -14,7 +14,6 @@ from foreshard.migration.runner import Runner
 from foreshard.postgres.guard import Side
 from foreshard.postgres.marker import drain_both
 from foreshard.settings import MigrationSettings
-from foreshard.topology.keys import SLOTS
 from tests.integration.moving_fleet import MovingFleet, drop_pair
 from tests.stress import bucket
 
@@ -74,9 +73,3 @@ def drain(runner: Runner, timeout_s: float = 60) -> None:
     """Return when all that either side had committed is applied on the other."""
     with runner.work.marker_line(Side.SOURCE) as there, runner.work.marker_line(Side.TARGET) as back:
         drain_both(there, back, timeout_s)()
-
-
-def allowed(runner: Runner, bound: int) -> None:
-    """Whatever a flip to ``bound`` needs beforehand."""
-    if bound == SLOTS:
-        allow_cutover(runner)
