@@ -61,11 +61,7 @@ class Flips:
             *(f"the sides differ: {text}" for text in unequal),
             *(f"left over: {text}" for text in leftovers),
             *map(str, findings),
-            *(
-                [f"{turned_away} writes found no owner in time"]
-                if (turned_away := figures["turned_away"])
-                else []
-            ),
+            *(f"{count} writes found no owner in time" for count in [figures["turned_away"]] if count),
             *(f"after the end: {finding}" for finding in new),
         ]
         return PartResult(not problems and figures["acknowledged"] > 0, figures, problems)
