@@ -6,7 +6,7 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test down clean
+.PHONY: help demo test stress down clean
 
 help:  ## show this
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -20,6 +20,9 @@ test: $(VENV)/test.stamp  ## ruff, mypy, import rules and every test, on real se
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+stress: $(VENV)/test.stamp  ## writers while keys go back and forth, and fences broken on purpose; FLIPS=300, SEED=1, PARTS=flips, JSON=file
+	$(VENV)/bin/python -m tests.stress --flips $(or $(FLIPS),300) --seed $(or $(SEED),1) $(if $(PARTS),--only $(PARTS)) $(if $(JSON),--json $(JSON))
 
 down:  ## stop everything a demo left running and remove its data
 	@if [ -x $(VENV)/bin/foreshard ]; then $(VENV)/bin/foreshard down; else echo "Nothing was installed, nothing runs."; fi

@@ -11,7 +11,7 @@ from psycopg.conninfo import conninfo_to_dict
 from foreshard.fleet.server import PostgresServer
 from foreshard.fleet.throwaway import ShardDatabase, ShardPair, ThrowawayServers
 from foreshard.migration.lifecycle import Stage
-from tests.integration.moving_fleet import MovingFleet
+from tests.integration.moving_fleet import MovingFleet, drop_pair
 
 
 @pytest.fixture(scope="session")
@@ -70,11 +70,3 @@ def copied_fleet(
     yield moving
     moving.close()
     drop_pair(servers, pair)
-
-
-def drop_pair(servers: ThrowawayServers, pair: ShardPair) -> None:
-    """Drop both databases; the subscriptions of both first, or their workers would come back to the slots."""
-    for shard in (pair.target, pair.source):
-        servers.unsubscribe(shard.name, shard.database)
-    for shard in (pair.target, pair.source):
-        servers.drop(shard.name, shard.database)

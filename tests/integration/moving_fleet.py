@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from time import monotonic
 
+import psycopg
 from psycopg import sql
 
 from foreshard.control.engine import ControlDatabase
@@ -25,7 +26,7 @@ from foreshard.fleet.flights import BUCKETS as ALL_BUCKETS
 from foreshard.fleet.flights import KEY_TYPE, Airline, load_airline
 from foreshard.fleet.ledger import Ledger, Start
 from foreshard.fleet.operations import Operations
-from foreshard.fleet.throwaway import ShardDatabase, ShardPair
+from foreshard.fleet.throwaway import ShardDatabase, ShardPair, ThrowawayServers
 from foreshard.migration.lifecycle import Stage
 from foreshard.migration.progress import Progress
 from foreshard.migration.runner import Runner, Step, open_migration
@@ -78,7 +79,14 @@ def _airline() -> Airline:
 
 
 class MovingFleet:
-    """The fleet; `step` and `finish` drive its one migration."""
+    """The fleet with its one migration. A subclass may bring another application than the airline."""
+
+    key_type = KEY_TYPE
+    tables: Mapping[str, str] = TABLES
+    all_buckets: Sequence[str] = ALL_BUCKETS
+    """In order of bucket number."""
+    buckets: Sequence[str] = BUCKETS
+    """Those of the plan, which are filled."""
 
     def __init__(
         self, pair: ShardPair, control_dsn: str, state_dir: Path, settings: MigrationSettings = QUICK
@@ -90,20 +98,24 @@ class MovingFleet:
         )
         self.control.migrate()
         topology = TopologyStore(self.control)
-        topology.describe_fleet(KEY_TYPE, TABLES)
+        topology.describe_fleet(self.key_type, self.tables)
         for shard in (pair.source, pair.target):
             topology.put_shard(
                 ShardRecord(shard.name, shard.operator_dsn, shard.application_dsn, {"queries_per_s": 100.0})
             )
             with connect(shard.operator_dsn) as conn:
                 guard.install(conn)
-        topology.put_buckets(ALL_BUCKETS, Placement(dict.fromkeys(ALL_BUCKETS, pair.source.name)))
+        topology.put_buckets(self.all_buckets, Placement(dict.fromkeys(self.all_buckets, pair.source.name)))
         with pair.source.connect() as conn:
-            create_buckets(conn, BUCKETS, _airline(), events_per_flight=EVENTS_PER_FLIGHT)
+            self.fill(conn)
         self.state_dir = state_dir
         self.store = MigrationStore(self.control)
         self.flips = FlipStore(self.control)
         self.migration = open_migration(self.control, self._plan())
+
+    def fill(self, conn: psycopg.Connection[tuple[object, ...]]) -> None:
+        """Create the plan's buckets on the source, as a superuser."""
+        create_buckets(conn, self.buckets, _airline(), events_per_flight=EVENTS_PER_FLIGHT)
 
     def close(self) -> None:
         """Close the control database's pool."""
@@ -145,7 +157,7 @@ class MovingFleet:
         """The fleet's buckets that stand on that shard."""
         with shard.connect() as conn:
             rows = conn.execute(
-                "SELECT nspname FROM pg_namespace WHERE nspname = ANY (%s) ORDER BY 1", (list(BUCKETS),)
+                "SELECT nspname FROM pg_namespace WHERE nspname = ANY (%s) ORDER BY 1", (list(self.buckets),)
             )
             return [str(name) for (name,) in rows]
 
@@ -184,7 +196,7 @@ class MovingFleet:
             session.flush()
             plan = Plan(
                 decision_id=decision.id, source=self.pair.source.name, target=self.pair.target.name,
-                buckets=list(BUCKETS), document={},
+                buckets=list(self.buckets), document={},
             )  # fmt: skip
             session.add(plan)
             session.flush()
@@ -255,3 +267,11 @@ def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 20) 
     while not condition():
         assert monotonic() < deadline, f"waited {timeout_s} s for: {what}"
         threading.Event().wait(0.02)
+
+
+def drop_pair(servers: ThrowawayServers, pair: ShardPair) -> None:
+    """Drop both databases; the subscriptions of both first, or their workers would come back to the slots."""
+    for shard in (pair.target, pair.source):
+        servers.unsubscribe(shard.name, shard.database)
+    for shard in (pair.target, pair.source):
+        servers.drop(shard.name, shard.database)
