@@ -44,11 +44,10 @@ def failover_fleet(
     """
     with ExitStack() as stack:
         shards: dict[Side, ShardDatabase] = {}
-        for side in Side:
-            if side in sides:
-                shards[side] = stack.enter_context(failover_shard(servers, side, slot=slot))
-            else:
-                shards[side] = stack.enter_context(_plain_shard(servers, side))
+        for side in set(Side) - set(sides):
+            shards[side] = stack.enter_context(_plain_shard(servers, side))
+        for side in sides:  # gone first: a promoted server's workers would come back to slots elsewhere
+            shards[side] = stack.enter_context(failover_shard(servers, side, slot=slot))
         control_dsn = servers.new_control_database()
         stack.callback(servers.drop, "control", str(conninfo_to_dict(control_dsn)["dbname"]))
         pair = ShardPair(shards[Side.SOURCE], shards[Side.TARGET])
