@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from psycopg.conninfo import make_conninfo
 
@@ -58,6 +59,12 @@ class Standby(PostgresServer):
         if self.slot is not None:
             with self.primary.connect() as conn:
                 conn.execute("SELECT pg_create_physical_replication_slot(%s, true)", (self.slot,))
+        self.back_up(self.data_dir)
+        self._write(self.data_dir / "standby.signal", "")
+        self.passwords.copy_port(self.primary.port, self.port)
+
+    def back_up(self, directory: Path, *options: str) -> None:
+        """Take a base backup of the primary into ``directory``, which is not there yet."""
         source = make_conninfo(
             host=HOST, port=self.primary.port, user=SUPERUSER, passfile=str(self._passfile)
         )
@@ -65,16 +72,15 @@ class Standby(PostgresServer):
             "pg_basebackup",
             [
                 f"--dbname={source}",
-                f"--pgdata={self.data_dir}",
+                f"--pgdata={directory}",
                 "--wal-method=stream",
                 "--checkpoint=fast",
                 "--no-sync",
                 "--no-password",
+                *options,
             ],
-            f"The standby {self.name} could not be copied",
+            f"{self.primary.name} could not be copied",
         )
-        self._write(self.data_dir / "standby.signal", "")
-        self.passwords.copy_port(self.primary.port, self.port)
 
     def hold_receive(self) -> None:
         """It stays connected and goes on reporting, but gets no more WAL until `release_receive`."""
