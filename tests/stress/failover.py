@@ -1,15 +1,22 @@
 """A close that a failover forgets: the standby of the closing side lacks it, the other side has opened.
 
+The broken control "async close with failover". Two safeguards stand before it, each of which is enough: a flip waits
+until standbys have the close, and the guard of a promoted server refuses writes. `without` takes them away.
+
 Nothing here is left to chance: the standby's receive is held back before the flip, and each write waits for the step
 before it. What the checker finds is read from the history of clients alone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from uuid import UUID
 
 import psycopg
+import pytest
 from psycopg import sql
 
 from foreshard.errors import FlipFailed, ForeshardError
@@ -17,6 +24,8 @@ from foreshard.fleet.checker import CheckResult, OwnerReader, check
 from foreshard.fleet.ledger import Kind, Ledger, Start, State
 from foreshard.migration.flip import flip
 from foreshard.migration.runner import Runner
+from foreshard.postgres import standbys
+from foreshard.postgres.connect import connect
 from foreshard.postgres.guard import Side
 from foreshard.topology.keys import SLOTS, KeyType, slot
 from tests.integration.failover_fleet import FailoverFleet
@@ -25,6 +34,29 @@ from tests.integration.moving_fleet import BUCKETS
 BOUND = SLOTS - 1  # the most that flips without a person's approval
 KEYS = 8
 COUNT = "UPDATE {} SET cycles = cycles + 1 WHERE tailnum = %s RETURNING cycles"
+
+
+class Safeguard(StrEnum):
+    """What keeps two owners from one key."""
+
+    STANDBYS_FIRST = "standbys have the close before the other side opens"
+    TIMELINE = "the guard compares the timeline"
+
+
+@contextmanager
+def without(fleet: FailoverFleet, safeguards: Collection[Safeguard]) -> Iterator[None]:
+    """Break the product: these safeguards do nothing while the block runs (the timeline's until a fresh install)."""
+    with pytest.MonkeyPatch.context() as patch:
+        if Safeguard.STANDBYS_FIRST in safeguards:
+            patch.setattr(standbys, "await_flushed", lambda *_: [])
+        if Safeguard.TIMELINE in safeguards:
+            for shard in (fleet.pair.source, fleet.pair.target):
+                with connect(shard.operator_dsn) as conn:
+                    conn.execute(
+                        "CREATE OR REPLACE FUNCTION foreshard.timeline() RETURNS text LANGUAGE sql VOLATILE"
+                        " RETURN '00000001'"
+                    )
+        yield
 
 
 @dataclass(frozen=True)
@@ -36,11 +68,6 @@ class ForgottenClose:
     flip_refused: str | None
     stale_writes: tuple[str | None, ...]
     check: CheckResult
-
-    @property
-    def harmless(self) -> bool:
-        """Nothing lost, nothing doubled."""
-        return self.check.passed
 
 
 def forget_the_close(fleet: FailoverFleet, closing: Side, ledger: Ledger) -> ForgottenClose:
