@@ -37,21 +37,25 @@ class ShardDatabase:
     server: PostgresServer
     database: str
 
+    def dsn(self, role: str) -> str:
+        """How ``role`` reaches it."""
+        return self.server.dsn(role, self.database)
+
     @property
     def operator_dsn(self) -> str:
-        return self.server.dsn(OPERATOR, self.database)
+        return self.dsn(OPERATOR)
 
     @property
     def application_dsn(self) -> str:
-        return self.server.dsn(APPLICATION, self.database)
+        return self.dsn(APPLICATION)
 
     @property
     def superuser_dsn(self) -> str:
-        return self.server.dsn(SUPERUSER, self.database)
+        return self.dsn(SUPERUSER)
 
     def connect(self, role: str = SUPERUSER) -> psycopg.Connection[tuple[object, ...]]:
         """A connection as ``role``, in autocommit."""
-        return psycopg.connect(self.server.dsn(role, self.database), autocommit=True)
+        return psycopg.connect(self.dsn(role), autocommit=True)
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,12 @@ class ThrowawayServers:
             self._ensure_password(conn, server, OPERATOR)
             conn.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(sql.Identifier(database), operator))
         return server.dsn(OPERATOR, database)
+
+    def discard(self, name: str) -> None:
+        """Kill a server and delete it with all its databases: one that was failed over is of no more use."""
+        server = self._servers.pop(name)
+        server.kill9()
+        shutil.rmtree(server.directory)
 
     def unsubscribe(self, name: str, database: str) -> None:
         """Drop the database's subscriptions, so that no worker of it comes back to a slot on another server."""
