@@ -45,6 +45,8 @@ class Chain:
 
     kills: list[Kill] = field(default_factory=list)
     reached: list[Point] = field(default_factory=list)
+    """Every point of the last leg, in order."""
+
     result: CheckResult | None = None
     runners: int = 0
     seconds: float = 0.0
@@ -58,13 +60,17 @@ class Leg:
     errand: Errand
     until: Stage | None = None
     killed_at: Callable[[Point], bool] | None = None
-    """The leg ends by a kill of the runner at the first such point; nobody dies before."""
+    """The leg ends at the first such point: the runner is killed there, and the chain's party if ``all_die``."""
+
+    all_die: bool = False
 
 
 class ChainRunner:
     """Drives the migration of ``fleet`` along ``legs``; in the last one ``party`` dies wherever ``wanted`` says."""
 
-    def __init__(self, fleet: KillFleet, party: str | None, wanted: Callable[[Point], bool]) -> None:
+    def __init__(
+        self, fleet: KillFleet, party: str | None, wanted: Callable[[Point], bool] = lambda point: False
+    ) -> None:
         self._fleet = fleet
         self._party = party
         self._wanted = wanted
@@ -76,9 +82,9 @@ class ChainRunner:
         """The whole way. Never raises for what the migration did wrong: `Chain.failure` tells."""
         started = time.monotonic()
         try:
-            for leg in legs[:-1]:
-                self._leg(leg, None)
-            self._leg(legs[-1], self._party)
+            for leg in legs:
+                self._chain.reached.clear()
+                self._leg(leg, self._party if leg is legs[-1] else None)
             self._chain.result = self._fleet.check_end()
         except CheckFailed as failed:
             self._chain.failure = str(failed)
@@ -90,7 +96,7 @@ class ChainRunner:
         while True:
             before = len(self._killed)
             ended = self._one_runner(leg, party)
-            if ended is None and leg.killed_at is not None and party is None:
+            if ended is None and leg.killed_at is not None:
                 return
             if ended is not None and ended.error is None:
                 self._settled("")
@@ -136,9 +142,11 @@ class ChainRunner:
             self._chain.reached.append(said)
             if _both_copies_stand(said):
                 self._fleet.compare()
-            if party is None and leg.killed_at is not None and leg.killed_at(said):
+            if leg.killed_at is not None and leg.killed_at(said):
                 process.kill()
                 process.join()
+                if leg.all_die and self._party is not None:
+                    self._kill(self._party, said, process, link)
                 return None
             if party is None or said in self._killed or not self._wanted(said):
                 link.send(None)
@@ -163,12 +171,11 @@ class ChainRunner:
             # connections cut.
             away = point.when is When.AFTER
             if away:
-                link.send(None)
+                _go_on(link)
             server.start()
             self._fleet.probe()
             if not away:
-                with suppress(BrokenPipeError):
-                    link.send(None)
+                _go_on(link)
         self._last_kill = (kill, begun)
 
     def _settled(self, error: str) -> None:
@@ -181,6 +188,11 @@ class ChainRunner:
             return
         kill.seconds = round(time.monotonic() - begun, 2)
         self._last_kill = None
+
+
+def _go_on(link: Connection) -> None:
+    with suppress(BrokenPipeError):  # it was killed itself
+        link.send(None)
 
 
 def _both_copies_stand(point: Point) -> bool:

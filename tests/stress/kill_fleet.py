@@ -92,7 +92,9 @@ class KillFleet:
     def _start_writers(self, stack: ExitStack) -> None:
         starts = self.moving.starts()[:30]  # few aircraft: the same keys are written again and again
         self._ledger = stack.enter_context(closing(Ledger(self.directory / "ledger.sqlite")))
-        router = stack.enter_context(closing(fleet_router(self.moving.control, "kill", deadline_s=DEADLINE_S)))
+        router = stack.enter_context(
+            closing(fleet_router(self.moving.control, "kill", deadline_s=DEADLINE_S))
+        )
         self._ledger.note_starts(starts)
         self._operations = Operations(router, self._ledger, starts)
         self._stop = threading.Event()
@@ -164,7 +166,9 @@ class KillFleet:
         if record.stage not in OWNERS:
             raise CheckFailed(f"the migration stands in {record.stage}")
         pair = moving.pair
-        owner, other = (pair.target, pair.source) if OWNERS[record.stage] == "target" else (pair.source, pair.target)
+        owner, other = (
+            (pair.target, pair.source) if OWNERS[record.stage] == "target" else (pair.source, pair.target)
+        )
         result = moving.checked(self._ledger, owner)
         wrong = []
         if not result.passed:
@@ -172,8 +176,12 @@ class KillFleet:
         if left := moving.leftovers():
             wrong.append(f"leftovers: {left}")
         if moving.schemas(owner) != list(BUCKETS) or moving.schemas(other):
-            wrong.append(f"copies: {moving.schemas(owner)} at the owner, {moving.schemas(other)} at the other")
-        if set(TopologyStore(moving.control).placement().buckets_on(owner.name)) & set(BUCKETS) != set(BUCKETS):
+            wrong.append(
+                f"copies: {moving.schemas(owner)} at the owner, {moving.schemas(other)} at the other"
+            )
+        if set(TopologyStore(moving.control).placement().buckets_on(owner.name)) & set(BUCKETS) != set(
+            BUCKETS
+        ):
             wrong.append("the placement names another owner")
         if moving.flips.unfinished(moving.migration) is not None:
             wrong.append("a flip is unfinished")
@@ -201,7 +209,9 @@ def _bound(shard: ShardDatabase) -> int | None:
 
 def _rows(shard: ShardDatabase) -> list[object]:
     """A digest of every table of the plan's buckets, as text."""
-    digest = sql.SQL("SELECT count(*), md5(string_agg(h, '' ORDER BY h)) FROM (SELECT md5(t::text) AS h FROM {} t) x")
+    digest = sql.SQL(
+        "SELECT count(*), md5(string_agg(h, '' ORDER BY h)) FROM (SELECT md5(t::text) AS h FROM {} t) x"
+    )
     try:
         with shard.connect() as conn:
             return [
