@@ -25,6 +25,13 @@ SILENCE_S = 120.0
 FRUITLESS = 30
 """So many runners may fail one after another without reaching a new point."""
 
+
+def nowhere(point: Point) -> bool:
+    """Nobody dies."""
+    del point
+    return False
+
+
 _spawn = multiprocessing.get_context("forkserver")
 _spawn.set_forkserver_preload(["tests.stress.kill_runner"])
 
@@ -69,7 +76,7 @@ class ChainRunner:
     """Drives the migration of ``fleet`` along ``legs``; in the last one ``party`` dies wherever ``wanted`` says."""
 
     def __init__(
-        self, fleet: KillFleet, party: str | None, wanted: Callable[[Point], bool] = lambda point: False
+        self, fleet: KillFleet, party: str | None, wanted: Callable[[Point], bool] = nowhere
     ) -> None:
         self._fleet = fleet
         self._party = party

@@ -23,7 +23,7 @@ from typing import Any
 from foreshard.fleet.throwaway import ThrowawayServers
 from foreshard.migration.lifecycle import Stage
 from tests.stress import kill_report
-from tests.stress.kill_chain import PARTIES, RUNNER, Chain, ChainRunner
+from tests.stress.kill_chain import PARTIES, RUNNER, Chain, ChainRunner, nowhere
 from tests.stress.kill_fleet import KillFleet
 from tests.stress.kill_ways import Way, turns, uncovered, ways
 from tests.stress.recorded_steps import Point
@@ -155,7 +155,7 @@ def _chain(
     servers: ThrowawayServers,
     way: Way,
     party: str | None,
-    wanted: Callable[[Point], bool] = lambda point: False,
+    wanted: Callable[[Point], bool] = nowhere,
 ) -> Chain:
     with KillFleet(servers) as fleet:
         return ChainRunner(fleet, party, wanted).run(way.legs)

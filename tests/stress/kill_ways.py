@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -23,7 +23,7 @@ class Way:
 def ways() -> list[Way]:
     """Forward, and back from every stage that the table has a way back from, when all of that stage is done."""
     back = [
-        Way(f"{errand}@{stage}", (Leg(Errand.FORWARD, killed_at=partial(_leaves, stage)), Leg(errand)))
+        Way(f"{errand}@{stage}", (_stopped(partial(_leaves, stage)), Leg(errand)))
         for errand, stages in ((Errand.ABORT, ABORTABLE), (Errand.REVERSE, REVERSIBLE))
         for stage in sorted(stages, key=PATH.index)
     ]
@@ -33,16 +33,20 @@ def ways() -> list[Way]:
 def turns(recorded: Sequence[Point]) -> list[tuple[Way, Point]]:
     """Kill at one point of a flip and then turn back at once, instead of going on: a migration for each point."""
     return [
-        (Way(f"{errand}<{point.stage}", (Leg(Errand.FORWARD, killed_at=partial(_is, point), all_die=True), Leg(errand))), point)
+        (Way(f"{errand}<{point.stage}", (_stopped(partial(_is, point), all_die=True), Leg(errand))), point)
         for point in recorded
         for errand, stages in ((Errand.ABORT, ABORTABLE), (Errand.REVERSE, REVERSIBLE))
         if Stage(point.stage) in stages and _of_a_flip(point)
-    ]  # fmt: skip
+    ]
 
 
 def uncovered(points: Sequence[Point]) -> set[Stage]:
     """Stages of the table, its ends apart, at which no point lies."""
     return set(TRANSITIONS) - ENDS - {Stage(point.stage) for point in points}
+
+
+def _stopped(at: Callable[[Point], bool], *, all_die: bool = False) -> Leg:
+    return Leg(Errand.FORWARD, killed_at=at, all_die=all_die)
 
 
 def _leaves(stage: Stage, point: Point) -> bool:
