@@ -1,6 +1,7 @@
 """kill -9 at every recorded step of every stage, of runner, source, target and control database.
 
-    python -m tests.stress.kill_matrix [--quick] [--parties runner,source] [--ways 'forward,abort@*'] [--json FILE]
+    python -m tests.stress.kill_matrix [--quick] [--parties runner,source] [--ways 'forward,abort@*']
+                                       [--steps 'cutover*'] [--no-turn] [--json FILE]
 
 A recording without kills says which steps a way has; then migrations are driven along it in which the party dies at
 each of them, one after another. What a chain of kills cannot reach (finishing a flip that was interrupted skips
@@ -31,16 +32,14 @@ from tests.stress.recorded_steps import Point
 ROUNDS = 12
 """More chains than the longest flip has steps: a point that is not reached then is reported."""
 
-QUICK_STAGES = frozenset({Stage.WRITE_REDIRECT.value, Stage.CUTOVER.value})
-
 
 @dataclass(frozen=True)
 class Selection:
-    """What to run. ``ways``: patterns of names; ``stages`` None: all; ``turn``: also turn back after each flip step."""
+    """What to run. ``ways``, ``steps``: patterns (a step reads as `Point` prints); ``turn``: see `_turn`."""
 
     parties: tuple[str, ...] = PARTIES
     ways: tuple[str, ...] = ("*",)
-    stages: frozenset[str] | None = None
+    steps: tuple[str, ...] = ("*",)
     turn: bool = True
 
     def way(self, way: Way) -> bool:
@@ -49,10 +48,10 @@ class Selection:
 
     def point(self, point: Point) -> bool:
         """Whether kills at the point are wanted."""
-        return self.stages is None or point.stage in self.stages
+        return any(fnmatch(str(point), pattern) for pattern in self.steps)
 
 
-QUICK = Selection(ways=("forward",), stages=QUICK_STAGES, turn=False)
+QUICK = Selection(ways=("forward",), steps=(f"{Stage.WRITE_REDIRECT}*", f"{Stage.CUTOVER}*"), turn=False)
 """What CI runs."""
 
 
@@ -144,6 +143,7 @@ def _turn(
     matrix: Matrix,
     say: Callable[[str], None],
 ) -> None:
+    """At each step of a flip the party dies, and the runner; the next runner turns back instead of going on."""
     for way, point in filter(lambda turn: selection.point(turn[1]), turns(recorded)):
         for party in selection.parties:
             chain = _chain(servers, way, party)
@@ -167,7 +167,9 @@ def main(arguments: Iterable[str]) -> int:
     parser.add_argument("--quick", action="store_true", help="flip and cutover, forward: what CI runs")
     parser.add_argument("--parties", type=_words, default=PARTIES)
     parser.add_argument("--ways", type=_words, help="patterns, e.g. forward,abort@*")
-    parser.add_argument("--stages", type=_words, help="kill in these alone")
+    parser.add_argument(
+        "--steps", type=_words, help="patterns of what to kill at, e.g. 'cutover*,*record opened*'"
+    )
     parser.add_argument("--no-turn", action="store_true", help="do not turn back at each step of a flip")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args(list(arguments))
@@ -175,7 +177,7 @@ def main(arguments: Iterable[str]) -> int:
     selection = Selection(
         given.parties,
         given.ways or basis.ways,
-        frozenset(given.stages) if given.stages else basis.stages,
+        given.steps or basis.steps,
         basis.turn and not given.no_turn,
     )
     logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # servers die here all the time

@@ -30,35 +30,34 @@ def text(
     writes: Mapping[str, int],
     seconds: float,
 ) -> list[str]:
-    """A line for each step, a column for each party: seconds until the migration went on, ``*`` by another runner."""
-    cells: dict[tuple[str, str], dict[str, str]] = {}
+    """The table, and what came of it all."""
+    counts = ", ".join(f"{count} {name}" for name, count in writes.items())
+    return [
+        *table(rows),
+        "seconds until the migration went on; * its runner failed and another took over; > while a runner settled "
+        "what the one before it had left",
+        "",
+        f"{len(rows)} kills in {seconds:.0f} s; writes: {counts}",
+        *(f"FAILED {failure}" for failure in failures),
+    ]
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line for each step, a column for each party: seconds, or FAILED. Steps in the order of the first kill."""
+    groups: dict[str, dict[str, dict[str, str]]] = {}
     for each in rows:
         again = f" ({each['again'] + 1}.)" if each["again"] else ""
-        step = f"{each['when']} {each['step']}{again}"
-        line = cells.setdefault(
-            (f"{each['way']}: {each['stage']}", f"{'> ' if each['entering'] else ''}{step}"), {}
-        )
-        mark = "FAILED" if not each["ok"] else f"{each['seconds']:.2f}{'*' if each['happened'] else ''}"
+        step = f"{'> ' if each['entering'] else ''}{each['when']} {each['step']}{again}"
+        line = groups.setdefault(f"{each['way']}: {each['stage']}", {}).setdefault(step, {})
+        mark = f"{each['seconds']:.2f}{'*' if each['happened'] else ''}" if each["ok"] else "FAILED"
         if line.get(each["party"]) != "FAILED":
             line[each["party"]] = mark
-    width = max([len(step) for _, step in cells], default=0)
+    width = max((len(step) for steps in groups.values() for step in steps), default=0)
     lines = [f"{'':{width}}  " + " ".join(f"{party:>8}" for party in PARTIES)]
-    heading = ""
-    for (group, step), line in sorted(cells.items(), key=lambda item: _order(rows, item[0][0])):
-        if group != heading:
-            heading = group
-            lines.append(group)
-        lines.append(f"{step:{width}}  " + " ".join(f"{line.get(party, ''):>8}" for party in PARTIES))
-    lines += [
-        "",
-        f"{len(rows)} kills at {len(cells)} steps in {seconds:.0f} s; writes: "
-        + ", ".join(f"{count} {name}" for name, count in writes.items()),
-        *(f"FAILED {failure}" for failure in failures),
-        "seconds until the migration went on; * its runner failed and another took over; > while it settled what "
-        "the one before had left",
-    ]
+    for group, steps in groups.items():
+        lines.append(group)
+        lines += [
+            f"{step:{width}}  " + " ".join(f"{line.get(party, ''):>8}" for party in PARTIES)
+            for step, line in steps.items()
+        ]
     return lines
-
-
-def _order(rows: Sequence[Mapping[str, Any]], group: str) -> int:
-    return next(i for i, each in enumerate(rows) if f"{each['way']}: {each['stage']}" == group)
