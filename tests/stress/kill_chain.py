@@ -95,6 +95,10 @@ class ChainRunner:
             self._chain.result = self._fleet.check_end()
         except CheckFailed as failed:
             self._chain.failure = str(failed)
+        except (
+            Exception
+        ) as error:  # a server that does not start again, and the like: it ends this chain alone
+            self._chain.failure = f"{type(error).__name__}: {error}"
         self._chain.seconds = round(time.monotonic() - started, 1)
         return self._chain
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -180,6 +181,8 @@ def main(arguments: Iterable[str]) -> int:
         given.steps or basis.steps,
         basis.turn and not given.no_turn,
     )
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell may have started us with SIGINT ignored
+        signal.signal(number, signal.default_int_handler)
     logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # servers die here all the time
     with ThrowawayServers() as servers:
         matrix = run(servers, selection, lambda line: print(line, file=sys.stderr, flush=True))
