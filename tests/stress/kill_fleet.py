@@ -8,10 +8,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from psycopg import sql
 
+from foreshard.control.models import Plan
 from foreshard.control.topology_store import TopologyStore
 from foreshard.errors import ForeshardError
 from foreshard.fleet.airline import TABLES
@@ -183,16 +185,20 @@ class KillFleet:
             BUCKETS
         ):
             wrong.append("the placement names another owner")
+        with moving.control.transaction() as session:
+            plan = session.get(Plan, record.plan_id)
+            if plan is None or plan.state != record.stage:
+                wrong.append("the plan is not settled")
         if moving.flips.unfinished(moving.migration) is not None:
             wrong.append("a flip is unfinished")
         if moving.store.confirmation(moving.migration) is None:
             wrong.append("there is no confirmation")
         if unremoved := [r.name for r in moving.store.resources(moving.migration) if r.removed_at is None]:
             wrong.append(f"not noted as removed: {unremoved}")
-        if errors := self._operations.status()["operations"]:
-            odd = {name: errors[name] for name in ("errors", "lost_update_visible") if errors[name]}  # type: ignore[index]
-            if odd:
-                wrong.append(f"writers: {odd}, last {self._operations.status()['last_error']}")
+        status = self._operations.status()
+        counts: Any = status["operations"]
+        if odd := {name: counts[name] for name in ("errors", "lost_update_visible") if counts[name]}:
+            wrong.append(f"writers: {odd}, last {status['last_error']}")
         if wrong:
             raise CheckFailed("; ".join(wrong))
         return result

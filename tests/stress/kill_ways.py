@@ -31,7 +31,7 @@ def ways() -> list[Way]:
 
 
 def turns(recorded: Sequence[Point]) -> list[tuple[Way, Point]]:
-    """Kill at one point of a flip and then turn back at once, instead of going on: a migration for each point."""
+    """Kill at a point of a flip and then turn back at once, instead of going on: each is a migration of its own."""
     return [
         (Way(f"{errand}<{point.stage}", (_stopped(partial(_is, point), all_die=True), Leg(errand))), point)
         for point in recorded
@@ -62,5 +62,6 @@ def _is(wanted: Point, point: Point) -> bool:
 
 
 def _of_a_flip(point: Point) -> bool:
+    """One point between each two things that a flip does to the outside."""
     flip = ("intend", "renew", "failpoint flip_closed", "set_routing bound", "record opened")
-    return point.write in flip and point.stage in (Stage.WRITE_REDIRECT, Stage.CUTOVER)
+    return point.write in flip and point.when is not When.BEFORE
