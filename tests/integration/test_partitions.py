@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import Any
 
 import psycopg
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from foreshard.errors import FlipFailed, ForeshardError
 from foreshard.fleet.throwaway import ShardDatabase, ThrowawayServers
 from foreshard.migration import failpoint
+from foreshard.migration import flip as flip_module
 from foreshard.migration.flip import flip
 from foreshard.postgres.guard import Side
 from tests.integration.breakable_proxy import BreakableProxy
@@ -68,19 +70,40 @@ def _bound(shard: ShardDatabase) -> int:
     return int(str(row[0]))
 
 
-def flipped(fleet: MovingFleet, before: int, after: int, at_close: Callable[[], None]) -> threading.Thread:
-    """A runner that flips to ``before``, then to ``after``; ``at_close`` runs when that one has closed."""
+def flipped(
+    fleet: MovingFleet,
+    before: int,
+    after: int,
+    *,
+    before_close: Callable[[], None] = lambda: None,
+    after_close: Callable[[], None] = lambda: None,
+) -> threading.Thread:
+    """A runner that flips to ``before``, then to ``after``. The network breaks in the second flip, once.
+
+    What is to stop the marker must come before the close: a marker takes less than a millisecond.
+    """
 
     def run() -> None:
         with suppress(psycopg.Error, ForeshardError), fleet.runner() as runner:
             flip(runner.work, before)
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(failpoint, "hit", _once(at_close))
+                patch.setattr(flip_module, "_close", _preceded(before_close))
+                patch.setattr(failpoint, "hit", _once(after_close))
                 flip(runner.work, after)
 
     thread = threading.Thread(target=run)
     thread.start()
     return thread
+
+
+def _preceded(act: Callable[[], None]) -> Callable[..., Any]:
+    close, first = flip_module._close, _once(act)
+
+    def closed(*arguments: Any) -> Any:
+        first()
+        return close(*arguments)
+
+    return closed
 
 
 def _once(act: Callable[[], None]) -> Callable[..., None]:
@@ -110,11 +133,11 @@ def test_the_runner_loses_the_opening_side_and_the_marker_opens_it(
     opening = Side.TARGET if after > before else Side.SOURCE
     broken = threading.Event()
 
-    def at_close() -> None:
+    def after_close() -> None:
         break_link(network.runner[opening], how)
         broken.set()
 
-    running = flipped(fleet, before, after, at_close)
+    running = flipped(fleet, before, after, after_close=after_close)
     assert broken.wait(20)
     wait_until(lambda: bounds(fleet) == (after, after), "the marker opens while no runner reaches that side")
     network.heal()
@@ -129,7 +152,7 @@ def test_the_sides_lose_each_other_and_the_keys_are_taken_back(
     fleet: MovingFleet, network: Network, before: int, after: int, how: str
 ) -> None:
     opening = Side.TARGET if after > before else Side.SOURCE
-    running = flipped(fleet, before, after, lambda: break_link(network.stream[opening], how))
+    running = flipped(fleet, before, after, before_close=lambda: break_link(network.stream[opening], how))
     running.join(30)
     assert not running.is_alive()
     assert bounds(fleet) == (before, before)
@@ -148,15 +171,19 @@ def test_the_opening_side_is_alone(
     opening = Side.TARGET if after > before else Side.SOURCE
     broken = threading.Event()
 
-    def at_close() -> None:
-        break_link(network.stream[opening], how)
+    def after_close() -> None:
         break_link(network.runner[opening], how)
         broken.set()
 
-    running = flipped(fleet, before, after, at_close)
+    running = flipped(
+        fleet,
+        before,
+        after,
+        before_close=lambda: break_link(network.stream[opening], how),
+        after_close=after_close,
+    )
     assert broken.wait(20)
-    seen = {bounds(fleet) for _ in range(100)}
-    assert all(target <= source for source, target in seen), seen
+    assert {bounds(fleet) for _ in range(100)} == {(max(before, after), min(before, after))}
     network.heal()
     running.join(60)
     assert not running.is_alive()
@@ -171,11 +198,11 @@ def test_the_runner_loses_the_closing_side(
     closing = Side.SOURCE if after > before else Side.TARGET
     broken = threading.Event()
 
-    def at_close() -> None:
+    def after_close() -> None:
         break_link(network.runner[closing], how)
         broken.set()
 
-    running = flipped(fleet, before, after, at_close)
+    running = flipped(fleet, before, after, after_close=after_close)
     assert broken.wait(20)
     wait_until(lambda: bounds(fleet) == (after, after), "the flip goes on without the side that closed")
     network.heal()

@@ -91,6 +91,8 @@ class Matrix:
 def run(servers: ThrowawayServers, selection: Selection, say: Callable[[str], None]) -> Matrix:
     """The selected part of the matrix on ``servers``."""
     matrix, begun = Matrix(), time.monotonic()
+    for name in ("psycopg", "foreshard"):  # servers die here all the time
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     recorded: list[Point] = []
     for way in filter(selection.way, ways()):
         recording = _chain(servers, way, None)
@@ -183,7 +185,6 @@ def main(arguments: Iterable[str]) -> int:
     )
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell may have started us with SIGINT ignored
         signal.signal(number, signal.default_int_handler)
-    logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # servers die here all the time
     with ThrowawayServers() as servers:
         matrix = run(servers, selection, lambda line: print(line, file=sys.stderr, flush=True))
     print("\n".join(kill_report.text(matrix.rows, matrix.failures, matrix.writes, matrix.seconds)))
