@@ -109,6 +109,7 @@ def run(servers: ThrowawayServers, selection: Selection, say: Callable[[str], No
             _turn(servers, list(dict.fromkeys(recording.reached)), selection, matrix, say)
     if selection.ways == ("*",) and (missing := uncovered(recorded)):
         matrix.failures.append(f"no step of {', '.join(sorted(missing))} is in the matrix")
+    matrix.rows = sorted(matrix.rows, key=kill_report.by_step(matrix.rows, recorded))
     matrix.seconds = round(time.monotonic() - begun, 1)
     return matrix
 

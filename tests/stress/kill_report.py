@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from foreshard.migration.lifecycle import Stage
 from tests.stress.kill_chain import PARTIES, Kill
+from tests.stress.recorded_steps import Point
 
 
 def row(way: str, kill: Kill, *, ok: bool) -> dict[str, Any]:
@@ -22,6 +24,23 @@ def row(way: str, kill: Kill, *, ok: bool) -> dict[str, Any]:
         "happened": kill.happened,
         "seconds": kill.seconds,
     }
+
+
+def by_step(
+    rows: Sequence[Mapping[str, Any]], recorded: Sequence[Point]
+) -> Callable[[Mapping[str, Any]], tuple[int, int, int]]:
+    """A key that sorts the rows of each way and stage as the recordings have its steps; those that only kills bring come last."""
+    places = {
+        (point.stage, point.entering, point.write, point.when, point.again): place
+        for place, point in reversed(list(enumerate(recorded)))
+    }
+    stages, ways = list(Stage), list(dict.fromkeys(each["way"] for each in rows))
+
+    def key(each: Mapping[str, Any]) -> tuple[int, int, int]:
+        step = (each["stage"], each["entering"], each["step"], each["when"], each["again"])
+        return ways.index(each["way"]), stages.index(each["stage"]), places.get(step, len(recorded))
+
+    return key
 
 
 def text(
