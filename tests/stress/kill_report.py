@@ -29,7 +29,7 @@ def row(way: str, kill: Kill, *, ok: bool) -> dict[str, Any]:
 def by_step(
     rows: Sequence[Mapping[str, Any]], recorded: Sequence[Point]
 ) -> Callable[[Mapping[str, Any]], tuple[int, int, int]]:
-    """A key that sorts the rows of each way and stage as the recordings have its steps; those that only kills bring come last."""
+    """A sort key: ways, stages, then steps as the recordings have them; those that only kills bring come last."""
     places = {
         (point.stage, point.entering, point.write, point.when, point.again): place
         for place, point in reversed(list(enumerate(recorded)))
