@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from foreshard.errors import ShardUnavailable
+from foreshard.errors import FailedOver, ShardUnavailable
 from foreshard.migration import head_start, teardown, way_back
 from foreshard.migration.flip import finish_interrupted, flip
 from foreshard.migration.progress import Report
@@ -26,6 +26,7 @@ def validate(work: Work) -> None:
     Raises:
         StreamBroken: the target owns keys and its changes do not reach the source: going back would lose writes.
         ShardUnavailable: the source does not answer; or the target does not, and owns keys.
+        FailedOver: the target does not answer, and the source is not the server any more that knew its bound.
     """
     if not work.answers(Side.TARGET):
         with work.connection(Side.SOURCE) as source:
@@ -40,7 +41,7 @@ def run(work: Work, report: Report) -> dict[str, Any]:
     """Give every key back to the source, then remove the target's copy and all objects.
 
     Raises:
-        StreamBroken, ShardUnavailable: as `validate`.
+        StreamBroken, ShardUnavailable, FailedOver: as `validate`.
         FlipFailed, ForeshardError: what stood in the way; may be tried again.
     """
     del report
@@ -84,6 +85,14 @@ def _without_target(work: Work) -> dict[str, Any]:
 
 
 def _refuse_to_lose(work: Work, source: guard.SideState | None) -> None:
+    if source is not None and not (source.same_system and source.same_timeline):
+        raise FailedOver(
+            f"{work.source.name} was failed over or restored and {work.target.name} does not answer: nobody can say "
+            "how far the target's ownership reaches.",
+            remedy=f"Bring {work.target.name} back, then try again.",
+            shard=work.source.name,
+            migration=work.lease.migration,
+        )
     if source is not None and source.bound:
         raise ShardUnavailable(
             f"{work.target.name} does not answer and owns slots below {source.bound} of 1024: what it accepted for "

@@ -18,10 +18,10 @@ def check(work: Work) -> int:
     """
     name = work.names.reverse
     with work.connection(Side.TARGET) as target:
-        slots = room.slots(target, [name])
+        status = replication.slot_status(target, name)
         behind = replication.slot_lag_bytes(target, name)
-    if not slots or slots[0].wal_status == room.LOST:
-        gone = "is lost (its WAL was removed)" if slots else "is gone"
+    if status in (None, room.LOST):
+        gone = "is gone" if status is None else "is lost (its WAL was removed)"
         raise StreamBroken(
             f"There is no way back any more: slot {name} on {work.target.name} {gone}. A reversal is refused: it "
             f"would lose what {work.target.name} has accepted since.",
