@@ -133,6 +133,11 @@ def enable(conn: Connection, subscription: str) -> None:
     conn.execute(sql.SQL("ALTER SUBSCRIPTION {} ENABLE").format(sql.Identifier(subscription)))
 
 
+def disable(conn: Connection, subscription: str) -> None:
+    """Apply nothing any more until `enable`; the publisher keeps the WAL."""
+    conn.execute(sql.SQL("ALTER SUBSCRIPTION {} DISABLE").format(sql.Identifier(subscription)))
+
+
 @contextmanager
 def paused(conn: Connection, subscription: str) -> Iterator[None]:
     """Nothing is applied while the block runs; the publisher keeps the WAL. Whatever happens, it is enabled again.
@@ -140,8 +145,7 @@ def paused(conn: Connection, subscription: str) -> Iterator[None]:
     Raises:
         StreamBroken: the worker does not stop.
     """
-    name = sql.Identifier(subscription)
-    conn.execute(sql.SQL("ALTER SUBSCRIPTION {} DISABLE").format(name))
+    disable(conn, subscription)
     try:
         deadline = time.monotonic() + WORKER_PATIENCE_S
         while (status := health(conn, subscription)) is not None and status.running:
@@ -271,8 +275,7 @@ def unsubscribe(conn: Connection, subscription: str, *, publisher_gone: bool = F
             errors.OperationalError,
         ):
             pass  # the publisher is away or still holds the slot
-    # Cut the tie here, the slot is dropped over there.
-    conn.execute(sql.SQL("ALTER SUBSCRIPTION {} DISABLE").format(name))
+    disable(conn, subscription)  # cut the tie here; the slot is dropped over there
     conn.execute(sql.SQL("ALTER SUBSCRIPTION {} SET (slot_name = NONE)").format(name))
     conn.execute(sql.SQL("DROP SUBSCRIPTION {}").format(name))
 
