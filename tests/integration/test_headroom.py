@@ -38,10 +38,10 @@ def tight_fleet(servers: ThrowawayServers, control_dsn: str, tmp_path: Path) -> 
 
 
 def write_wal(shard: ShardDatabase, megabytes: int) -> None:
-    """WAL that touches no table, as other databases of the server write it."""
+    """Flushed WAL that touches no table, as other databases of the server write it."""
     with shard.connect() as conn:
         for _ in range(megabytes):
-            conn.execute("SELECT pg_logical_emit_message(false, 'test', repeat('x', 1000000))")
+            conn.execute("SELECT pg_logical_emit_message(true, 'test', repeat('x', 1000000))")
 
 
 def write_until_refused(shard: ShardDatabase, work: Work) -> None:
