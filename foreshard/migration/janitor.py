@@ -5,9 +5,10 @@ cannot race a runner. A live one is never touched, one that the control database
 backup) is reported and never touched, and what carries another control plane's id is not looked at.
 
 The shard has the last word. Before anything of a migration is touched there, its bound must be what that end implies:
-0 after an abort or a reversal, 1024 when it is done. So a number that a restored control database has given out twice,
-or a shard that was restored itself, costs nothing but a line in the report. A copy is dropped by `foreshard.drop_copy`
-alone, which asks the bound once more under the fence lock.
+0 after an abort or a reversal, 1024 when it is done; and the buckets that move must be those of the record. So a
+number that a restored control database has given out twice, or a shard that was restored itself, costs nothing but a
+line in the report. A copy is dropped by `foreshard.drop_copy` alone, which asks the bound once more under the fence
+lock.
 """
 
 from __future__ import annotations
@@ -159,6 +160,11 @@ def _objection(found: _Remains) -> str:
     known = found.known
     if found.shard not in (known.source, known.target):
         return f"{found.shard} is neither source nor target of migration {known.number}"
+    strangers = sorted({name for kind, name in found.things if kind == "moving"} - known.owners.keys())
+    if strangers:
+        return (
+            f"{', '.join(strangers)} moves here under this number, which the control database does not know"
+        )
     state = guard.state(found.conn, found.names)
     if state is not None and state.bound != found.bound:
         return (

@@ -106,6 +106,20 @@ def test_a_copy_that_the_placement_calls_the_owner_is_kept(copied_fleet: MovingF
             session.execute(update(Bucket).where(Bucket.name == BUCKETS[0]).values(shard="source"))
 
 
+def test_a_number_given_out_twice_drops_no_bucket_of_the_other_migration(copied_fleet: MovingFleet) -> None:
+    """The copy would be dropped by what moves here, not by what the restored control database thinks moves."""
+    names = names_of(copied_fleet)
+    with connect(copied_fleet.pair.target.operator_dsn) as conn:
+        conn.execute("INSERT INTO foreshard.moving VALUES ('b0040', %s)", (names.schema,))
+        try:
+            with calling(copied_fleet, Stage.ABORTED):
+                found = [one for one in clean(copied_fleet.control, dry_run=True) if one.shard == "target"]
+            assert {finding.action for finding in found} == {Action.LEFT}
+            assert all("b0040" in finding.why for finding in found)
+        finally:
+            conn.execute("DELETE FROM foreshard.moving WHERE bucket = 'b0040'")
+
+
 def test_unknown_migrations_are_reported_and_other_planes_are_invisible(copied_fleet: MovingFleet) -> None:
     unknown = names_of(copied_fleet, 9999)
     foreign = MigrationNames("zzzz", copied_fleet.migration)

@@ -64,7 +64,7 @@ def test_a_killed_runner_leaves_no_restore_at_work(fleet: MovingFleet) -> None:
             runner.wait()
         psutil.wait_procs(tools, timeout=5)
         assert not any(tool.is_running() and tool.status() != psutil.STATUS_ZOMBIE for tool in tools)
-        wait_until(lambda: sessions(target, name) == 0, "the server ends its session", 5)
+        wait_until(lambda: sessions(target, name) == 0, "the server ends its session", 3)
     wait_until(lambda: len(fleet.store.abandoned()) == 1, "the dead runner's lease expires")
     fleet.run_until(Stage.CATCH_UP)
 
