@@ -120,6 +120,24 @@ def test_a_dead_stream_is_not_waited_for(copied_fleet: MovingFleet) -> None:
             watch.await_room(ignore, dead)
 
 
+def test_a_throttled_backfill_publishes_no_further_table(
+    fleet: MovingFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.run_until(Stage.BACKFILL)
+    published: list[int] = []
+
+    def throttled_at_first(watch: HeadroomWatch, _: object) -> Verdict:
+        if len(published) == 3:
+            return Verdict.FINE
+        with watch._work.connection(Side.SOURCE) as source:
+            published.append(len(replication.published(source, watch._work.names)))
+        return Verdict.THROTTLE
+
+    monkeypatch.setattr(HeadroomWatch, "look", throttled_at_first)
+    fleet.run_until(Stage.CATCH_UP)
+    assert published == [1, 1, 1]  # the marker alone
+
+
 def test_a_server_with_a_limit_is_left_before_the_slot_is_lost(tight_fleet: MovingFleet) -> None:
     source = tight_fleet.pair.source
     with source.connect() as conn:
