@@ -29,6 +29,7 @@ _PR_SET_PDEATHSIG = 1
 def _dies_with(parent: int) -> Callable[[], None] | None:
     """What a child calls before its program starts, so that SIGKILL of the runner does not leave it at work.
 
+    The signal comes when the thread that started the child ends, and ours waits for it (`_run`).
     None where there is no prctl (only Linux has it): there an orphan goes on until it is done, or until the next
     runner ends its session on the server (`replication.end_backends`).
     """
