@@ -1,19 +1,33 @@
-"""Finds migrations that nobody drives any more and starts them again."""
+"""Starts migrations again that nobody drives any more, and removes what ended ones left behind."""
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from prefect import flow
+from pydantic import Field
 
 from foreshard.control.session import session
 from tasks import recovery
 
 
 @flow(name="janitor", persist_result=False)
-def janitor() -> list[int]:
-    """Starts a new `migrate` run for every migration whose run died; returns their numbers.
+def janitor(
+    dry_run: Annotated[
+        bool, Field(description="Only log what would be removed; start and change nothing")
+    ] = False,
+) -> list[int]:
+    """Starts a new `migrate` run for every migration whose run died; returns their numbers. Then it cleans.
 
     Holds no state: the lease in the control database says who drives a migration. One that waits for a person's
-    approval, that failed, or that a person cancelled in the UI is left alone.
+    approval, that failed, or that a person cancelled in the UI is left alone. Of a migration that has ended nothing
+    may stand on any shard: what does is removed, and logged.
     """
     with session() as (_, control):
-        return [migration.id for migration in recovery.unattended(control) if recovery.restart(migration)]
+        restarted = (
+            []
+            if dry_run
+            else [migration.id for migration in recovery.unattended(control) if recovery.restart(migration)]
+        )
+        recovery.clean_up(control, dry_run)
+        return restarted

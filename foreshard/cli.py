@@ -10,12 +10,13 @@ from typing import Annotated, Any
 
 import psycopg
 import typer
-from rich.console import Console
 from rich.markdown import Markdown
 from rich.markup import escape
 from rich.table import Table
 from sqlalchemy.exc import OperationalError
 
+from foreshard.cli_migrations import commands as migration_commands
+from foreshard.cli_output import AsJson, MigrationId, err, out, show
 from foreshard.control.load_store import LoadStore
 from foreshard.control.migration_store import MigrationRecord, MigrationStore
 from foreshard.control.plan_store import PlanRecord, PlanStore
@@ -24,9 +25,6 @@ from foreshard.control.topology_store import TopologyStore
 from foreshard.errors import ForeshardError, InvalidInput
 from foreshard.planning.explain import explain
 from foreshard.settings import STATE_DIR, load_settings
-
-out = Console()
-err = Console(stderr=True)
 
 
 class Commands(typer.core.TyperGroup):
@@ -67,14 +65,7 @@ plan_app = typer.Typer(no_args_is_help=True, help="Plans: what would be moved, w
 migration_app = typer.Typer(no_args_is_help=True, help="Migrations: plans that are carried out.")
 app.add_typer(plan_app, name="plan")
 app.add_typer(migration_app, name="migration")
-
-AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output on standard output.")]
-MigrationId = Annotated[int, typer.Argument(min=1, help="Number of the migration.")]
-
-
-def show(document: Any) -> None:
-    """Prints ``document`` as JSON."""
-    sys.stdout.write(json.dumps(document, indent=2, default=str) + "\n")
+app.add_typer(migration_commands)
 
 
 @app.command(rich_help_panel="Demo")
@@ -139,7 +130,7 @@ def status(as_json: AsJson = False) -> None:
         ]
         show({"shards": rows, "proposed_plans": proposed, "migrations": [asdict(one) for one in live]})
         return
-    metrics = sorted({metric for shard in shards for metric in shard.capacity})
+    metrics = sorted({metric for shard in shards for metric in shard.load_capacity})
     table = Table("shard", "buckets", *metrics, title="Load now, of capacity", title_justify="left")
     for shard in shards:
         load = present.get(shard.name, {})

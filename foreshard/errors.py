@@ -70,6 +70,10 @@ class StreamBroken(ForeshardError):
     """A subscription of a migration does not exist, is disabled or fails to apply."""
 
 
+class OutOfHeadroom(ForeshardError):
+    """A server keeps too much WAL for a migration, or has too little disk left: stop before harm is done."""
+
+
 class ShardUnavailable(ForeshardError):
     """A server does not answer."""
 

@@ -142,6 +142,16 @@ class MigrationSettings(Section):
         default=10.0, ge=0, description="how long a router believes its map; the first flip waits for it"
     )
 
+    wal_budget_bytes: int = Field(
+        default=16 * 2**30,
+        gt=0,
+        description="WAL that either server may keep for a migration: above half of it a warning, above three "
+        "quarters no new load, above it the migration is aborted",
+    )
+    free_disk_bytes: int = Field(
+        default=2 * 2**30, ge=0, description="a migration is aborted before either server has less disk left"
+    )
+
     @field_validator("canary_percent")
     @classmethod
     def _rising(cls, steps: tuple[float, ...]) -> tuple[float, ...]:

@@ -40,7 +40,7 @@ def show(control: ControlDatabase, settings: Settings, record: ForecastRecord) -
         "|---|---|---:|---:|---:|---|---|---:|",
     ]
     for shard in shards:
-        for metric, capacity in sorted(shard.capacity.items()):
+        for metric, capacity in sorted(shard.load_capacity.items()):
             result = results[SeriesKey(shard.name, None, metric)]
             peak, above = result.band.peak(level), result.band.first_above(capacity, level)
             lines.append(

@@ -1,4 +1,4 @@
-"""What the janitor does about a migration whose run died."""
+"""What the janitor does: about a migration whose run died, and about what ended ones left behind."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from prefect.client.schemas.objects import StateType
 
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.migration_store import MigrationRecord, MigrationStore
+from foreshard.migration.janitor import Action, Finding, clean
 from tasks import runs
 
 LEFT_TO_PEOPLE = frozenset({StateType.CANCELLED, StateType.CANCELLING})
@@ -51,6 +52,19 @@ def restart(migration: MigrationRecord) -> bool:
     )
     logger.warning("Migration %s had no driver at %s; run %s goes on.", migration.id, migration.stage, run)
     return True
+
+
+@task(name="clean up", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2)
+def clean_up(control: ControlDatabase, dry_run: bool) -> list[Finding]:
+    """Removes what ended migrations left on any shard; a line for each thing."""
+    logger = get_run_logger()
+    findings = clean(control, dry_run=dry_run)
+    for one in findings:
+        whose = "" if one.migration is None else f" of migration {one.migration}"
+        why = f": {one.why}" if one.why else ""
+        log = logger.warning if one.action is Action.LEFT else logger.info
+        log("%s: %s %s%s %s%s", one.shard, one.kind, one.name, whose, one.action, why)
+    return findings
 
 
 def run_name(source: str, target: str, buckets: int) -> str:

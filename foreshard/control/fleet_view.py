@@ -57,7 +57,7 @@ def forecast_input(control: ControlDatabase, now: datetime, history: timedelta) 
         Series(SeriesKey(None, bucket, ACTIVITY), values) for bucket, values in sorted(activity.items())
     ]
     activity_on = loads.bucket_series_by_shard(ACTIVITY, since, starts_at)
-    for metric in sorted({metric for shard in topology.shards() for metric in shard.capacity}):
+    for metric in sorted({metric for shard in topology.shards() for metric in shard.load_capacity}):
         measured = loads.shard_series(metric, since, starts_at)
         if metric == ACTIVITY:
             keys = [SeriesKey(shard.name, None, metric) for shard in topology.shards()]
@@ -86,10 +86,10 @@ def fleet_view(control: ControlDatabase, clock: FleetClock, run: ForecastRecord)
     for shard in topology.shards():
         of_shard = {
             m: bands[SeriesKey(shard.name, None, m)]
-            for m in shard.capacity
+            for m in shard.load_capacity
             if SeriesKey(shard.name, None, m) in bands
         }
-        missing = set(shard.capacity) - of_shard.keys()
+        missing = set(shard.load_capacity) - of_shard.keys()
         if missing:
             raise NotFound(
                 f"{shard.name} has no forecast of {', '.join(sorted(missing))}.",
@@ -97,7 +97,7 @@ def fleet_view(control: ControlDatabase, clock: FleetClock, run: ForecastRecord)
             )
         measured = present.shards.get(shard.name, {})
         current = {metric: measured.get(metric, float(band.at(0.5)[0])) for metric, band in of_shard.items()}
-        shards.append(ShardView(shard.name, shard.capacity, current, of_shard))
+        shards.append(ShardView(shard.name, shard.load_capacity, current, of_shard))
     buckets = []
     for row in topology.buckets():
         band = bands.get(SeriesKey(None, row.name, ACTIVITY))

@@ -22,6 +22,9 @@ from foreshard.topology.routing_map import Redirection, RoutingMap
 ROUTING_CHANNEL = "foreshard_routing"
 """NOTIFY channel; the payload is the new routing epoch."""
 
+DISK_BYTES = "disk_bytes"
+"""The capacity that no load is measured against."""
+
 
 @dataclass(frozen=True)
 class ShardRecord:
@@ -31,6 +34,12 @@ class ShardRecord:
     dsn: str
     application_dsn: str
     capacity: Mapping[str, float]
+    """Metric -> capacity. ``disk_bytes``, the size of its disk, is looked at by migrations, not by forecasts."""
+
+    @property
+    def load_capacity(self) -> Mapping[str, float]:
+        """The capacities that load is forecast against."""
+        return {metric: limit for metric, limit in self.capacity.items() if metric != DISK_BYTES}
 
 
 class TopologyStore:

@@ -63,6 +63,8 @@ def document(work: Work, end: Stage) -> dict[str, Any]:
             }
             for approval in work.flips.approvals(record.id)
         ],
+        "notes": [str(detail["note"]) for detail in finished.values() if "note" in detail],
+        "way_back_ended_by": record.facts.get("way_back_ended_by"),
         "shadow_reads": work.shadows.totals(record.id).__dict__,
         "runners": record.attempts,
     }

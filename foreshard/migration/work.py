@@ -56,6 +56,16 @@ class Work:
         directory.mkdir(parents=True, exist_ok=True)
         return directory / "schema.dump"
 
+    @property
+    def application(self) -> str:
+        """What this migration's sessions on the shards are called; `session_name` adds the lease."""
+        return f"foreshard migration {self.lease.migration}"
+
+    @property
+    def session_name(self) -> str:
+        """``application_name`` of our own sessions: the next holder of the lease knows them by it."""
+        return f"{self.application} lease {self.lease.token}"
+
     def shard(self, side: Side) -> ShardRecord:
         """The shard on that side."""
         return self.source if side is Side.SOURCE else self.target
@@ -65,11 +75,19 @@ class Work:
         """A connection to one side, closed at the end."""
         conn = connect(
             self.shard(side).dsn,
-            application=f"foreshard migration {self.lease.migration}",
+            application=self.session_name,
             statement_timeout_s=statement_timeout_s,
         )
         with conn:
             yield conn
+
+    def answers(self, side: Side) -> bool:
+        """Whether that shard takes connections now."""
+        try:
+            with self.connection(side):
+                return True
+        except ShardUnavailable:
+            return False
 
     @contextmanager
     def connections(self, statement_timeout_s: float = 0) -> Iterator[tuple[Connection, Connection]]:

@@ -69,23 +69,31 @@ def publish(conn: Connection, names: MigrationNames, tables: Sequence[tuple[str,
 
 
 def subscribe(
-    conn: Connection, publisher_conninfo: str, names: MigrationNames, subscription: str, *, copy_data: bool
+    conn: Connection,
+    publisher_conninfo: str,
+    names: MigrationNames,
+    subscription: str,
+    *,
+    copy_data: bool,
+    enabled: bool = True,
 ) -> None:
     """Create ``subscription`` to the peer's publication; its slot has the same name.
 
     ``origin = none``: rows that came from the peer do not go back. ``conn`` needs a statement_timeout: the
-    slot waits for every transaction on the publisher that has written.
+    slot waits for every transaction on the publisher that has written. Not ``enabled``, nothing is copied yet:
+    there is time to record the names of the slots that the copy will make.
     """
     if _exists(conn, "SELECT 1 FROM pg_subscription WHERE subname = %s", subscription):
         return
     create = sql.SQL(
         "CREATE SUBSCRIPTION {} CONNECTION {} PUBLICATION {}"
-        " WITH (copy_data = {}, binary = true, origin = none, streaming = on, slot_name = {})"
+        " WITH (copy_data = {}, enabled = {}, binary = true, origin = none, streaming = on, slot_name = {})"
     ).format(
         sql.Identifier(subscription),
         sql.Literal(with_password(publisher_conninfo)),
         sql.Identifier(names.publication),
         sql.SQL("true" if copy_data else "false"),
+        sql.SQL("true" if enabled else "false"),
         sql.Identifier(subscription),
     )
     with _unlogged(conn):
@@ -125,6 +133,11 @@ def enable(conn: Connection, subscription: str) -> None:
     conn.execute(sql.SQL("ALTER SUBSCRIPTION {} ENABLE").format(sql.Identifier(subscription)))
 
 
+def disable(conn: Connection, subscription: str) -> None:
+    """Apply nothing any more until `enable`; the publisher keeps the WAL."""
+    conn.execute(sql.SQL("ALTER SUBSCRIPTION {} DISABLE").format(sql.Identifier(subscription)))
+
+
 @contextmanager
 def paused(conn: Connection, subscription: str) -> Iterator[None]:
     """Nothing is applied while the block runs; the publisher keeps the WAL. Whatever happens, it is enabled again.
@@ -132,8 +145,7 @@ def paused(conn: Connection, subscription: str) -> Iterator[None]:
     Raises:
         StreamBroken: the worker does not stop.
     """
-    name = sql.Identifier(subscription)
-    conn.execute(sql.SQL("ALTER SUBSCRIPTION {} DISABLE").format(name))
+    disable(conn, subscription)
     try:
         deadline = time.monotonic() + WORKER_PATIENCE_S
         while (status := health(conn, subscription)) is not None and status.running:
@@ -205,18 +217,67 @@ def objects_of(conn: Connection, names: MigrationNames) -> list[str]:
     return [f"{kind} {name}" for kind, name in rows]
 
 
-def unsubscribe(conn: Connection, subscription: str) -> None:
-    """Drop the subscription, and its slot if the publisher answers. The rest of the slot is `drop_slot`'s."""
+def plane_objects(conn: Connection, plane: str) -> list[tuple[int, str, str]]:
+    """(migration, kind, name) of everything on this server that a migration of control plane ``plane`` made.
+
+    Rows in Foreshard's own tables are kinds ``side`` and ``moving``. Another plane's things are not in the list.
+    """
+    found = conn.execute(sql_file("plane_objects.sql"), {"plane": plane}).fetchall()
+    if _exists(conn, "SELECT WHERE to_regclass('foreshard.moving') IS NOT NULL"):
+        found += conn.execute(sql_file("plane_rows.sql"), {"plane": plane}).fetchall()
+    return sorted((int(number), str(kind), str(name)) for number, kind, name in found)
+
+
+def sync_slots(conn: Connection, subscription: str) -> str | None:
+    """Name, with ``*`` for the table, of the slots on the publisher by which the subscription copies its tables.
+
+    They carry no name of ours (PostgreSQL's ReplicationSlotNameForTablesync): the subscription's oid and the
+    subscriber's system identifier tell whose they are. None if there is no such subscription.
+    """
+    row = conn.execute(
+        "SELECT format('pg_%%s_sync_*_%%s', s.oid, c.system_identifier)"
+        "  FROM pg_subscription s, pg_control_system() c WHERE s.subname = %s",
+        (subscription,),
+    ).fetchone()
+    return None if row is None else str(row[0])
+
+
+def slots_like(conn: Connection, pattern: str) -> list[str]:
+    """Slots of this database that a name from `sync_slots` stands for."""
+    rows = conn.execute(
+        "SELECT slot_name FROM pg_replication_slots WHERE slot_name ~ %s AND database = current_database()",
+        (slot_expression(pattern),),
+    )
+    return [name for (name,) in rows]
+
+
+def slot_expression(pattern: str) -> str:
+    """A name from `sync_slots` (or of one slot) as a regular expression."""
+    return f"^{pattern.replace('*', '[0-9]+')}$"
+
+
+def unsubscribe(conn: Connection, subscription: str, *, publisher_gone: bool = False) -> None:
+    """Drop the subscription, and its slot if the publisher answers. The rest of the slot is `drop_slot`'s.
+
+    ``publisher_gone``: it is not asked; a host that swallows packets would be waited for.
+    """
     if not _exists(conn, "SELECT 1 FROM pg_subscription WHERE subname = %s", subscription):
         return
     name = sql.Identifier(subscription)
-    try:
-        conn.execute(sql.SQL("DROP SUBSCRIPTION {}").format(name))
-    except (errors.ConnectionException, errors.ObjectInUse, errors.InternalError, errors.OperationalError):
-        # The publisher is away or still holds the slot: cut the tie here, the slot is dropped over there.
-        conn.execute(sql.SQL("ALTER SUBSCRIPTION {} DISABLE").format(name))
-        conn.execute(sql.SQL("ALTER SUBSCRIPTION {} SET (slot_name = NONE)").format(name))
-        conn.execute(sql.SQL("DROP SUBSCRIPTION {}").format(name))
+    if not publisher_gone:
+        try:
+            conn.execute(sql.SQL("DROP SUBSCRIPTION {}").format(name))
+            return
+        except (
+            errors.ConnectionException,
+            errors.ObjectInUse,
+            errors.InternalError,
+            errors.OperationalError,
+        ):
+            pass  # the publisher is away or still holds the slot
+    disable(conn, subscription)  # cut the tie here; the slot is dropped over there
+    conn.execute(sql.SQL("ALTER SUBSCRIPTION {} SET (slot_name = NONE)").format(name))
+    conn.execute(sql.SQL("DROP SUBSCRIPTION {}").format(name))
 
 
 def unpublish(conn: Connection, names: MigrationNames) -> None:
@@ -225,21 +286,45 @@ def unpublish(conn: Connection, names: MigrationNames) -> None:
 
 
 def drop_slot(conn: Connection, slot: str) -> None:
-    """Drop the slot if it still stands on this server. Idempotent.
+    """Drop the slot if it still stands on this server; its reader is cut off. Idempotent.
+
+    The reader is of no use to anybody, but it may not know: that of a subscriber which is gone for good, or behind
+    a half-open connection, holds the slot until wal_sender_timeout. ``slot`` may come from `sync_slots`.
 
     Raises:
         ForeshardError: a slot is still in use.
     """
+    which = (slot_expression(slot),)
     try:
         conn.execute(
-            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
-            " WHERE slot_name = %s AND database = current_database()",
-            (slot,),
+            "SELECT pg_terminate_backend(active_pid, 1000) FROM pg_replication_slots"
+            " WHERE slot_name ~ %s AND database = current_database() AND active_pid IS NOT NULL",
+            which,
         )
-    except errors.ObjectInUse as error:
+        conn.execute(
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
+            " WHERE slot_name ~ %s AND database = current_database()",
+            which,
+        )
+    except (errors.ObjectInUse, errors.UndefinedObject, errors.InsufficientPrivilege) as error:
         raise ForeshardError(
             f"Replication slot {slot} is still in use.", remedy="It is tried again.", slot=slot
         ) from error
+
+
+def end_backends(conn: Connection, application: str, before: int) -> int:
+    """End sessions of runners that lost their lease, and what their dead clients left behind; returns how many.
+
+    Sessions are called ``<application> lease <token>``; those with a token below ``before`` are ended. A backend
+    does not notice that its client is gone while it waits for a lock or builds an index.
+    """
+    rows = conn.execute(
+        "SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity"
+        " WHERE usename = current_user AND pid <> pg_backend_pid()"
+        "   AND substring(application_name FROM %s)::bigint < %s",
+        (f"^{application} lease ([0-9]+)$", before),
+    )
+    return len(rows.fetchall())
 
 
 def _exists(conn: Connection, query: str, *parameters: object) -> bool:

@@ -6,9 +6,12 @@ indexes, foreign keys and triggers, which would slow the copy down (52 MB/s agai
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import subprocess
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from foreshard.errors import ForeshardError
@@ -19,8 +22,34 @@ AFTER_DATA = frozenset({"INDEX", "INDEX ATTACH", "FK CONSTRAINT", "TRIGGER"})
 """Kinds of archive entries that are restored after the data."""
 
 
-def dump(conninfo: str, schemas: Sequence[str], archive: Path) -> None:
-    """Write the definition of ``schemas`` (no data, no subscriptions or publications) into ``archive``."""
+_PR_SET_PDEATHSIG = 1
+"""From linux/prctl.h; see prctl(2)."""
+
+
+def _dies_with(parent: int) -> Callable[[], None] | None:
+    """What a child calls before its program starts, so that SIGKILL of the runner does not leave it at work.
+
+    The signal comes when the thread that started the child ends, and ours waits for it (`_run`).
+    None where there is no prctl (only Linux has it): there an orphan goes on until it is done, or until the next
+    runner ends its session on the server (`replication.end_backends`).
+    """
+    if not sys.platform.startswith("linux"):
+        return None
+    prctl = ctypes.CDLL(None).prctl  # looked up here: after the fork as little as possible is done
+
+    def arrange() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # it died in between
+            os._exit(1)
+
+    return arrange
+
+
+def dump(conninfo: str, schemas: Sequence[str], archive: Path, application: str) -> None:
+    """Write the definition of ``schemas`` (no data, no subscriptions or publications) into ``archive``.
+
+    ``application``: what the session on the server is called.
+    """
     command = [
         "--format=custom",
         "--schema-only",
@@ -29,28 +58,28 @@ def dump(conninfo: str, schemas: Sequence[str], archive: Path) -> None:
         "--lock-wait-timeout=5s",
     ]
     patterns = [f'--schema="{schema.replace(chr(34), chr(34) * 2)}"' for schema in schemas]
-    _run("pg_dump", [*command, *patterns, f"--file={archive}", f"--dbname={conninfo}"], conninfo)
+    _run("pg_dump", [*command, *patterns, f"--file={archive}", f"--dbname={conninfo}"], conninfo, application)
 
 
-def restore_before_data(conninfo: str, archive: Path) -> None:
+def restore_before_data(conninfo: str, archive: Path, application: str) -> None:
     """Create everything of the archive but indexes, foreign keys and triggers, in one transaction."""
-    _restore(conninfo, archive, after_data=False)
+    _restore(conninfo, archive, application, after_data=False)
 
 
-def restore_after_data(conninfo: str, archive: Path) -> None:
+def restore_after_data(conninfo: str, archive: Path, application: str) -> None:
     """Create indexes, foreign keys and user triggers, in one transaction: it happened wholly or not at all."""
-    _restore(conninfo, archive, after_data=True)
+    _restore(conninfo, archive, application, after_data=True)
 
 
-def _restore(conninfo: str, archive: Path, *, after_data: bool) -> None:
+def _restore(conninfo: str, archive: Path, application: str, *, after_data: bool) -> None:
     listing = archive.with_suffix(".after.list" if after_data else ".before.list")
-    entries = _run("pg_restore", ["--list", str(archive)], conninfo).splitlines()
+    entries = _run("pg_restore", ["--list", str(archive)], conninfo, application).splitlines()
     chosen = [entry for entry in entries if _is_entry(entry) and (_kind_is_after(entry) == after_data)]
     if not chosen:
         return
     listing.write_text("\n".join(chosen) + "\n", encoding="utf-8")
     options = ["--single-transaction", "--exit-on-error", f"--use-list={listing}", f"--dbname={conninfo}"]
-    _run("pg_restore", [*options, str(archive)], conninfo)
+    _run("pg_restore", [*options, str(archive)], conninfo, application)
 
 
 def _is_entry(line: str) -> bool:
@@ -64,13 +93,16 @@ def _kind_is_after(line: str) -> bool:
     return any(rest.startswith(f"{kind} ") for kind in AFTER_DATA)
 
 
-def _run(tool: str, arguments: list[str], conninfo: str) -> str:
+def _run(tool: str, arguments: list[str], conninfo: str, application: str) -> str:
     # The passfile is named in the connection string, so no secret is in the arguments or the environment.
-    environment = {**os.environ, "PGOPTIONS": "-c lock_timeout=5s", "PGAPPNAME": "foreshard"}
+    # The interval lets the server notice within half a second that the tool is gone; no server on Windows has it.
+    options = "-c lock_timeout=5s -c client_connection_check_interval=500ms"
+    environment = {**os.environ, "PGOPTIONS": options, "PGAPPNAME": application}
     try:
         done = subprocess.run(
             [str(find_binaries().tool(tool)), *arguments],
             env=environment, check=False, capture_output=True, text=True, timeout=600,
+            preexec_fn=_dies_with(os.getpid()),
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
         raise ForeshardError(f"{tool} on {server_name(conninfo)} took more than 10 minutes.") from error

@@ -93,3 +93,15 @@ def test_the_janitor_leaves_a_migration_alone_that_somebody_drives(
     store.acquire(store.open(plan_id), "alive", None, 60)
     assert janitor() == []
     assert deployed.runs() == []
+
+
+def test_a_dry_run_of_the_janitor_starts_nothing(
+    client: SyncPrefectClient, control: ControlDatabase, plan_id: int
+) -> None:
+    """Its shards do not answer: that is told, and no failure of the run."""
+    deployed = Deployed(migrate, client)
+    store = MigrationStore(control)
+    number = store.open(plan_id)
+    store.release(store.acquire(number, "a runner that died", None, 60))
+    assert janitor(dry_run=True) == []
+    assert deployed.runs() == []

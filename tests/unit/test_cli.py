@@ -38,6 +38,9 @@ def call(*arguments: str) -> Result:
         ("grants", "--help"),
         ("approve", "--help"),
         ("reject", "--help"),
+        ("abort", "--help"),
+        ("finalise", "--help"),
+        ("janitor", "--help"),
         ("serve", "--help"),
     ],
 )
@@ -56,6 +59,9 @@ def test_every_command_explains_itself(arguments: tuple[str, ...]) -> None:
         ("migration", "show", "1"),
         ("doctor",),
         ("serve",),
+        ("abort", "1"),
+        ("finalise", "1", "--without-source", "--as", "Ada"),
+        ("janitor", "--dry-run"),
     ],
 )
 def test_missing_settings_are_one_line_and_exit_2(arguments: tuple[str, ...]) -> None:
@@ -98,6 +104,13 @@ def test_an_approval_needs_a_name(name: str) -> None:
     said = call("approve", "1", "--as", name)
     assert said.exit_code == 2
     assert "--as" in said.stderr
+
+
+@pytest.mark.parametrize("said", [(), ("--without-source", "--without-way-back")])
+def test_finalise_wants_exactly_one_reason(said: tuple[str, ...]) -> None:
+    refused = call("finalise", "1", "--as", "Ada", *said)
+    assert refused.exit_code == 2
+    assert "exactly one" in refused.stderr
 
 
 def test_grants_are_plain_sql() -> None:

@@ -7,12 +7,15 @@ after another is added to the publication, which is also how the copy is throttl
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from psycopg import sql
 
 from foreshard.errors import ForeshardError
-from foreshard.migration import failpoint, streams
+from foreshard.migration import failpoint, removal, streams
+from foreshard.migration.headroom import HeadroomWatch
 from foreshard.migration.progress import Progress, Report
 from foreshard.migration.work import Work
 from foreshard.postgres import guard, preflight_queries, replication, schema_copy
@@ -31,32 +34,48 @@ def run(work: Work, report: Report) -> dict[str, Any]:
 
     Raises:
         StreamBroken: a table's copy fails.
+        OutOfHeadroom: a server keeps too much WAL for this migration, or has too little disk left.
         ForeshardError: a copy made no end within an hour.
     """
     started = time.monotonic()
     copied = 0
+    headroom = HeadroomWatch(work)
     with work.connections(SLOT_PATIENCE_S) as (source, target):
+        for conn in (source, target):
+            replication.end_backends(conn, work.application, work.lease.token)
         sizes = {bucket: preflight_queries.total_bytes(source, [bucket]) for bucket in work.buckets}
         work.store.record_resource(work.lease, work.target.name, "subscription", work.names.forward)
         work.store.record_resource(work.lease, work.source.name, "slot", work.names.forward)
         replication.drop_orphaned_slot(target, source, work.names.forward)
-        replication.subscribe(target, work.source.dsn, work.names, work.names.forward, copy_data=True)
-        replication.enable(target, work.names.forward)  # a runner may have died while it was paused
+        replication.subscribe(
+            target, work.source.dsn, work.names, work.names.forward, copy_data=True, enabled=False
+        )
+        sync_slots = replication.sync_slots(target, work.names.forward)
+        if sync_slots is not None:
+            work.store.record_resource(work.lease, work.source.name, removal.SYNC_SLOTS, sync_slots)
+        replication.enable(target, work.names.forward)  # a runner may have died while it was paused, too
         markers = MarkerLine(source, target, work.names)
         for number, bucket in enumerate(work.buckets):
             if number == len(work.buckets) // 2:
                 failpoint.hit("backfill", work.state_dir)
-            new = _copy_bucket(work, bucket, source, target, markers)
+            headroom.await_room(report, partial(_alive, work, target, markers))
+            new = _copy_bucket(work, bucket, source, target, markers, partial(headroom.look, report))
             copied += sizes[bucket]
             report(Progress("rows", copied, sum(sizes.values()), "bytes"))
             if new:
                 _throttle(work, sizes[bucket], started, copied)
+        headroom.look(report)
         _restore_rest(work, source, target, report)
     return {"bytes": copied, "seconds": round(time.monotonic() - started, 3)}
 
 
 def _copy_bucket(
-    work: Work, bucket: str, source: Connection, target: Connection, markers: MarkerLine
+    work: Work,
+    bucket: str,
+    source: Connection,
+    target: Connection,
+    markers: MarkerLine,
+    look_at_headroom: Callable[[], object],
 ) -> bool:
     """Publish the bucket's tables and wait until all are copied. False if they had been before."""
     wanted = {(bucket, table) for table in work.tables}
@@ -72,10 +91,15 @@ def _copy_bucket(
             raise ForeshardError(
                 f"The copy of {bucket} made no end.", remedy="Look at the target's server log."
             )
-        streams.check_copy(work, target)
-        markers.send()  # without traffic the apply worker would not notice that a copy is complete
+        look_at_headroom()
+        _alive(work, target, markers)
         time.sleep(POLL_S)
     return True
+
+
+def _alive(work: Work, target: Connection, markers: MarkerLine) -> None:
+    streams.check_copy(work, target)
+    markers.send()  # without traffic the apply worker would not notice that a copy is complete
 
 
 def _states(target: Connection, work: Work, state: str | None = None) -> set[tuple[str, str]]:
@@ -95,10 +119,10 @@ def _restore_rest(work: Work, source: Connection, target: Connection, report: Re
     if wanted - there:
         report(Progress("indexes and foreign keys", 0, len(wanted), "objects"))
         if not work.archive.exists():  # prepared on another machine
-            schema_copy.dump(work.source.dsn, work.buckets, work.archive)
+            schema_copy.dump(work.source.dsn, work.buckets, work.archive, work.session_name)
         # The apply worker and ADD FOREIGN KEY lock the same two tables in opposite orders.
         with replication.paused(target, work.names.forward):
-            schema_copy.restore_after_data(work.target.dsn, work.archive)
+            schema_copy.restore_after_data(work.target.dsn, work.archive, work.session_name)
     for table, _ in guard.tables_of(work.buckets, work.tables):
         target.execute(sql.SQL("ANALYZE {}").format(table))
     report(Progress("indexes and foreign keys", len(wanted), len(wanted), "objects"))

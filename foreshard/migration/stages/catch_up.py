@@ -7,6 +7,7 @@ from typing import Any
 
 from foreshard.errors import FlipFailed
 from foreshard.migration import streams
+from foreshard.migration.headroom import HeadroomWatch
 from foreshard.migration.progress import Progress, Report
 from foreshard.migration.work import Work
 from foreshard.postgres import replication
@@ -24,6 +25,7 @@ def run(work: Work, report: Report) -> dict[str, Any]:
     Raises:
         StreamBroken: a stream does not apply.
         FlipFailed: the target does not catch up within ten minutes.
+        OutOfHeadroom: a server keeps too much WAL for this migration, or has too little disk left.
     """
     with work.connections(SLOT_PATIENCE_S) as (source, target):
         work.store.record_resource(work.lease, work.source.name, "subscription", work.names.reverse)
@@ -32,8 +34,10 @@ def run(work: Work, report: Report) -> dict[str, Any]:
         replication.subscribe(source, work.target.dsn, work.names, work.names.reverse, copy_data=False)
         start_lag = replication.slot_lag_bytes(source, work.names.forward) or 0
     deadline = time.monotonic() + PATIENCE_S
+    headroom = HeadroomWatch(work)
     with work.marker_line(Side.SOURCE) as there, work.marker_line(Side.TARGET) as back:
         while True:
+            headroom.look(report)
             lag = streams.check(work)
             behind = lag.forward_bytes or 0
             report(Progress("catching up", max(0, start_lag - behind), start_lag, "bytes"))

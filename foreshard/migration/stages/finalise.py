@@ -4,33 +4,101 @@ from __future__ import annotations
 
 from typing import Any
 
-from foreshard.errors import ForeshardError
-from foreshard.migration import streams, teardown
+from foreshard.errors import ForeshardError, IllegalTransition, InvalidInput, StreamBroken
+from foreshard.migration import teardown, way_back
+from foreshard.migration.lifecycle import Stage
 from foreshard.migration.progress import Report
 from foreshard.migration.work import Work
+from foreshard.postgres import guard
 from foreshard.postgres.guard import Side
 from foreshard.topology.keys import SLOTS
 
 
 def run(work: Work, report: Report) -> dict[str, Any]:
-    """Drop the source's copy.
+    """Drop the source's copy. By a person's word (`end_way_back`) without checks, and without a source that is gone.
 
     Raises:
         GateRefused: the checks after the cutover were not run, or did not pass.
+        StreamBroken: there is no way back any more, and nobody has said yet that none is wanted.
         ForeshardError: the target does not own everything, or something could not be removed.
     """
     del report
     record = work.record
+    said_by = work.facts().get("way_back_ended_by")
     if not work.facts().get("finalising"):
-        work.flips.require_gate(record.id, "after_cutover", record.flip_no)
-        bounds = work.bounds()
-        if (bounds.source, bounds.target) != (SLOTS, SLOTS):
-            raise ForeshardError(
-                f"Migration {record.id} is not cut over: bounds {bounds.source} and {bounds.target}.",
-                remedy="Resume it; finalise comes after the cutover.",
-            )
-        streams.check(work)
+        if said_by is None:
+            work.flips.require_gate(record.id, "after_cutover", record.flip_no)
+            bounds = work.bounds()
+            _require_all(work, bounds.target if bounds.source == SLOTS else bounds.source)
+            way_back.check(work)
+        else:
+            _require_all(work, _target_bound(work))
+        for bucket in record.buckets:  # from here on the source's is a copy that may have to be found again
+            work.store.record_resource(work.lease, work.source.name, "copy", bucket)
         # From here on a resumed run goes on dropping: the gate has said yes, and half a way back is none.
         work.store.put_facts(work.lease, finalising=True)
-    teardown.run(work, loser=Side.SOURCE)
-    return {"leftovers": 0}
+    alone = said_by is not None and not work.answers(Side.SOURCE)
+    left = teardown.run(work, loser=Side.SOURCE, without=Side.SOURCE if alone else None)
+    result: dict[str, Any] = {"leftovers": len(left)}
+    if said_by is not None:
+        result["way_back_ended_by"] = said_by
+    if alone:
+        note = f"{work.source.name} does not answer: what stands there is left to the janitor"
+        result |= {"note": note, "left_to_the_janitor": left}
+    return result
+
+
+def end_way_back(work: Work, said_by: str, *, without_source: bool) -> None:
+    """A person's word that no way back is wanted: finalise may go on although the source does not follow.
+
+    ``without_source``: the source does not answer at all; else it does, but its reverse stream is broken. A migration
+    in soak goes to finalise. The checks after the cutover are skipped: they compare with the source's copy.
+
+    Raises:
+        InvalidInput: nobody's name.
+        IllegalTransition: it is not cut over, or has ended.
+        ForeshardError: the target does not own everything; or the word does not fit what is found.
+    """
+    record = work.record
+    if not said_by.strip():
+        raise InvalidInput("said_by", "is empty.", remedy="Say who decides.")
+    if record.stage not in (Stage.SOAK, Stage.FINALISE):
+        raise IllegalTransition(
+            f"Migration {record.id} is in {record.stage}: only one in soak or finalise can be finalised.",
+            remedy="`foreshard abort` gives up one before the cutover.",
+        )
+    if not work.facts().get("finalising"):
+        _require_all(work, _target_bound(work))
+    if work.answers(Side.SOURCE) == without_source:
+        raise ForeshardError(
+            f"{work.source.name} {'answers' if without_source else 'does not answer'}.",
+            remedy=f"Say --without-{'way-back' if without_source else 'source'}, if that is what you mean.",
+        )
+    if not without_source and not work.facts().get("finalising"):
+        try:
+            way_back.check(work)
+        except StreamBroken:
+            pass
+        else:
+            raise ForeshardError(
+                f"The way back of migration {record.id} is whole.",
+                remedy="Let it soak and finalise by itself: then the checks after the cutover are made, too.",
+            )
+    work.store.put_facts(work.lease, way_back_ended_by=said_by)
+    if record.stage is Stage.SOAK:
+        work.store.go_to(work.lease, Stage.FINALISE)
+
+
+def _target_bound(work: Work) -> int | None:
+    with work.connection(Side.TARGET) as target:
+        state = guard.state(target, work.names)
+    return None if state is None else state.bound
+
+
+def _require_all(work: Work, bound: int | None) -> None:
+    """The target's bound is 1024, so the source's is, too."""
+    if bound != SLOTS:
+        raise ForeshardError(
+            f"Migration {work.lease.migration} is not cut over: a bound is {bound} of {SLOTS}.",
+            remedy="Resume it; finalise comes after the cutover.",
+        )

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from foreshard.control.topology_store import DISK_BYTES
 from foreshard.errors import PreflightFailed
+from foreshard.migration import headroom
 from foreshard.migration.progress import Report
 from foreshard.migration.work import Work
 from foreshard.postgres import guard, preflight_queries
 from foreshard.postgres.connect import Connection
+from foreshard.postgres.guard import Side
 
 
 @dataclass(frozen=True)
@@ -30,13 +33,15 @@ def run(work: Work, report: Report) -> dict[str, Any]:
     """
     del report
     with work.connections() as (source, target):
+        size = preflight_queries.total_bytes(source, work.buckets)
         findings = [
             *_server(source, work.source.name),
             *_server(target, work.target.name),
             *_buckets(source, target, work),
+            *_disk(work, Side.SOURCE, source, 0),
+            *_disk(work, Side.TARGET, target, size),
         ]
         obstacles = preflight_queries.canary_obstacles(source, work.buckets, work.tables)
-        size = preflight_queries.total_bytes(source, work.buckets)
     shown = [asdict(finding) for finding in findings]
     blocking = [finding for finding in findings if finding.blocking]
     if blocking:
@@ -91,6 +96,30 @@ def _server(conn: Connection, shard: str) -> list[Finding]:
         for gid in settings.prepared
     )
     return found
+
+
+def _disk(work: Work, side: Side, conn: Connection, copy_bytes: int) -> list[Finding]:
+    shard, minimum = work.shard(side).name, work.settings.free_disk_bytes
+    disk = headroom.disk_of(work, side, conn)
+    if disk.free_bytes is None:
+        return [
+            Finding(
+                f"{shard}: disk",
+                "cannot be seen from here, so nothing guards it",
+                f"Declare the shard's capacity {DISK_BYTES}.",
+                blocking=False,
+            )
+        ]
+    if headroom.fits(copy_bytes, disk, minimum):
+        return []
+    return [
+        Finding(
+            f"{shard}: disk",
+            f"has {disk.free_bytes / 1e6:.0f} MB free ({disk.how}); the copy needs about "
+            f"{headroom.COPY_FACTOR * copy_bytes / 1e6:.0f} MB and {minimum / 1e6:.0f} MB are to stay free",
+            "Free some, or lower migration.free_disk_bytes.",
+        )
+    ]
 
 
 def _buckets(source: Connection, target: Connection, work: Work) -> list[Finding]:

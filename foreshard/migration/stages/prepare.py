@@ -21,6 +21,8 @@ ARM_ATTEMPTS = 100
 def run(work: Work, report: Report) -> dict[str, Any]:
     """Everything that the copy needs, in the order in which nothing can go wrong: the target's guard first."""
     with work.connections(statement_timeout_s=60) as (source, target):
+        for conn in (source, target):
+            replication.end_backends(conn, work.application, work.lease.token)
         work.store.put_facts(work.lease, fingerprint=catalog.fingerprint(source, work.buckets))
         for shard, conn in ((work.source.name, source), (work.target.name, target)):
             guard.install(conn)
@@ -60,8 +62,8 @@ def _copy_definitions(work: Work, target: Connection) -> None:
     if not preflight_queries.schemas_present(
         target, work.buckets
     ):  # restored in one transaction: all or none
-        schema_copy.dump(work.source.dsn, work.buckets, work.archive)
-        schema_copy.restore_before_data(work.target.dsn, work.archive)
+        schema_copy.dump(work.source.dsn, work.buckets, work.archive, work.session_name)
+        schema_copy.restore_before_data(work.target.dsn, work.archive, work.session_name)
 
 
 def _arm(work: Work, conn: Connection, report: Report) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from foreshard.errors import DataMismatch
 from foreshard.migration import streams
+from foreshard.migration.headroom import HeadroomWatch
 from foreshard.migration.progress import Progress, Report
 from foreshard.migration.work import Work
 
@@ -18,10 +19,13 @@ def run(work: Work, report: Report) -> dict[str, Any]:
 
     Raises:
         DataMismatch: a read gave different rows on both sides, and still did when it was looked at again.
+        OutOfHeadroom: a server keeps too much WAL for this migration, or has too little disk left.
     """
     work.store.set_routing(work.lease, shadow_percent=work.settings.shadow_percent)
     deadline = time.monotonic() + work.settings.shadow_timeout_s
+    headroom = HeadroomWatch(work)
     while True:
+        headroom.look(report)
         streams.check(work)
         totals = refuse_mismatch(work)
         report(Progress("shadow reads", totals["reads"], work.settings.shadow_min_reads, "reads"))

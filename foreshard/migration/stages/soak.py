@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from foreshard.migration import streams
+from foreshard.migration import way_back
+from foreshard.migration.headroom import HeadroomWatch
 from foreshard.migration.progress import Progress, Report
 from foreshard.migration.work import Work
 
@@ -13,15 +14,18 @@ POLL_S = 1.0
 
 
 def run(work: Work, report: Report) -> dict[str, Any]:
-    """Watch both streams for ``soak_s`` seconds.
+    """Watch the reverse stream for ``soak_s`` seconds.
 
     Raises:
         StreamBroken: the reverse stream is not whole; a reversal would lose writes until it is mended.
+        OutOfHeadroom: a server keeps too much WAL for this migration, or has too little disk left.
     """
     total = work.settings.soak_s
     started = time.monotonic()
+    headroom = HeadroomWatch(work)
     while (passed := time.monotonic() - started) < total:
-        lag = streams.check(work)
-        report(Progress(f"soaking, reverse lag {lag.reverse_bytes or 0} bytes", passed, total, "s"))
+        headroom.look(report)
+        behind = way_back.check(work)
+        report(Progress(f"soaking, reverse lag {behind} bytes", passed, total, "s"))
         time.sleep(min(POLL_S, total - passed))
     return {"seconds": total}

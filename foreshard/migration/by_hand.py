@@ -1,0 +1,65 @@
+"""What a person does with a migration from the command line: a runner in this process, under the lease as any other."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any
+
+from foreshard.control.engine import ControlDatabase
+from foreshard.control.migration_store import MigrationStore
+from foreshard.migration.lifecycle import Stage
+from foreshard.migration.progress import Report
+from foreshard.migration.runner import Runner
+from foreshard.migration.stages.finalise import end_way_back
+from foreshard.settings import Settings
+
+
+def abort(control: ControlDatabase, settings: Settings, migration_id: int, report: Report) -> dict[str, Any]:
+    """Give a migration up before its cutover; a target that does not answer is left out if it owns nothing.
+
+    Returns what the last step found, as journalled.
+
+    Raises:
+        NotFound: no such migration.
+        LeaseLost: a run drives it: cancel that one first.
+        IllegalTransition: it is cut over already, or has ended.
+        ForeshardError: see `foreshard.migration.retreat`.
+    """
+    MigrationStore(control).get(migration_id)
+    with _runner(control, settings, migration_id) as runner:
+        runner.abort(report)
+    return _last_detail(control, migration_id)
+
+
+def finalise(
+    control: ControlDatabase,
+    settings: Settings,
+    migration_id: int,
+    said_by: str,
+    report: Report,
+    *,
+    without_source: bool,
+) -> dict[str, Any]:
+    """End a migration that has no way back any more, by a person's word; see `stages.finalise.end_way_back`.
+
+    Returns and raises as `abort`.
+    """
+    MigrationStore(control).get(migration_id)
+    with _runner(control, settings, migration_id) as runner:
+        end_way_back(runner.work, said_by, without_source=without_source)
+        step = runner.next_step()
+        assert step is not None  # a word is taken in soak and finalise only
+        assert step.stage is Stage.FINALISE
+        runner.perform(step, report)
+    return _last_detail(control, migration_id)
+
+
+def _runner(control: ControlDatabase, settings: Settings, migration_id: int) -> Runner:
+    return Runner(control, settings, migration_id, f"command line, {socket.gethostname()} {os.getpid()}")
+
+
+def _last_detail(control: ControlDatabase, migration_id: int) -> dict[str, Any]:
+    store = MigrationStore(control)
+    runs = store.stage_runs(migration_id)
+    return {"stage": store.get(migration_id).stage.value, **(runs[-1].detail if runs else {})}
