@@ -78,8 +78,9 @@ def advance(
                 remedy="Give it (and its column) a wider type.",
                 sequence=".".join(name),
             )
-        position = min(other.position + MARGIN * other.step, other.limit)
-        enough = min(other.position + MARGIN // 2 * other.step, position)
+        margin = min(MARGIN, max(LEAST_MARGIN, other.room // 4))  # never all that is left
+        position = min(other.position + margin * other.step, other.limit)
+        enough = min(other.position + margin // 2 * other.step, position)
         if own.position < enough or other.cycles:
             set_position(behind, name, own, position)
     return len(theirs)

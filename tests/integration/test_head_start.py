@@ -160,13 +160,25 @@ def test_one_that_cycles_goes_on_behind_the_closing_side(shared: MovingFleet, ru
             conn.execute("CREATE SEQUENCE b0000.round MAXVALUE 1000 CYCLE")
     drawn(shared.pair.source, "round", 700)
     head_start.give(runner.work, opening=Side.TARGET)
-    assert drawn(shared.pair.target, "round", 3, sessions=1) == [801, 802, 803]
+    assert drawn(shared.pair.target, "round", 3, sessions=1) == [776, 777, 778]  # a quarter of its way
     drawn(shared.pair.target, "round", 300)  # over its end
     head_start.give(runner.work, opening=Side.SOURCE)
-    assert drawn(shared.pair.source, "round", 1) == [103 + MARGIN + 1]
+    assert drawn(shared.pair.source, "round", 1) == [78 + MARGIN + 1]
     for shard in (shared.pair.source, shared.pair.target):
         with shard.connect() as conn:
             conn.execute("DROP SEQUENCE b0000.round")
+
+
+def test_a_flip_of_everything_leaves_values_to_a_sequence_that_has_few(
+    shared: MovingFleet, runner: Runner
+) -> None:
+    """All the margin of a sequence with room to spare would be its end."""
+    with shared.pair.source.connect() as conn:
+        conn.execute("SELECT setval('b0000.small', 2147483647 - 80)")
+    head_start.give(runner.work, opening=Side.TARGET)
+    assert len(drawn(shared.pair.target, "small", 30, sessions=1)) == 30
+    head_start.give(runner.work, opening=Side.SOURCE)
+    assert len(drawn(shared.pair.source, "small", 10, sessions=1)) == 10
 
 
 def test_an_exhausted_sequence_stops_the_way_there_and_not_the_way_back(
