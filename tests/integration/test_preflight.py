@@ -7,6 +7,9 @@ import pytest
 from foreshard.errors import PreflightFailed
 from foreshard.fleet.grants import OWNER
 from foreshard.migration.lifecycle import Stage
+from foreshard.postgres import guard
+from foreshard.postgres.connect import connect
+from foreshard.postgres.names import MigrationNames
 from foreshard.topology.keys import SLOTS
 from tests.integration.moving_fleet import MovingFleet, ignore
 
@@ -177,13 +180,8 @@ def test_an_identity_column_that_two_sides_cannot_share_means_one_flip(fleet: Mo
 @pytest.mark.parametrize("side", ["source", "target"])
 def test_rows_of_an_ended_migration_are_found_on_either_shard(fleet: MovingFleet, side: str) -> None:
     shard = getattr(fleet.pair, side)
-    with shard.connect() as conn:
-        conn.execute("CREATE SEQUENCE public.old MINVALUE 0")
-        conn.execute(
-            "INSERT INTO foreshard.sides (migration, migration_no, side, peer, bound_sequence)"
-            " VALUES ('foreshard_gone_7', 7, 'source', 'nobody', 'public.old'::regclass)"
-        )
-        conn.execute("INSERT INTO foreshard.moving VALUES ('b0001', 'foreshard_gone_7')")
+    with connect(shard.operator_dsn) as conn:
+        guard.create_side(conn, MigrationNames("gone", 7), guard.Side.SOURCE, "nobody", ["b0001"])
     finding = refusal(fleet, "still belongs to foreshard_gone_7")
     assert finding["subject"] == f"b0001 on {shard.name}"
     assert "foreshard janitor" in finding["remedy"]
