@@ -29,10 +29,11 @@ def migrate(
 
     Give one of the two numbers. The control database knows how far the migration is; every stage may be
     entered again. Before a flip that a person must approve the run suspends with a form; its process ends, and
-    the run starts from its top when the form has been sent. A rejection undoes everything.
+    the run starts from its top when the form has been sent. A rejection undoes everything. A plan whose buckets
+    are still on their way to its source waits for the migration that brings them.
     """
     with session() as (settings, control):
-        migration = stages.open_migration(control, plan_id, migration_id)
+        migration = stages.open_migration(control, settings, plan_id, migration_id)
         elsewhere = stages.waits_elsewhere(control, migration)
         if elsewhere is not None:
             return Cancelled(message=elsewhere)

@@ -20,7 +20,7 @@ def reverse(migration_id: Annotated[int, Field(ge=1, description="The migration 
     Refused while another run drives the migration: cancel that run first.
     """
     with session() as (settings, control):
-        migration = stages.open_migration(control, None, migration_id)
+        migration = stages.open_migration(control, settings, None, migration_id)
         with Runner(control, settings, migration, flow_run.id, flow_run.id) as runner:
             stages.give_back(runner)
         reports.migration_report(control, migration, return_state=True)

@@ -78,6 +78,14 @@ class ShardUnavailable(ForeshardError):
     """A server does not answer."""
 
 
+class WritesNotMeasured(ForeshardError):
+    """Where a bucket's writes go could not be measured in time."""
+
+
+class BucketBusy(ForeshardError):
+    """A bucket is still on its way to the plan's source: wait for ``details['migration']`` to be finalised."""
+
+
 class DataMismatch(ForeshardError):
     """Source and target differ where they must be equal."""
 

@@ -111,7 +111,13 @@ class MigrationSettings(Section):
     """How carefully a migration goes on, and what it waits for. Times in seconds."""
 
     canary_percent: tuple[Percent, ...] = Field(
-        default=(1.0, 10.0, 50.0), description="rising shares before the cutover"
+        default=(1.0, 10.0, 50.0), description="rising shares of the writes before the cutover"
+    )
+    canary_sample_s: float = Field(
+        default=5.0,
+        ge=0,
+        le=300,
+        description="how long a step measures where the writes go; 0: shares of slots",
     )
     canary_min_writes: int = Field(
         default=100, ge=0, description="redirected writes that a canary step wants"
@@ -140,6 +146,11 @@ class MigrationSettings(Section):
     lease_s: float = Field(default=15.0, ge=1)
     router_lease_s: float = Field(
         default=10.0, ge=0, description="how long a router believes its map; the first flip waits for it"
+    )
+    chain_timeout_s: float = Field(
+        default=86_400.0,
+        ge=0,
+        description="the longest wait for a migration that brings a bucket to the source",
     )
 
     wal_budget_bytes: int = Field(

@@ -16,10 +16,11 @@ from prefect.states import Cancelled
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.migration_store import MigrationStore
 from foreshard.errors import InvalidInput
-from foreshard.migration import runner as runners
+from foreshard.migration import chain
 from foreshard.migration.lifecycle import ABORTABLE, Stage
 from foreshard.migration.progress import Progress
 from foreshard.migration.runner import Runner, Step
+from foreshard.settings import Settings
 from tasks import runs
 from tasks.retries import is_transient
 
@@ -33,8 +34,10 @@ BETWEEN_UPDATES_S = 2.0
     retry_delay_seconds=1,
     retry_condition_fn=is_transient,
 )
-def open_migration(control: ControlDatabase, plan_id: int | None, migration_id: int | None) -> int:
-    """The migration's number; a plan's migration is made if there is none yet."""
+def open_migration(
+    control: ControlDatabase, settings: Settings, plan_id: int | None, migration_id: int | None
+) -> int:
+    """The migration's number; a plan's migration is made if there is none yet, when its buckets are at its source."""
     if (plan_id is None) == (migration_id is None):
         raise InvalidInput(
             "plan_id, migration_id",
@@ -44,7 +47,7 @@ def open_migration(control: ControlDatabase, plan_id: int | None, migration_id: 
     if migration_id is not None:
         return MigrationStore(control).get(migration_id).id
     assert plan_id is not None
-    return runners.open_migration(control, plan_id)
+    return chain.open_when_there(control, plan_id, settings.migration.chain_timeout_s, get_run_logger().info)
 
 
 def waits_elsewhere(control: ControlDatabase, migration_id: int) -> str | None:

@@ -28,7 +28,7 @@ from foreshard.control.models import (
     StageRun,
 )
 from foreshard.control.topology_store import publish_routing
-from foreshard.errors import ForeshardError, LeaseLost, NotFound
+from foreshard.errors import BucketBusy, ForeshardError, LeaseLost, NotFound
 from foreshard.migration.lifecycle import ENDS, Stage, check
 
 
@@ -75,7 +75,9 @@ class MigrationStore:
 
         Raises:
             NotFound: no such plan.
-            ForeshardError: a bucket of the plan is in another migration that has not ended, or has moved away.
+            BucketBusy: a bucket is still on its way to the plan's source; ``details['migration']`` brings it.
+            ForeshardError: a bucket of the plan is in another migration that has not ended, has moved away, or was to
+                come by a migration that was given up.
         """
         try:
             with self._control.transaction() as session:
@@ -87,14 +89,7 @@ class MigrationStore:
                     return present
                 if plan.state != "proposed":
                     raise ForeshardError(f"Plan {plan_id} is {plan.state}.", remedy="Make a new decision.")
-                elsewhere = session.scalars(
-                    select(Bucket.name).where(Bucket.name.in_(plan.buckets), Bucket.shard != plan.source)
-                ).all()
-                if elsewhere:
-                    raise ForeshardError(
-                        f"{', '.join(elsewhere)} left {plan.source} since plan {plan_id} was made.",
-                        remedy="Make a new decision.",
-                    )
+                _refuse_elsewhere(session, plan)
                 migration = Migration(plan_id=plan_id, source=plan.source, target=plan.target)
                 session.add(migration)
                 session.flush()
@@ -355,6 +350,48 @@ def locked_migration(session: Session, lease: Lease) -> Migration:
             token=lease.token,
         )
     return row
+
+
+def _refuse_elsewhere(session: Session, plan: Plan) -> None:
+    """Every bucket of a plan must be at its source; one that is on its way there is waited for.
+
+    Raises:
+        BucketBusy: a live migration brings it.
+        ForeshardError: none does.
+    """
+    elsewhere = session.scalars(
+        select(Bucket.name)
+        .where(Bucket.name.in_(plan.buckets), Bucket.shard != plan.source)
+        .order_by(Bucket.name)
+    ).all()
+    busy: BucketBusy | None = None
+    for bucket in elsewhere:
+        bringing = session.scalar(
+            select(Migration)
+            .join(MigrationBucket, MigrationBucket.migration_id == Migration.id)
+            .where(MigrationBucket.bucket == bucket, Migration.target == plan.source)
+            .order_by(Migration.id.desc())
+            .limit(1)
+        )
+        if bringing is None or bringing.stage == Stage.DONE:
+            raise ForeshardError(
+                f"{bucket} left {plan.source} since plan {plan.id} was made.", remedy="Make a new decision."
+            )
+        details = {"plan": plan.id, "bucket": bucket, "migration": bringing.id, "stage": bringing.stage}
+        if bringing.stage in ENDS | {Stage.ABORTING, Stage.REVERSING}:
+            raise ForeshardError(
+                f"Plan {plan.id} wants {bucket} from {plan.source}, but migration {bringing.id}, which was to bring "
+                f"it there, is {bringing.stage}.",
+                remedy="Make a new decision.",
+                **details,
+            )
+        busy = busy or BucketBusy(
+            f"{bucket} is on its way to {plan.source}: migration {bringing.id} is in {bringing.stage}.",
+            remedy="Wait until that migration is finalised.",
+            **details,
+        )
+    if busy is not None:
+        raise busy
 
 
 def _settle(session: Session, row: Migration, end: Stage) -> None:

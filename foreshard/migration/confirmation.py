@@ -29,6 +29,8 @@ def document(work: Work, end: Stage) -> dict[str, Any]:
         "stage_seconds": seconds,
         "rows": finished.get("verify", {}).get("rows"),
         "bytes": finished.get("backfill", {}).get("bytes"),
+        "canary": record.facts.get("canary", {}),
+        "canary_obstacles": record.facts.get("canary_obstacles", []),
         "flips": [
             {
                 "flip": flip.flip_no,

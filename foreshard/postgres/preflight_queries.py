@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from foreshard.postgres import sequences
 from foreshard.postgres.connect import Connection, sql_file
+from foreshard.postgres.names import MigrationNames
+from foreshard.topology.keys import KeyType
 
 
 @dataclass(frozen=True)
@@ -63,12 +66,67 @@ def hazards(
 ) -> list[tuple[str, str, str]]:
     """(subject, why, remedy) of everything that makes the buckets unfit to be moved."""
     rows = conn.execute(sql_file("hazards.sql"), _parameters(buckets, tables))
+    exhausted = [
+        (
+            f"{schema}.{name}",
+            f"has {state.room} values left, a flip needs {sequences.LEAST_MARGIN}",
+            "Give it, and the column it feeds, a wider type.",
+        )
+        for (schema, name), state in sequences.read(conn, buckets).items()
+        if not state.cycles and state.room < sequences.LEAST_MARGIN
+    ]
+    return [*((subject, why, remedy) for subject, why, remedy in rows), *exhausted]
+
+
+def warnings(conn: Connection, buckets: Sequence[str]) -> list[tuple[str, str, str]]:
+    """(subject, why, remedy) of what may be harmless: triggers whose functions may write anywhere."""
+    rows = conn.execute(sql_file("preflight_triggers.sql"), {"buckets": list(buckets)})
     return [(subject, why, remedy) for subject, why, remedy in rows]
 
 
+def pair_hazards(
+    ends: Mapping[str, Connection], names: MigrationNames, buckets: Sequence[str], key_type: KeyType
+) -> list[tuple[str, str, str]]:
+    """(subject, why, remedy) of what is wrong between the two shards. ``ends``: both by their names."""
+    found = []
+    encodings = {shard: _encoding(conn) for shard, conn in ends.items()}
+    if len(set(encodings.values())) > 1:
+        both = " and ".join(f"{encoding} on {shard}" for shard, encoding in encodings.items())
+        found.append(("encoding", f"is {both}", "Both databases need the same encoding."))
+    elif key_type is KeyType.TEXT and set(encodings.values()) != {"UTF8"}:
+        found.append(("encoding", "is not UTF8", "Routers hash text keys as UTF-8: convert the databases."))
+    for shard, conn in ends.items():
+        if conn.execute("SELECT to_regclass('foreshard.moving') IS NOT NULL").fetchone() == (True,):
+            rows = conn.execute(
+                "SELECT bucket, migration FROM foreshard.moving WHERE bucket = ANY (%s) AND migration <> %s"
+                " ORDER BY 1",
+                (list(buckets), names.schema),
+            )
+            found += [
+                (
+                    f"{bucket} on {shard}",
+                    f"still belongs to {migration}",
+                    "`foreshard janitor` removes what a migration that has ended left behind.",
+                )
+                for bucket, migration in rows
+            ]
+    return found
+
+
 def canary_obstacles(conn: Connection, buckets: Sequence[str], tables: Mapping[str, str]) -> list[str]:
-    """Constraints that stand against two owners within one bucket."""
-    return [text for (text,) in conn.execute(sql_file("canary_obstacles.sql"), _parameters(buckets, tables))]
+    """Constraints and sequences that stand against two owners within one bucket."""
+    rows = conn.execute(sql_file("canary_obstacles.sql"), _parameters(buckets, tables))
+    found = [text for (text,) in rows]
+    for (schema, name), state in sequences.read(conn, buckets).items():
+        # One flip of everything lets one side go on where the other was: that is safe for these too.
+        if state.cycles:
+            found.append(f"sequence {schema}.{name} cycles: two sides would give out the same values")
+        elif state.room < sequences.SHARED_ROOM:
+            found.append(
+                f"sequence {schema}.{name} has {state.room} values left, two sides need {sequences.SHARED_ROOM}"
+                " (a wider type of it and its column has them)"
+            )
+    return found
 
 
 def secondary_objects(conn: Connection, buckets: Sequence[str]) -> set[str]:
@@ -86,6 +144,14 @@ def total_bytes(conn: Connection, buckets: Sequence[str]) -> int:
         (list(buckets),),
     ).fetchone()
     return 0 if row is None else int(row[0])
+
+
+def _encoding(conn: Connection) -> str:
+    row = conn.execute(
+        "SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = current_database()"
+    ).fetchone()
+    assert row is not None  # our own database
+    return str(row[0])
 
 
 def _parameters(buckets: Sequence[str], tables: Mapping[str, str]) -> dict[str, list[str]]:

@@ -1,45 +1,96 @@
-"""Sequences are not replicated: before a side takes writes, its sequences jump ahead of the other side's."""
+"""Sequences are not replicated: before a side takes writes, its sequences jump ahead of the other side's.
+
+Positions count in a sequence's own direction, so that "ahead" is always "greater": a descending sequence's position is
+its value with the sign changed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
 
 from foreshard.errors import DataMismatch
-from foreshard.postgres.connect import Connection
+from foreshard.postgres.connect import Connection, sql_file
 
-_READ = """
--- Every sequence of the buckets: where it is, and where it ends.
-SELECT schemaname, sequencename, coalesce(last_value, start_value), increment_by, max_value, cycle
-  FROM pg_sequences WHERE schemaname = ANY(%s) ORDER BY 1, 2
-"""
+MARGIN = 1_000_000
+"""Increments to jump ahead by: twice what both sides may give out before somebody looks again."""
 
-_ADVANCE = """
--- Never backwards: the side may have been ahead already (an earlier attempt, a reversal).
-SELECT setval(format('%%I.%%I', s.schemaname, s.sequencename)::regclass, greatest(%s, coalesce(s.last_value, 1)))
-  FROM pg_sequences s WHERE s.schemaname = %s AND s.sequencename = %s
-"""
+SHARED_ROOM = 4 * MARGIN
+"""Fewer values left are too few for two sides: head start, one jump of both, and the way back."""
+
+LEAST_MARGIN = 10_000
+"""Increments that a flip of everything needs: what the closing side gives out between our look and its close."""
+
+Name: TypeAlias = tuple[str, str]
+"""Schema and sequence."""
+
+
+@dataclass(frozen=True)
+class SequenceState:
+    """Where one sequence stands. ``position`` and ``limit`` (also its columns') in its own direction, ``step`` > 0."""
+
+    position: int
+    step: int
+    limit: int
+    descends: bool
+    cycles: bool
+
+    @property
+    def room(self) -> int:
+        """Values it can still give out before its end."""
+        return (self.limit - self.position) // self.step
+
+
+def read(conn: Connection, buckets: Sequence[str]) -> dict[Name, SequenceState]:
+    """Every sequence of the buckets, those behind identity columns too."""
+    return {
+        (schema, name): SequenceState(*state)
+        for schema, name, *state in conn.execute(sql_file("sequences.sql"), {"buckets": list(buckets)})
+    }
+
+
+def set_position(conn: Connection, name: Name, state: SequenceState, position: int) -> None:
+    """The next value comes after ``position``. Values that sessions have cached stay theirs: they lie before it."""
+    value = -position if state.descends else position
+    conn.execute("SELECT setval(format('%%I.%%I', %s::text, %s::text)::regclass, %s)", (*name, value))
 
 
 def advance(
-    behind: Connection, ahead: Connection, buckets: Sequence[str], margin: int, *, at_any_rate: bool = False
+    behind: Connection, ahead: Connection, buckets: Sequence[str], *, at_any_rate: bool = False
 ) -> int:
-    """Set every sequence on ``behind`` to the value on ``ahead`` plus ``margin`` increments; returns how many.
+    """Set every sequence on ``behind`` ahead of the one on ``ahead``, which is about to stop; returns how many.
 
-    ``at_any_rate``: as far as there is room; on the way back an exhausted sequence is better than no way back.
+    By `MARGIN`, or by what room there is. Never backwards, and not by a little: a session that draws values meanwhile
+    would be overtaken. ``at_any_rate``: on the way back an exhausted sequence is better than no way back.
 
     Raises:
-        DataMismatch: a sequence descends, cycles, or has no room for the margin.
+        DataMismatch: a sequence has not room for `LEAST_MARGIN`, or is not there.
     """
-    rows = ahead.execute(_READ, (list(buckets),)).fetchall()
-    for schema, name, last, increment, maximum, cycles in rows:
-        value = last + margin * increment
-        if at_any_rate and increment > 0 and not cycles:
-            value = min(value, maximum)
-        if increment < 0 or cycles or value > maximum:
+    ours = read(behind, buckets)
+    theirs = read(ahead, buckets)
+    for name, other in theirs.items():
+        own = _both(ours, name)
+        # One that cycles is at its end whenever it wants: it begins again there, and gives values out twice anyway.
+        if other.room < LEAST_MARGIN and not other.cycles and not at_any_rate:
             raise DataMismatch(
-                f"Sequence {schema}.{name} cannot jump ahead by {margin} (at {last}, maximum {maximum}).",
-                remedy="Give it a wider type, or move the bucket in one flip without a canary.",
-                sequence=f"{schema}.{name}",
+                f"Sequence {'.'.join(name)} has {other.room} values left; both sides together need {LEAST_MARGIN}.",
+                remedy="Give it (and its column) a wider type.",
+                sequence=".".join(name),
             )
-        behind.execute(_ADVANCE, (value, schema, name))
-    return len(rows)
+        margin = min(MARGIN, max(LEAST_MARGIN, other.room // 4))  # never all that is left
+        position = min(other.position + margin * other.step, other.limit)
+        enough = min(other.position + margin // 2 * other.step, position)
+        if own.position < enough or other.cycles:
+            set_position(behind, name, own, position)
+    return len(theirs)
+
+
+def _both(ours: Mapping[Name, SequenceState], name: Name) -> SequenceState:
+    if name not in ours:
+        raise DataMismatch(
+            f"Sequence {'.'.join(name)} is on one side only.",
+            remedy="Somebody changed a bucket's definition while it moves: take that back.",
+            sequence=".".join(name),
+        )
+    return ours[name]

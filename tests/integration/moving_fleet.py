@@ -44,6 +44,7 @@ EVENTS_PER_FLIGHT = 2
 
 QUICK = MigrationSettings(
     canary_percent=(10.0, 50.0),
+    canary_sample_s=0.0,
     canary_soak_s=0.3,
     canary_min_writes=10_000,
     shadow_min_reads=0,
@@ -111,7 +112,30 @@ class MovingFleet:
         self.state_dir = state_dir
         self.store = MigrationStore(self.control)
         self.flips = FlipStore(self.control)
-        self.migration = open_migration(self.control, self._plan())
+        self.migration = open_migration(
+            self.control, self.plan(pair.source.name, pair.target.name, self.buckets)
+        )
+
+    def plan(self, source: str, target: str, buckets: Sequence[str]) -> int:
+        """A new plan, as a decision makes it."""
+        with self.control.transaction() as session:
+            run = ForecastRun(
+                issued_at=datetime.now(UTC), horizon_hours=1, live_samples_used=0, series=0, seconds=0
+            )
+            session.add(run)
+            session.flush()
+            decision = Decision(
+                forecast_run_id=run.id, decided_at=datetime.now(UTC), policy={}, document={}, max_utilisation=0.5,
+                reactive_threshold=0.8, notes=[],
+            )  # fmt: skip
+            session.add(decision)
+            session.flush()
+            plan = Plan(
+                decision_id=decision.id, source=source, target=target, buckets=list(buckets), document={},
+            )  # fmt: skip
+            session.add(plan)
+            session.flush()
+            return plan.id
 
     def fill(self, conn: psycopg.Connection[tuple[object, ...]]) -> None:
         """Create the plan's buckets on the source, as a superuser."""
@@ -180,27 +204,6 @@ class MovingFleet:
         shards = dict.fromkeys(BUCKETS, owner.name)
         reader = OwnerReader(shards, {owner.name: owner.superuser_dsn})
         return check(ledger.operations(), ledger.starts(), reader)
-
-    def _plan(self) -> int:
-        with self.control.transaction() as session:
-            run = ForecastRun(
-                issued_at=datetime.now(UTC), horizon_hours=1, live_samples_used=0, series=0, seconds=0
-            )
-            session.add(run)
-            session.flush()
-            decision = Decision(
-                forecast_run_id=run.id, decided_at=datetime.now(UTC), policy={}, document={}, max_utilisation=0.5,
-                reactive_threshold=0.8, notes=[],
-            )  # fmt: skip
-            session.add(decision)
-            session.flush()
-            plan = Plan(
-                decision_id=decision.id, source=self.pair.source.name, target=self.pair.target.name,
-                buckets=list(self.buckets), document={},
-            )  # fmt: skip
-            session.add(plan)
-            session.flush()
-            return plan.id
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,15 @@ def run(work: Work, report: Report) -> dict[str, Any]:
     """Flip everything to the target.
 
     Raises:
+        DataMismatch: a shadow read differed, or a sequence gave the same values out on both sides.
         GateRefused, ApprovalRequired: `flip` checks both itself.
         FlipFailed: ownership is as before; the step may be tried again.
     """
     del report
     streams.check(work)  # without a whole reverse stream there would be no way back
     refuse_mismatch(work)
+    if work.record.bound:  # nobody watched while a person was asked
+        head_start.keep_apart(work)
     head_start.give(work, opening=Side.TARGET)
     done = flip(work, SLOTS)
     work.store.set_routing(work.lease, shadow_percent=0.0)

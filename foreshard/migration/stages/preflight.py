@@ -38,6 +38,7 @@ def run(work: Work, report: Report) -> dict[str, Any]:
             *_server(source, work.source.name),
             *_server(target, work.target.name),
             *_buckets(source, target, work),
+            *_between(source, target, work),
             *_disk(work, Side.SOURCE, source, 0),
             *_disk(work, Side.TARGET, target, size),
         ]
@@ -146,3 +147,10 @@ def _buckets(source: Connection, target: Connection, work: Work) -> list[Finding
     for subject, why, remedy in preflight_queries.hazards(source, work.buckets, work.tables):
         found.append(Finding(subject, why, remedy))
     return found
+
+
+def _between(source: Connection, target: Connection, work: Work) -> list[Finding]:
+    ends = {work.source.name: source, work.target.name: target}
+    wrong = preflight_queries.pair_hazards(ends, work.names, work.buckets, work.key_type)
+    uncertain = preflight_queries.warnings(source, work.buckets)
+    return [*(Finding(*each) for each in wrong), *(Finding(*each, blocking=False) for each in uncertain)]
