@@ -31,8 +31,9 @@ CREATE TABLE IF NOT EXISTS foreshard.moving (
 -- Order matters: first the shared fence lock (waits for a flip that is closing), then the sequence (not MVCC:
 -- the newest bound even under an old REPEATABLE READ snapshot), then the mirror row as the caller's snapshot
 -- sees it. STABLE on purpose: a VOLATILE function would take a new snapshot and hide that the caller's is old.
+-- Rights and search_path are its callers': guards and assert_owner are SECURITY DEFINER with a pinned search_path.
 CREATE OR REPLACE FUNCTION foreshard.require_owner(in_bucket text, slot int, other_slot int, must_move boolean)
-RETURNS void LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $$
+RETURNS void LANGUAGE plpgsql STABLE AS $$
 DECLARE
     here       record;
     state      bigint;
@@ -87,27 +88,42 @@ END $$;
 REVOKE ALL ON FUNCTION foreshard.require_owner FROM PUBLIC;
 
 -- First statement of every write transaction. The row guard alone is not enough: a transaction may read on a
--- side that does not own the key yet, and act on what it read.
+-- side that does not own the key yet, and act on what it read. PL/pgSQL keeps its plans, an SQL function does not.
 CREATE OR REPLACE FUNCTION foreshard.assert_owner(bucket text, key text)
-RETURNS void LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog
-AS $$ SELECT foreshard.require_owner(bucket, (hashtextextended(key, {seed}) & 1023)::int,
-                                     (hashtextextended(key, {seed}) & 1023)::int, false) $$;
+RETURNS void LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $$
+DECLARE
+    slot int := (hashtextextended(key, {seed}) & 1023)::int;
+BEGIN
+    PERFORM foreshard.require_owner(bucket, slot, slot, false);
+END $$;
 CREATE OR REPLACE FUNCTION foreshard.assert_owner(bucket text, key smallint)
-RETURNS void LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog
-AS $$ SELECT foreshard.require_owner(bucket, (hashint2extended(key, {seed}) & 1023)::int,
-                                     (hashint2extended(key, {seed}) & 1023)::int, false) $$;
+RETURNS void LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $$
+DECLARE
+    slot int := (hashint2extended(key, {seed}) & 1023)::int;
+BEGIN
+    PERFORM foreshard.require_owner(bucket, slot, slot, false);
+END $$;
 CREATE OR REPLACE FUNCTION foreshard.assert_owner(bucket text, key int)
-RETURNS void LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog
-AS $$ SELECT foreshard.require_owner(bucket, (hashint4extended(key, {seed}) & 1023)::int,
-                                     (hashint4extended(key, {seed}) & 1023)::int, false) $$;
+RETURNS void LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $$
+DECLARE
+    slot int := (hashint4extended(key, {seed}) & 1023)::int;
+BEGIN
+    PERFORM foreshard.require_owner(bucket, slot, slot, false);
+END $$;
 CREATE OR REPLACE FUNCTION foreshard.assert_owner(bucket text, key bigint)
-RETURNS void LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog
-AS $$ SELECT foreshard.require_owner(bucket, (hashint8extended(key, {seed}) & 1023)::int,
-                                     (hashint8extended(key, {seed}) & 1023)::int, false) $$;
+RETURNS void LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $$
+DECLARE
+    slot int := (hashint8extended(key, {seed}) & 1023)::int;
+BEGIN
+    PERFORM foreshard.require_owner(bucket, slot, slot, false);
+END $$;
 CREATE OR REPLACE FUNCTION foreshard.assert_owner(bucket text, key uuid)
-RETURNS void LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog
-AS $$ SELECT foreshard.require_owner(bucket, (uuid_hash_extended(key, {seed}) & 1023)::int,
-                                     (uuid_hash_extended(key, {seed}) & 1023)::int, false) $$;
+RETURNS void LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $$
+DECLARE
+    slot int := (uuid_hash_extended(key, {seed}) & 1023)::int;
+BEGIN
+    PERFORM foreshard.require_owner(bucket, slot, slot, false);
+END $$;
 
 -- ENABLE REPLICA trigger on a migration's marker table: everything before the marker is applied here, so a
 -- marker that says so opens its flip; a runner that died after the close leaves no key without an owner.
