@@ -189,9 +189,11 @@ class Runner:
 
     def _step(self, name: str, stage: Stage, percent: float | None) -> Step:
         policy = self._settings.migration.approval
-        wanted = (
-            SLOTS if stage is Stage.CUTOVER else 0 if percent is None else write_redirect.bound_for(percent)
-        )
+        wanted = SLOTS if stage is Stage.CUTOVER else 0
+        if percent is not None:
+            share = write_redirect.chosen(self.work, percent)
+            # Before it has chosen its bound a canary step takes one slot at least.
+            wanted = self.record.bound + 1 if share is None else share.bound
         # A flip that a runner died in was finished on entering: nothing is left of it to check or to approve.
         flips = self.record.bound < wanted
         approval = flips and (policy == "every_flip" or (policy == "cutover_only" and stage is Stage.CUTOVER))

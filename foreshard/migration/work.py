@@ -13,7 +13,7 @@ from foreshard.control.flip_store import FlipStore
 from foreshard.control.migration_store import Lease, MigrationRecord, MigrationStore
 from foreshard.control.shadow_store import ShadowStore
 from foreshard.control.topology_store import ShardRecord, TopologyStore
-from foreshard.errors import ShardUnavailable
+from foreshard.errors import FailedOver, ShardUnavailable
 from foreshard.migration.settlement import Bounds
 from foreshard.postgres import guard
 from foreshard.postgres.connect import Connection, connect
@@ -108,13 +108,14 @@ class Work:
         """Who owns what, asked on both shards.
 
         Raises:
-            ShardUnavailable: a shard does not answer, or the bounds would give a key two owners.
+            ShardUnavailable: a shard does not answer.
+            FailedOver: the bounds would give a key two owners.
         """
         bounds = self._read_bounds()
         if bounds.overlap:
             bounds = self._read_bounds()  # one was read before, one after a flip of a late runner
         if bounds.overlap:
-            raise ShardUnavailable(
+            raise FailedOver(
                 f"Migration {self.lease.migration}: the target claims slots below {bounds.target}, the source "
                 f"those from {bounds.source}.",
                 remedy="A server was restored. Stop writes to these buckets and ask for help.",

@@ -184,6 +184,35 @@ def test_a_resumed_step_keeps_its_choice_and_flips_once(
     assert len(fleet.flips.flips(fleet.migration)) == 1
 
 
+def test_a_step_that_has_flipped_needs_no_second_approval(
+    by_writes: MovingFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By slots it would have to flip further: a bound that was chosen by writes may lie below the share of slots."""
+    fleet = by_writes
+    every = fleet.settings.migration.model_copy(update={"approval": "every_flip", "canary_sample_s": 0.1})
+    fleet.settings = fleet.settings.model_copy(update={"migration": every})
+    fleet.run_until(Stage.WRITE_REDIRECT)
+    hot = write_sample.WriteSample({3: 1000}, 0, 0.1)
+    monkeypatch.setattr(write_sample, "measure", lambda *_: hot)
+
+    def died(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:  # after the flip, before the step is finished
+        patched.setattr(write_redirect, "refuse_mismatch", died)
+        with pytest.raises(KeyboardInterrupt), fleet.runner() as runner:
+            perform_next(runner)
+    assert fleet.store.get(fleet.migration).bound == 4
+    with fleet.runner() as runner:
+        step = runner.next_step()
+        assert step is not None
+        assert (step.percent, step.approval, step.checkpoint) == (20.0, False, None)
+        runner.perform(step, ignore)
+        step = runner.next_step()
+        assert step is not None
+        assert (step.percent, step.approval) == (60.0, True)
+
+
 def test_where_nothing_can_be_measured_the_step_is_one_of_slots_and_says_why(
     by_writes: MovingFleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:

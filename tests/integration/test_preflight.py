@@ -8,10 +8,12 @@ from foreshard.errors import PreflightFailed
 from foreshard.fleet.grants import OWNER
 from foreshard.migration.lifecycle import Stage
 from foreshard.postgres import guard
+from foreshard.postgres.catalog import read_sequences
 from foreshard.postgres.connect import connect
 from foreshard.postgres.names import MigrationNames
+from foreshard.postgres.pair import open_pair
 from foreshard.topology.keys import SLOTS
-from tests.integration.moving_fleet import MovingFleet, ignore
+from tests.integration.moving_fleet import BUCKETS, MovingFleet, ignore
 
 HAZARDS = {
     "no primary key": (
@@ -133,6 +135,9 @@ def test_a_unique_key_without_the_distribution_column_means_one_flip(fleet: Movi
     assert fleet.flips.flips(fleet.migration) == []
     (obstacle,) = fleet.store.get(fleet.migration).facts["canary_obstacles"]
     assert "event_id" in obstacle
+    with open_pair(fleet.pair.source.operator_dsn, fleet.pair.target.operator_dsn) as pair:
+        for each in read_sequences(pair, BUCKETS):  # as the checks before the cutover read them
+            assert (each.target or 0) > (each.source or 0), each
     fleet.run_until(None)
     assert [(f.from_bound, f.to_bound) for f in fleet.flips.flips(fleet.migration)] == [(0, SLOTS)]
     journal = {run.stage: run.detail for run in fleet.store.stage_runs(fleet.migration)}

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from foreshard.errors import FlipFailed
-from foreshard.migration import streams
+from foreshard.migration import head_start, streams
 from foreshard.migration.headroom import HeadroomWatch
 from foreshard.migration.progress import Progress, Report
 from foreshard.migration.work import Work
@@ -33,6 +33,8 @@ def run(work: Work, report: Report) -> dict[str, Any]:
         replication.drop_orphaned_slot(source, target, work.names.reverse)
         replication.subscribe(source, work.target.dsn, work.names, work.names.reverse, copy_data=False)
         start_lag = replication.slot_lag_bytes(source, work.names.forward) or 0
+    # Before the first flip, not at the cutover: the checks before it want the target's sequences ahead.
+    head_start.give(work, opening=Side.TARGET)
     deadline = time.monotonic() + PATIENCE_S
     headroom = HeadroomWatch(work)
     with work.marker_line(Side.SOURCE) as there, work.marker_line(Side.TARGET) as back:

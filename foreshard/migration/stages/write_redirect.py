@@ -20,11 +20,6 @@ from foreshard.postgres.sequences import Name
 POLL_S = 0.5
 
 
-def bound_for(percent: float) -> int:
-    """The bound of a share of slots: the runner's guess whether a step has to flip, until it asks `chosen`."""
-    return canary.bound_for(percent, {}, 0).bound
-
-
 def chosen(work: Work, percent: float) -> Share | None:
     """The bound that an earlier attempt at this step chose, before it flipped; None if the step has to choose yet."""
     document = work.facts().get("canary", {}).get(str(percent))
