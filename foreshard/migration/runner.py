@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.migration_store import MigrationRecord, MigrationStore
-from foreshard.errors import ForeshardError, IllegalTransition, LeaseLost
+from foreshard.errors import ForeshardError, IllegalTransition, LeaseLost, OutOfHeadroom, ShardUnavailable
 from foreshard.migration import confirmation, fingerprint, retreat
 from foreshard.migration.flip import finish_interrupted
 from foreshard.migration.lifecycle import ABORTABLE, ENDS, REVERSIBLE, Stage, following
@@ -108,7 +108,7 @@ class Runner:
         self._heart.start()
         try:
             if self.record.stage not in ENDS:
-                finish_interrupted(self.work)
+                self._settle()
         except BaseException:
             self._let_go(None)
             raise
@@ -141,6 +141,8 @@ class Runner:
     def perform(self, step: Step, report: Report) -> None:
         """Do one step and go on to the next stage.
 
+        A step that runs out of headroom aborts the migration, where that is possible still.
+
         Raises:
             LeaseLost: another runner took over; stop at once.
             ForeshardError: the step failed; it may be performed again.
@@ -162,6 +164,10 @@ class Runner:
             raise
         except BaseException as error:
             self._store.end(self.work.lease, journal, "failed", _describe(error))
+            if isinstance(error, OutOfHeadroom) and step.stage in ABORTABLE:
+                logger.warning("migration %s is given up: %s", record.id, error)
+                self.abort(report)
+                return
             raise
         self._store.end(self.work.lease, journal, "finished", detail)
         if step.stage is Stage.WRITE_REDIRECT:
@@ -186,6 +192,13 @@ class Runner:
         self._waiting_for = waiting_for
 
     # -- inside -----------------------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        try:
+            finish_interrupted(self.work)
+        except ShardUnavailable as away:
+            # Abort and finalise can do with one shard. Every other step asks again, and fails by itself.
+            logger.warning("migration %s is not settled: %s", self._migration_id, away)
 
     def _step(self, name: str, stage: Stage, percent: float | None) -> Step:
         policy = self._settings.migration.approval
@@ -221,6 +234,7 @@ class Runner:
                 raise IllegalTransition(
                     f"Migration {self._migration_id} in {present} cannot go to {stage}.", remedy=hint
                 )
+            retreat.validate(self.work)  # nothing follows a retreat but its end; refused here, it can go on
             self._store.go_to(self.work.lease, stage)
         step = self.next_step()
         if step is not None:
