@@ -53,7 +53,10 @@ class WriterProcess:
             name="stress-writers",
             daemon=True,
         )
+        # Ctrl-C goes to all processes of a terminal, but it is ours alone: the writers stop when the pipe is closed.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         self._process.start()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         theirs.close()
         self._status = Status()
         self._history: History | None = None
@@ -111,7 +114,6 @@ def wait_for_writes(writers: WriterProcess, timeout_s: float = 60) -> None:
 
 
 def _work(pipe: Connection, dsns: Mapping[str, str], control_dsn: str, load: Load, seed: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; it closes the pipe
     logging.getLogger("psycopg").setLevel(logging.ERROR)  # a refusal within a pipeline is no news
     sys.setswitchinterval(0.001)
     history = History(reading.starts())
