@@ -26,11 +26,13 @@ class MemorySide:
     sequence_flip: int = 0
     flip_no: int = 0
     opened_flip: int = 0
+    same_timeline: bool = True
+    """False after a failover: nothing is owned here until `adopt_timeline`."""
 
     @property
     def state(self) -> SideState:
         """As `guard.state` gives it."""
-        return SideState(self.bound, self.flip_no, self.sequence_flip)
+        return SideState(self.bound, self.flip_no, self.sequence_flip, True, self.same_timeline)
 
     def close(self, flip: int, bound: int, *, rolls_back: bool = False) -> None:
         """Give up keys.
@@ -68,7 +70,14 @@ class MemorySide:
             self.flip_no = max(self.flip_no, flip)
         return True
 
+    def adopt_timeline(self, other_bound: int) -> int:
+        """Close again after a failover, as far as the other side owns keys; returns the bound."""
+        furthest = max if self.side is Side.SOURCE else min
+        self.bound = furthest(self.bound, other_bound)
+        self.same_timeline = True
+        return self.bound
+
     def owns(self, slot: int) -> bool:
         """Whether a write to the slot is let through: owned here, and the mirror row agrees with the sequence."""
         owned = slot >= self.bound if self.side is Side.SOURCE else slot < self.bound
-        return owned and self.opened_flip == self.sequence_flip
+        return owned and self.same_timeline and self.opened_flip == self.sequence_flip

@@ -30,6 +30,7 @@ class AnySide(Protocol):
     def close(self, flip: int, bound: int, *, rolls_back: bool = False) -> None: ...
     def open(self, flip: int, bound: int, *, rolls_back: bool = False) -> None: ...
     def cancel(self, flip: int, *, rolls_back: bool = False) -> bool: ...
+    def adopt_timeline(self, other_bound: int) -> int: ...
 
 
 class RealSide:
@@ -74,6 +75,9 @@ class RealSide:
         with _refusals(), self._conn.transaction(force_rollback=rolls_back):
             return guard.cancel(self._conn, self._names, flip)
 
+    def adopt_timeline(self, other_bound: int) -> int:
+        return guard.adopt_timeline(self._conn, self._names, other_bound)
+
 
 class _refusals:  # noqa: N801 - reads as a function
     """Turns the server's refusal into the fake's."""
@@ -94,8 +98,10 @@ class Call:
     bound: int
     rolls_back: bool
 
-    def on(self, side: AnySide) -> bool | str | None:
+    def on(self, side: AnySide) -> bool | int | str | None:
         """Make the call; its answer, or "refused"."""
+        if self.name == "adopt_timeline":
+            return side.adopt_timeline(self.bound)
         try:
             if self.name == "cancel":
                 return side.cancel(self.flip, rolls_back=self.rolls_back)
@@ -107,7 +113,7 @@ class Call:
 
 CALLS = st.builds(
     Call,
-    st.sampled_from(["close", "open", "cancel"]),
+    st.sampled_from(["close", "open", "cancel", "close", "open", "cancel", "adopt_timeline"]),
     st.integers(0, 6),
     st.integers(0, 4),
     st.sampled_from([False, False, False, True]),

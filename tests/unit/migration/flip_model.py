@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TypeAlias, TypeVar
 
@@ -81,6 +81,8 @@ class Shard:
     sent: deque[tuple[int, int] | Marker] = field(default_factory=deque)
     applied: set[int] = field(default_factory=set)
     up: bool = True
+    past: list[MemorySide] = field(default_factory=list)
+    """The side as a standby may have it that is behind."""
 
 
 class World:
@@ -91,6 +93,9 @@ class World:
         self.flips: list[Flip] = []
         self.routed = 0
         self.token = 0
+        self.forgetful = False
+        """After a failover to a standby that was behind, acknowledged writes are missing: that is no flip's fault."""
+
         self.acknowledged: list[list[int]] = [[] for _ in range(MODEL_SLOTS)]
         self._numbers = 0
 
@@ -117,6 +122,18 @@ class World:
         shard.sent.append((slot, written))
         self.acknowledged[slot].append(written)
         return True
+
+    def remember(self) -> None:
+        """What the sides are now, a standby may still be when it is promoted."""
+        for shard in self.shards.values():
+            if not shard.past or shard.past[-1] != shard.side:
+                shard.past.append(replace(shard.side))
+
+    def fail_over(self, side: Side, back: int) -> None:
+        """A standby of that side is promoted that was ``back`` changes behind; its slot may send again."""
+        shard = self.shards[side]
+        self.forgetful = True
+        shard.side = replace(shard.past[max(0, len(shard.past) - 1 - back)], same_timeline=False)
 
     def deliver(self, sender: Side) -> None:
         """The other side applies the oldest thing that it has not applied."""
@@ -156,6 +173,7 @@ class FlipRunner:
 
     def finish_interrupted(self) -> Step[None]:
         """As the function of that name."""
+        yield from self._settle_failover()
         yield
         flip = self.world.unfinished
         bounds = yield from self._bounds()
@@ -180,6 +198,22 @@ class FlipRunner:
             yield from self._journal_opened(flip)
         else:
             yield from self._forget(flip)
+
+    def _settle_failover(self) -> Step[None]:
+        """As `failover.settle`."""
+        moved = []
+        for side in Side:
+            yield
+            if not self._ask(side).same_timeline:
+                moved.append(side)
+        newest = len(self.world.flips)
+        for side in moved:
+            for each in Side:
+                yield from self._cancel(each, newest)
+            yield
+            other = self._ask(side.other).bound
+            yield
+            self._ask(side).adopt_timeline(other)
 
     def _settle(self) -> Step[None]:
         while True:
