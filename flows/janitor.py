@@ -20,10 +20,13 @@ def janitor(
     """Starts a new `migrate` run for every migration whose run died; returns their numbers. Then it cleans.
 
     Holds no state: the lease in the control database says who drives a migration. One that waits for a person's
-    approval, that failed, or that a person cancelled in the UI is left alone. Of a migration that has ended nothing
+    approval, that failed, or that a person cancelled in the UI is left alone, but for a shard of it that was failed
+    over: that is settled, since its keys have no owner until then. Of a migration that has ended nothing
     may stand on any shard: what does is removed, and logged.
     """
-    with session() as (_, control):
+    with session() as (settings, control):
+        if not dry_run:
+            recovery.settle_failovers(control, settings)
         restarted = (
             []
             if dry_run

@@ -8,7 +8,9 @@ from prefect.client.schemas.objects import StateType
 
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.migration_store import MigrationRecord, MigrationStore
+from foreshard.migration import unattended as unattended_migrations
 from foreshard.migration.janitor import Action, Finding, clean
+from foreshard.settings import Settings
 from tasks import runs
 
 LEFT_TO_PEOPLE = frozenset({StateType.CANCELLED, StateType.CANCELLING})
@@ -52,6 +54,15 @@ def restart(migration: MigrationRecord) -> bool:
     )
     logger.warning("Migration %s had no driver at %s; run %s goes on.", migration.id, migration.stage, run)
     return True
+
+
+@task(name="settle failovers", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2)
+def settle_failovers(control: ControlDatabase, settings: Settings) -> None:
+    """Gives keys their owner again where a shard was failed over while a migration waits for a person."""
+    for migration in unattended_migrations.settle_failovers(control, settings):
+        get_run_logger().warning(
+            "Migration %s: a shard was failed over; its keys have their owner again.", migration
+        )
 
 
 @task(name="clean up", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2)

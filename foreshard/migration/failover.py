@@ -6,7 +6,8 @@ promoted side moves to the other side's, never past it, after the newest flip wa
 two owners, even if the standby lacked a close.
 
 What the promoted server lacks of a stream cannot be asked: the publisher's slot may have been confirmed further than
-the standby was. Both streams therefore count as unproven until a comparison finds the keys that they carry equal.
+the standby was. Both streams therefore count as unproven until a comparison finds the keys that they carry equal. The
+stream out of the promoted server begins anew if the standby had no slot for it.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from typing import Any
 from foreshard.errors import FailedOver, FlipFailed
 from foreshard.migration.comparison import compare_stream
 from foreshard.migration.lifecycle import PATH, Stage
+from foreshard.migration.removal import drop_slots, slot_on, subscription_on
 from foreshard.migration.work import Work
-from foreshard.postgres import guard, standbys
+from foreshard.postgres import guard, replication, standbys
 from foreshard.postgres.connect import Connection
 from foreshard.postgres.digests import TableComparison
 from foreshard.postgres.guard import Side, SideState
@@ -30,11 +32,25 @@ logger = logging.getLogger(__name__)
 GUARDED = PATH[PATH.index(Stage.BACKFILL) : PATH.index(Stage.FINALISE)]
 """Stages in which both sides must have a guard: prepare has ended, finalise has not begun."""
 
+STREAMING = PATH[PATH.index(Stage.CATCH_UP) : PATH.index(Stage.FINALISE)]
+"""Stages in which the copy is complete and streams are all that is needed."""
+
 UNPROVEN = "unproven_streams"
 """Fact: the sides whose stream from the other one has not been compared since a failover."""
 
 STANDBYS = "standbys"
 """Fact: by shard, the standbys that were seen."""
+
+
+def noticed(work: Work) -> bool:
+    """Whether a server is not the one any more on which its bound was written; changes nothing.
+
+    Raises:
+        ShardUnavailable: a shard does not answer.
+    """
+    with work.connections() as (source, target):
+        states = [guard.state(conn, work.names) for conn in (source, target)]
+    return any(state is not None and not (state.same_system and state.same_timeline) for state in states)
 
 
 def settle(work: Work) -> None:
@@ -58,6 +74,7 @@ def settle(work: Work) -> None:
         work.store.put_facts(work.lease, **{UNPROVEN: list(Side), STANDBYS: known})
         newest = work.record.flip_no
         for side in moved:
+            _rebuild_stream(work, side, ends)
             for conn in ends.values():  # a late runner, or a late marker, opens nothing of it from here on
                 guard.cancel(conn, work.names, newest)
             other = guard.state(ends[side.other], work.names)
@@ -131,6 +148,23 @@ def _refuse_strangers(work: Work, states: Mapping[Side, SideState | None]) -> No
             )
 
 
+def _rebuild_stream(work: Work, publishing: Side, ends: Mapping[Side, Connection]) -> None:
+    """Where the promoted server lacks the slot that its other side reads from: a new stream, from now on.
+
+    Nothing is written there meanwhile, since its guard refuses it, so the new stream misses nothing; what the old one
+    had not brought yet is found by `prove`. A new subscription, not only a new slot: the old one would skip what the
+    promoted server writes below the position that it had reached on the lost one.
+    """
+    if work.record.stage not in STREAMING or replication.serves(
+        ends[publishing], slot_on(work.names, publishing)
+    ):
+        return
+    subscriber, name = ends[publishing.other], subscription_on(work.names, publishing.other)
+    replication.unsubscribe(subscriber, name, publisher_gone=True)
+    drop_slots(ends[publishing], work.names, publishing, ())
+    replication.subscribe(subscriber, work.shard(publishing).dsn, work.names, name, copy_data=False)
+
+
 def _prove(work: Work, into: Side, slots: range) -> None:
     shard = work.shard(into).name
     try:
@@ -154,7 +188,7 @@ def _way_out(into: Side) -> str:
     return (
         "Abort or reverse: the source's copy does not depend on it."
         if into is Side.TARGET
-        else "Going back would lose what the target accepted: mend the rows on the source first."
+        else "Going back would lose what the target accepted: mend the rows on the source first, or bring it back."
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from foreshard.errors import StreamBroken
+from foreshard.migration import failover
+from foreshard.migration.flip import finish_interrupted
 from foreshard.migration.work import Work
 from foreshard.postgres import replication
 from foreshard.postgres.connect import Connection
@@ -24,11 +26,12 @@ COPY_ERRORS = 3
 
 
 def check_way_back(work: Work) -> None:
-    """The reverse stream alone: the way back needs no other.
+    """The reverse stream alone: the way back needs no other. Settles a failover first, as `check`.
 
     Raises:
         StreamBroken: what is wrong with it.
     """
+    _settle_failover(work)
     with work.connections() as (source, target):
         _sound(work, source, Side.SOURCE, work.names.reverse)
         _served(work, target, Side.TARGET, work.names.reverse)
@@ -46,9 +49,14 @@ def check_copy(work: Work, target: Connection) -> None:
 def check(work: Work) -> Lag:
     """Both directions are enabled and apply.
 
+    Stages look again and again while they wait. A shard that was failed over meanwhile is settled first: until then its
+    keys have no owner.
+
     Raises:
         StreamBroken: which subscription, and what is wrong with it.
+        FailedOver: a failover that cannot be settled.
     """
+    _settle_failover(work)
     with work.connections() as (source, target):
         _sound(work, target, Side.TARGET, work.names.forward)
         _served(work, source, Side.SOURCE, work.names.forward)
@@ -58,6 +66,11 @@ def check(work: Work) -> Lag:
             replication.slot_lag_bytes(source, work.names.forward),
             replication.slot_lag_bytes(target, work.names.reverse),
         )
+
+
+def _settle_failover(work: Work) -> None:
+    if failover.noticed(work):
+        finish_interrupted(work)
 
 
 def _sound(work: Work, subscriber: Connection, side: Side, subscription: str) -> None:
@@ -84,10 +97,9 @@ def _sound(work: Work, subscriber: Connection, side: Side, subscription: str) ->
 
 def _served(work: Work, publisher: Connection, side: Side, slot: str) -> None:
     """The slot is there: a promoted standby may lack it, and one that kept too much WAL is invalidated."""
-    status = replication.slot_status(publisher, slot)
-    if status is None or status == "lost":
+    if not replication.serves(publisher, slot):
         raise StreamBroken(
-            f"Replication slot {slot} on {work.shard(side).name} is {'gone' if status is None else 'lost'}:"
+            f"Replication slot {slot} on {work.shard(side).name} is gone or lost:"
             f" changes made there since do not reach {work.shard(side.other).name}.",
             remedy="Abort or reverse the migration; the source's copy does not depend on it."
             if side is Side.SOURCE

@@ -203,6 +203,11 @@ def slot_status(conn: Connection, slot: str) -> str | None:
     return None if row is None else str(row[0])
 
 
+def serves(conn: Connection, slot: str) -> bool:
+    """Whether the slot is there and its WAL, too."""
+    return slot_status(conn, slot) not in (None, "lost")
+
+
 def transactions_sent(conn: Connection, slot: str) -> int:
     """Transactions that the slot's reader was sent: those that began on this server, markers included."""
     row = conn.execute(

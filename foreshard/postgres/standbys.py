@@ -24,9 +24,13 @@ def unwatched(conn: Connection) -> list[str]:
     return [name for name, slot, _ in rows if slot is None]
 
 
-def flushed_up_to(conn: Connection) -> str:
-    """The LSN up to which this server's WAL is on its own disk: all that has been committed synchronously."""
-    row = conn.execute("SELECT pg_current_wal_flush_lsn()::text").fetchone()
+def flushed_now(conn: Connection) -> str:
+    """Flush all WAL that this server has written, and return an LSN behind it.
+
+    Apply workers commit asynchronously: what they have just applied need not be on disk yet, and standbys are sent only
+    what is. Our own synchronous commit flushes it; subscriptions do not ask for messages.
+    """
+    row = conn.execute("SELECT pg_logical_emit_message(true, 'foreshard', '')::text").fetchone()
     assert row is not None  # a SELECT without FROM has one row
     return str(row[0])
 
@@ -40,10 +44,10 @@ def behind(conn: Connection, lsn: str, expected: Collection[str]) -> list[str]:
 
 
 def await_flushed(conn: Connection, expected: Collection[str], timeout_s: float) -> list[str]:
-    """Wait until the standbys have all that this server has flushed now; returns those that had not in time."""
+    """Wait until the standbys have all that this server has written now; returns those that had not in time."""
     if not expected:
         return []
-    lsn = flushed_up_to(conn)
+    lsn = flushed_now(conn)
     deadline = time.monotonic() + timeout_s
     while (late := behind(conn, lsn, expected)) and time.monotonic() < deadline:
         time.sleep(POLL_S)

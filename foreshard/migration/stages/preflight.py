@@ -10,7 +10,7 @@ from foreshard.errors import PreflightFailed
 from foreshard.migration import headroom
 from foreshard.migration.progress import Report
 from foreshard.migration.work import Work
-from foreshard.postgres import guard, preflight_queries
+from foreshard.postgres import guard, preflight_queries, standbys
 from foreshard.postgres.connect import Connection
 from foreshard.postgres.guard import Side
 
@@ -41,6 +41,8 @@ def run(work: Work, report: Report) -> dict[str, Any]:
             *_between(source, target, work),
             *_disk(work, Side.SOURCE, source, 0),
             *_disk(work, Side.TARGET, target, size),
+            *_standbys(work, work.source.name, source),
+            *_standbys(work, work.target.name, target),
         ]
         obstacles = preflight_queries.canary_obstacles(source, work.buckets, work.tables)
     shown = [asdict(finding) for finding in findings]
@@ -54,6 +56,20 @@ def run(work: Work, report: Report) -> dict[str, Any]:
     facts = {"bytes": size, "canary_obstacles": obstacles}
     work.store.put_facts(work.lease, **facts)
     return {"findings": shown, **facts}
+
+
+def _standbys(work: Work, shard: str, conn: Connection) -> list[Finding]:
+    """A flip waits for standbys. One without a slot is not seen once it is away, and could still be promoted."""
+    if shard in work.settings.standbys:
+        return []
+    return [
+        Finding(
+            f"{shard}: standby {name}",
+            "streams without a replication slot: were it away, nobody could tell that it lacks a flip",
+            f"Give it a slot, or name the standbys of {shard} that may be promoted in migration.standbys.",
+        )
+        for name in standbys.unwatched(conn)
+    ]
 
 
 def _server(conn: Connection, shard: str) -> list[Finding]:

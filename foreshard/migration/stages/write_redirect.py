@@ -10,6 +10,7 @@ from foreshard.errors import WritesNotMeasured
 from foreshard.migration import canary, head_start, streams
 from foreshard.migration.canary import Share
 from foreshard.migration.flip import flip
+from foreshard.migration.headroom import HeadroomWatch
 from foreshard.migration.progress import Progress, Report
 from foreshard.migration.stages.read_shadow import refuse_mismatch
 from foreshard.migration.work import Work
@@ -35,10 +36,13 @@ def run(work: Work, percent: float, report: Report) -> dict[str, Any]:
     before = _redirected(work)
     share = chosen(work, percent) or _choose(work, percent, report)
     head_start.keep_apart(work)
+    headroom = HeadroomWatch(work)
+    headroom.await_room(report, partial(streams.check, work))
     # A step whose share has been passed already (its setting was changed meanwhile) takes nothing back.
     done = flip(work, max(share.bound, work.record.bound))
     deadline = time.monotonic() + work.settings.canary_soak_s
     while True:
+        headroom.look(report)
         streams.check(work)
         refuse_mismatch(work)
         head_start.keep_apart(work)
