@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,9 @@ from functools import partial
 import psycopg
 import pytest
 from psycopg import sql
+from typer.testing import CliRunner
 
+from foreshard.cli import app
 from foreshard.errors import ForeshardError, IllegalTransition, ShardUnavailable, StreamBroken
 from foreshard.fleet.throwaway import ShardDatabase
 from foreshard.migration import removal, retreat
@@ -182,5 +185,45 @@ def test_after_the_cutover_nobody_needs_the_forward_stream(fleet: MovingFleet) -
     with fleet.runner() as runner, runner.work.connection(guard.Side.TARGET) as target:
         replication.unsubscribe(target, runner.work.names.forward)
     fleet.run_until(None)
+    assert fleet.store.get(fleet.migration).stage is Stage.DONE
+    assert fleet.leftovers() == []
+
+
+def test_the_command_line_aborts_without_the_target(
+    fleet: MovingFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.run_until(Stage.VERIFY)
+    monkeypatch.setenv("FORESHARD_CONTROL__DSN", fleet.control.conninfo)
+    monkeypatch.setenv("FORESHARD_STATE_DIR", str(fleet.state_dir))
+    with dead(fleet.pair.target):
+        with fleet.runner():
+            driven = CliRunner().invoke(app, ["abort", str(fleet.migration)])
+            assert driven.exit_code == 1
+            assert "driven by another runner" in driven.stderr
+        said = CliRunner().invoke(app, ["abort", str(fleet.migration), "--json"])
+    assert said.exit_code == 0, said.output
+    document = json.loads(said.stdout)
+    assert document["stage"] == "aborted"
+    assert "left to the janitor" in document["note"]
+    clean(fleet.control)
+    assert fleet.leftovers() == []
+
+
+def test_a_refused_reversal_leaves_the_way_on_open(
+    fleet: MovingFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once in reversing nothing else is allowed: a reversal that would lose writes must not get there."""
+    fleet.run_until(Stage.SOAK)
+    with fleet.runner() as runner:
+        names = runner.work.names
+        with fleet.pair.target.connect() as admin:
+            removal.patiently(partial(replication.drop_slot, admin, names.reverse))
+        with pytest.raises(StreamBroken, match="no way back any more"):
+            runner.reverse(ignore)
+        assert runner.record.stage is Stage.SOAK
+    monkeypatch.setenv("FORESHARD_CONTROL__DSN", fleet.control.conninfo)
+    monkeypatch.setenv("FORESHARD_STATE_DIR", str(fleet.state_dir))
+    said = CliRunner().invoke(app, ["finalise", str(fleet.migration), "--without-way-back", "--as", "Ada"])
+    assert said.exit_code == 0, said.output
     assert fleet.store.get(fleet.migration).stage is Stage.DONE
     assert fleet.leftovers() == []

@@ -184,6 +184,23 @@ def test_a_stage_without_headroom_is_given_up_and_nothing_is_left(fleet: MovingF
     assert fleet.schemas(fleet.pair.target) == []
 
 
+def test_the_runner_gives_the_migration_up_by_itself(fleet: MovingFleet) -> None:
+    fleet.run_until(Stage.READ_SHADOW)
+    with fleet.runner() as runner:
+        step = runner.next_step()
+        assert step is not None
+        with runner.work.connection(Side.TARGET) as target:
+            replication.disable(target, runner.work.names.forward)
+        write_wal(fleet.pair.source, 3)
+        budget(runner.work, 1 * MB)
+        runner.perform(step, ignore)
+        assert runner.next_step() is None
+    assert fleet.store.get(fleet.migration).stage is Stage.ABORTED
+    outcomes = [(run.stage, run.outcome) for run in fleet.store.stage_runs(fleet.migration)][-2:]
+    assert outcomes == [("read_shadow", "failed"), ("aborting", "finished")]
+    assert fleet.leftovers() == []
+
+
 def test_after_the_cutover_a_person_is_told_what_can_be_done(
     copied_fleet: MovingFleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
