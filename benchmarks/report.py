@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from foreshard.fleet.binaries import find_binaries
+from tests.stress.report import machine
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def _circumstances() -> dict[str, object]:
     )
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "machine": {"cpus": os.cpu_count(), "model": _cpu_model(), "system": platform.system()},
+        "machine": machine(),
         "versions": {
             "postgresql": postgres.stdout.strip().rsplit(" ", 1)[-1],
             "python": platform.python_version(),
@@ -63,10 +63,3 @@ def _circumstances() -> dict[str, object]:
             "foreshard": version("foreshard"),
         },
     }
-
-
-def _cpu_model() -> str:
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()

@@ -26,8 +26,7 @@ from foreshard.migration.lifecycle import Stage
 from foreshard.router.fleet_router import fleet_router
 from foreshard.settings import MigrationSettings
 from foreshard.topology.keys import SLOTS
-from tests.integration.moving_fleet import drop_pair
-from tests.integration.moving_fleet import BUCKETS, QUICK, MovingFleet, wait_until
+from tests.integration.moving_fleet import BUCKETS, QUICK, MovingFleet, drop_pair, wait_until
 
 # Many canary steps: each is one more flip to die in, and costs next to nothing.
 SETTINGS = QUICK.model_copy(
