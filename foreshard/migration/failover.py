@@ -97,6 +97,8 @@ def prove(work: Work, opening: Side) -> None:
         FailedOver: rows differ, or a stream does not run; which keys, and what is possible still.
     """
     unproven = set(work.facts().get(UNPROVEN, ()))
+    if not unproven:
+        return
     bound = work.bounds().target or 0
     carries = {Side.TARGET: range(bound, SLOTS), Side.SOURCE: range(bound)}
     for into in (Side.SOURCE, Side.TARGET) if opening is Side.TARGET else (Side.SOURCE,):
