@@ -37,7 +37,16 @@ class ControlDatabase:
 
     def connect(self) -> psycopg.Connection:
         """A new psycopg connection, for LISTEN and COPY; the caller closes it."""
-        return psycopg.connect(self.conninfo, connect_timeout=5, options="-c timezone=UTC")
+        return psycopg.connect(
+            self.conninfo,
+            connect_timeout=5,
+            options="-c timezone=UTC",
+            # A half-open connection must end before the lease does, or the heartbeat would hang and nobody take over.
+            keepalives_idle=5,
+            keepalives_interval=2,
+            keepalives_count=3,
+            tcp_user_timeout=10_000,
+        )
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:

@@ -34,7 +34,7 @@ from psycopg import errors
 from foreshard.control.flip_store import FlipRecord
 from foreshard.errors import FlipFailed, ForeshardError, LeaseLost
 from foreshard.migration import failover, failpoint
-from foreshard.migration.settlement import Settlement, settlement
+from foreshard.migration.settlement import Bounds, Settlement, settlement
 from foreshard.migration.work import Work
 from foreshard.postgres import guard, standbys
 from foreshard.postgres.connect import Connection
@@ -140,16 +140,13 @@ def finish_interrupted(work: Work) -> None:
     if what is Settlement.NOTHING:
         return
     if what is Settlement.INTEND_TAKE_BACK:
-        assert bounds.source is not None  # else there is nothing to settle
-        assert bounds.target is not None
-        closed = bounds.source if before == bounds.target else bounds.target
-        failover.prove_gap(work, opening=_opening(closed, before))
-        intent = work.flips.intend(work.lease, closed, before)
+        intent = _intend_take_back(work, bounds)
         what = Settlement.TAKE_BACK
     assert intent is not None  # only without one there is nothing to settle
     with _ends(work, intent) as ends:
         if what is Settlement.TAKE_BACK:
             _finish_take_back(work, intent, ends)
+            finish_interrupted(work)  # after two failovers the other side may have keys to open, too
         elif what is Settlement.CARRY_OUT:
             _carry_out(work, intent, ends, resumed=True)
         elif what is Settlement.CONFIRM:
@@ -158,6 +155,21 @@ def finish_interrupted(work: Work) -> None:
             _journal_opened(work, intent, pause_ms=None, attempts=1)
         else:
             _forget(work, intent, ends)
+
+
+def _intend_take_back(work: Work, bounds: Bounds) -> FlipRecord:
+    """Keys without an owner and without a flip get the owner that the journal names, as far as both sides allow.
+
+    Where both were failed over the journal may name a bound that neither has any more: then the nearest that they have.
+    """
+    assert bounds.source is not None  # else there is nothing to settle
+    assert bounds.target is not None
+    wanted = min(max(work.record.bound, bounds.target), bounds.source)
+    if wanted != work.record.bound:
+        work.store.set_routing(work.lease, bound=wanted)
+    now = bounds.target if wanted > bounds.target else bounds.source  # of the side that opens
+    failover.prove_gap(work, opening=_opening(now, wanted))
+    return work.flips.intend(work.lease, now, wanted)
 
 
 def _forget(work: Work, intent: FlipRecord, ends: _Ends) -> None:
@@ -266,8 +278,9 @@ def _finish_take_back(work: Work, back: FlipRecord, ends: _Ends) -> None:
     """The keys go back to the side that closed last. A marker is not waited for: the other side never owned them."""
     guard.cancel(ends.closing, work.names, back.flip_no)
     other = guard.state(ends.closing, work.names)
-    if other is not None and other.bound != back.to_bound:  # it had opened after all, before it was cancelled
-        finish_interrupted(work)
+    raising = back.to_bound > back.from_bound
+    if other is not None and (other.bound < back.to_bound if raising else other.bound > back.to_bound):
+        finish_interrupted(work)  # it had opened after all, before it was cancelled
         return
     guard.open_(ends.opening, work.names, back.flip_no, back.to_bound)
     _journal_opened(work, back, pause_ms=None, attempts=1)

@@ -36,6 +36,7 @@ def connect(conninfo: str, *, application: str = "foreshard", statement_timeout_
             keepalives_idle=5,
             keepalives_interval=2,
             keepalives_count=3,
+            tcp_user_timeout=10_000,  # keepalives are silent while something is unacknowledged
         )
     except psycopg.OperationalError as error:
         raise ShardUnavailable(

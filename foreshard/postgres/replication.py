@@ -79,9 +79,11 @@ def subscribe(
 ) -> None:
     """Create ``subscription`` to the peer's publication; its slot has the same name.
 
-    ``origin = none``: rows that came from the peer do not go back. ``conn`` needs a statement_timeout: the
-    slot waits for every transaction on the publisher that has written. Not ``enabled``, nothing is copied yet:
-    there is time to record the names of the slots that the copy will make.
+    ``origin = none``: rows that came from the peer do not go back. A copy commits synchronously until
+    `apply_asynchronously`: a crash that forgets "this table is copied" after its slot was dropped leaves the table
+    stuck for ever. ``conn`` needs a statement_timeout: the slot waits for every transaction on the publisher that has
+    written. Not ``enabled``, nothing is copied yet: there is time to record the names of the slots that the copy will
+    make.
     """
     if _exists(conn, "SELECT 1 FROM pg_subscription WHERE subname = %s", subscription):
         return
@@ -125,6 +127,13 @@ def refresh(conn: Connection, subscription: str) -> None:
         sql.SQL("ALTER SUBSCRIPTION {} REFRESH PUBLICATION WITH (copy_data = true)").format(
             sql.Identifier(subscription)
         )
+    )
+
+
+def apply_asynchronously(conn: Connection, subscription: str) -> None:
+    """Once everything is copied: what an apply worker has not flushed is sent again after a crash."""
+    conn.execute(
+        sql.SQL("ALTER SUBSCRIPTION {} SET (synchronous_commit = off)").format(sql.Identifier(subscription))
     )
 
 

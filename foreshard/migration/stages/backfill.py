@@ -65,6 +65,7 @@ def run(work: Work, report: Report) -> dict[str, Any]:
             if new:
                 _throttle(work, sizes[bucket], started, copied)
         headroom.look(report)
+        replication.apply_asynchronously(target, work.names.forward)
         _restore_rest(work, source, target, report)
     return {"bytes": copied, "seconds": round(time.monotonic() - started, 3)}
 

@@ -185,12 +185,16 @@ class FlipRunner:
         if what is Settlement.INTEND_TAKE_BACK:
             assert bounds.source is not None
             assert bounds.target is not None
-            closed = bounds.source if before == bounds.target else bounds.target
-            flip = yield from self._intend(closed, before)
+            wanted = min(max(before, bounds.target), bounds.source)
+            if wanted != before:
+                yield from self._journal(lambda: setattr(self.world, "routed", wanted))
+            now = bounds.target if wanted > bounds.target else bounds.source
+            flip = yield from self._intend(now, wanted)
             what = Settlement.TAKE_BACK
         assert flip is not None
         if what is Settlement.TAKE_BACK:
             yield from self._finish_take_back(flip)
+            yield from self.finish_interrupted()
         elif what is Settlement.CARRY_OUT:
             yield from self._carry_out(flip)
         elif what is Settlement.CONFIRM:
@@ -253,7 +257,8 @@ class FlipRunner:
         other = back.opening.other
         yield from self._cancel(other, back.number)
         yield
-        if self._ask(other).bound != back.to:  # it had opened after all, before it was cancelled
+        bound = self._ask(other).bound
+        if bound < back.to if back.opening is Side.TARGET else bound > back.to:  # it had opened after all
             yield from self.finish_interrupted()
             return
         yield from self._open(back.opening, back.number, back.to)

@@ -194,7 +194,6 @@ def test_a_failover_to_a_standby_that_is_behind_makes_no_second_owner() -> None:
     check_flips(300, FailoverMachine)
 
 
-@pytest.mark.xfail(strict=True, reason="a take-back to a bound that no side has any more settles for ever")
 def test_a_failover_of_both_sides_is_settled() -> None:
     check_flips(400, BothFailOverMachine)
 
