@@ -115,7 +115,7 @@ def migrating(shard_pair: ShardPair) -> Iterator[Migrating]:
         wait_until_copied(target, NAMES.forward)
         replication.subscribe(source, shard_pair.target.operator_dsn, NAMES, NAMES.reverse, copy_data=False)
         wait_until_copied(source, NAMES.reverse)
-        sequences.advance(target, source, BUCKETS, margin=10_000)
+        sequences.advance(target, source, BUCKETS)
         lines = [
             MarkerLine(*(stack.enter_context(connect(dsn)) for dsn in way), NAMES)
             for way in (

@@ -53,7 +53,7 @@ def test_a_standby_can_be_killed_and_started_again(servers: ThrowawayServers) ->
 
 
 def test_a_fleet_of_such_shards_migrates(servers: ThrowawayServers, tmp_path: Path) -> None:
-    with failover_fleet(servers, list(Side), tmp_path) as fleet:
+    with failover_fleet(servers, list(Side), tmp_path, slot=True) as fleet:
         fleet.run_until(None)
         assert fleet.store.get(fleet.migration).stage is Stage.DONE
         assert fleet.leftovers() == []
