@@ -6,7 +6,7 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test stress down clean
+.PHONY: help demo test slow stress down clean
 
 help:  ## show this
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -14,14 +14,17 @@ help:  ## show this
 demo: $(VENV)/demo.stamp  ## the whole loop on five real servers; ONCE=1 approves by itself and ends, KILL=... crashes it on the way
 	$(VENV)/bin/foreshard demo $(if $(ONCE),--once) $(if $(KILL),--kill $(KILL))
 
-test: $(VENV)/test.stamp  ## ruff, mypy, import rules and every test, on real servers
+test: $(VENV)/test.stamp  ## ruff, mypy, import rules and tests on real servers
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+	$(VENV)/bin/python -m pytest $(PYTEST_ARGS) -m "not slow"
 
-stress: $(VENV)/test.stamp  ## writers while keys go back and forth, and fences broken on purpose; FLIPS=300, SEED=1, PARTS=flips, JSON=file
+slow: $(VENV)/test.stamp  ## the tests that take longest: failovers, several migrations at once
+	$(VENV)/bin/python -m pytest $(PYTEST_ARGS) -m slow
+
+stress: $(VENV)/test.stamp  ## flips under writers, fences broken on purpose, failover, kill -9; FLIPS=300 SEED=1 PARTS=flips,controls,failover,kills JSON=file
 	$(VENV)/bin/python -m tests.stress --flips $(or $(FLIPS),300) --seed $(or $(SEED),1) $(if $(PARTS),--only $(PARTS)) $(if $(JSON),--json $(JSON))
 
 down:  ## stop everything a demo left running and remove its data

@@ -75,7 +75,8 @@ def ignore(progress: Progress) -> None:
 
 
 @cache
-def _airline() -> Airline:
+def airline() -> Airline:
+    """The real airline's first aircraft."""
     return load_airline().first(AIRCRAFT)
 
 
@@ -139,7 +140,7 @@ class MovingFleet:
 
     def fill(self, conn: psycopg.Connection[tuple[object, ...]]) -> None:
         """Create the plan's buckets on the source, as a superuser."""
-        create_buckets(conn, self.buckets, _airline(), events_per_flight=EVENTS_PER_FLIGHT)
+        create_buckets(conn, self.buckets, airline(), events_per_flight=EVENTS_PER_FLIGHT)
 
     def close(self) -> None:
         """Close the control database's pool."""

@@ -22,16 +22,18 @@ from foreshard.migration.runner import Runner, open_migration
 from foreshard.postgres import guard
 from foreshard.postgres.connect import connect
 from foreshard.topology.keys import SLOTS
-from tests.integration.conftest import drop_pair
 from tests.integration.moving_fleet import (
     BUCKETS,
     QUICK,
     MovingFleet,
-    _airline,
+    airline,
     assert_whole,
+    drop_pair,
     wait_until,
     writers,
 )
+
+pytestmark = pytest.mark.slow
 
 MORE = ("b0002", "b0003")
 
@@ -50,7 +52,7 @@ class WideFleet(MovingFleet):
         with connect(third.operator_dsn) as conn:
             guard.install(conn)
         with source.connect() as conn:
-            create_buckets(conn, MORE, _airline(), events_per_flight=2)
+            create_buckets(conn, MORE, airline(), events_per_flight=2)
 
     def starts(self) -> list[Start]:
         """The same aircraft as ever, ten of each bucket, all still on the source."""
