@@ -26,7 +26,7 @@ def janitor(
     """
     with session() as (settings, control):
         if not dry_run:
-            recovery.settle_failovers(control, settings)
+            recovery.give_owners(control, settings)
         restarted = (
             []
             if dry_run

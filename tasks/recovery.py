@@ -56,12 +56,13 @@ def restart(migration: MigrationRecord) -> bool:
     return True
 
 
-@task(name="settle failovers", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2)
-def settle_failovers(control: ControlDatabase, settings: Settings) -> None:
+@task(name="give owners", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2)
+def give_owners(control: ControlDatabase, settings: Settings) -> None:
     """Gives keys their owner again where a shard was failed over while a migration waits for a person."""
-    for migration in unattended_migrations.settle_failovers(control, settings):
+    for migration in unattended_migrations.give_owners(control, settings):
         get_run_logger().warning(
-            "Migration %s: a shard was failed over; its keys have their owner again.", migration
+            "Migration %s: its keys have their owner again, after a failover or a flip that was cut off.",
+            migration,
         )
 
 

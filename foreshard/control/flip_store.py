@@ -8,10 +8,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
 
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.migration_store import Lease, locked_migration
-from foreshard.control.models import Approval, Flip, GateRun
+from foreshard.control.models import Approval, Flip, GateRun, Migration
 from foreshard.errors import ApprovalRequired, ForeshardError, GateRefused, InvalidInput, NotFound
 
 
@@ -85,12 +86,18 @@ class FlipStore:
                         remedy="Finish or cancel it before another flip.",
                     )
                 return _flip(open_flip)
-            row.flip_no += 1
-            flip = Flip(migration_id=row.id, flip_no=row.flip_no, from_bound=from_bound, to_bound=to_bound)
-            session.add(flip)
-            session.flush()
-            session.refresh(flip)
-            return _flip(flip)
+            return _next(session, row, from_bound, to_bound)
+
+    def replace(self, lease: Lease, flip: FlipRecord, from_bound: int, to_bound: int) -> FlipRecord:
+        """Cancel ``flip`` and intend another one at once: no runner dies in between and leaves keys without a flip."""
+        with self._control.transaction() as session:
+            row = locked_migration(session, lease)
+            session.execute(
+                update(Flip)
+                .where(Flip.migration_id == row.id, Flip.flip_no == flip.flip_no)
+                .values(state="cancelled", finished_at=func.clock_timestamp())
+            )
+            return _next(session, row, from_bound, to_bound)
 
     def next_number(self, migration_id: int) -> int:
         """The number that the next new flip will get; gates and approvals are bound to it."""
@@ -297,6 +304,17 @@ class FlipStore:
                 flip=flip_no,
             )
         return newest
+
+
+def _next(session: Session, migration: Migration, from_bound: int, to_bound: int) -> FlipRecord:
+    migration.flip_no += 1
+    flip = Flip(
+        migration_id=migration.id, flip_no=migration.flip_no, from_bound=from_bound, to_bound=to_bound
+    )
+    session.add(flip)
+    session.flush()
+    session.refresh(flip)
+    return _flip(flip)
 
 
 def _flip(row: Flip) -> FlipRecord:

@@ -31,6 +31,9 @@ from foreshard.control.topology_store import publish_routing
 from foreshard.errors import BucketBusy, ForeshardError, LeaseLost, NotFound
 from foreshard.migration.lifecycle import ENDS, Stage, check
 
+_FREE = func.coalesce(Migration.lease_expires_at, Migration.created_at) <= func.clock_timestamp()
+"""The lease is nobody's."""
+
 
 @dataclass(frozen=True)
 class Lease:
@@ -169,10 +172,7 @@ class MigrationStore:
         with self._control.transaction() as session:
             token = session.execute(
                 update(Migration)
-                .where(
-                    Migration.id == migration_id,
-                    func.coalesce(Migration.lease_expires_at, Migration.created_at) <= func.clock_timestamp(),
-                )
+                .where(Migration.id == migration_id, _FREE)
                 .values(
                     lease_token=Migration.lease_token + 1,
                     lease_holder=holder,
@@ -196,6 +196,31 @@ class MigrationStore:
                 .values(outcome="lost", finished_at=func.clock_timestamp())
             )
             return Lease(migration_id, token, holder)
+
+    def borrow(self, migration_id: int, holder: str, seconds: float) -> Lease:
+        """The lease for a moment, where nobody has it: what the migration waits for, or why it failed, stays as it is.
+
+        Raises:
+            LeaseLost: another runner holds it.
+        """
+        with self._control.transaction() as session:
+            token = session.execute(
+                update(Migration)
+                .where(Migration.id == migration_id, _FREE)
+                .values(
+                    lease_token=Migration.lease_token + 1,
+                    lease_holder=holder,
+                    lease_expires_at=func.clock_timestamp() + timedelta(seconds=seconds),
+                )
+                .returning(Migration.lease_token)
+            ).scalar()
+            if token is None:
+                raise LeaseLost(f"Migration {migration_id} is driven by another runner.")
+            return Lease(migration_id, token, holder)
+
+    def give_back(self, lease: Lease) -> None:
+        """End what was borrowed."""
+        self._write(lease, lease_expires_at=func.clock_timestamp())
 
     def renew(self, lease: Lease, seconds: float) -> None:
         """Prolong the lease.

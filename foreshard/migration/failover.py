@@ -19,7 +19,7 @@ from typing import Any
 from foreshard.errors import FailedOver, FlipFailed
 from foreshard.migration.comparison import compare_stream
 from foreshard.migration.lifecycle import PATH, Stage
-from foreshard.migration.removal import drop_slots, slot_on, subscription_on
+from foreshard.migration.removal import drop_slots, subscription_on
 from foreshard.migration.work import Work
 from foreshard.postgres import guard, replication, standbys
 from foreshard.postgres.connect import Connection
@@ -64,9 +64,16 @@ def settle(work: Work) -> None:
         ends = {Side.SOURCE: source, Side.TARGET: target}
         states = {side: guard.state(conn, work.names) for side, conn in ends.items()}
         _refuse_strangers(work, states)
-        moved = [side for side, state in states.items() if state is not None and not state.same_timeline]
-        if not moved or None in states.values():
+        found = {side: state for side, state in states.items() if state is not None}
+        moved = [side for side, state in found.items() if not state.same_timeline]
+        if moved == [Side.TARGET] and Side.SOURCE not in found and work.facts().get("finalising"):
+            # The target owns everything, and the source's guard is gone already: there is nothing to ask there.
+            guard.adopt_timeline(target, work.names, SLOTS, found[Side.TARGET].timeline)
             return
+        if not moved or len(found) < len(Side):
+            return
+        # If both moved: the one that opened last remembers more, so it is asked while the other one is closed again.
+        moved.sort(key=lambda side: found[side].opened_flip)
         # Of the standbys that were seen one is the primary now; those of the new one are seen from now on.
         known = dict(work.facts().get(STANDBYS, {}))
         for side in moved:
@@ -79,7 +86,7 @@ def settle(work: Work) -> None:
                 guard.cancel(conn, work.names, newest)
             other = guard.state(ends[side.other], work.names)
             assert other is not None  # it was there a moment ago, and only the holder of the lease removes it
-            bound = guard.adopt_timeline(ends[side], work.names, other.bound)
+            bound = guard.adopt_timeline(ends[side], work.names, other.bound, found[side].timeline)
             logger.warning(
                 "migration %s: %s was failed over; it is closed again at bound %s",
                 work.lease.migration,
@@ -157,11 +164,14 @@ def _rebuild_stream(work: Work, publishing: Side, ends: Mapping[Side, Connection
     had not brought yet is found by `prove`. A new subscription, not only a new slot: the old one would skip what the
     promoted server writes below the position that it had reached on the lost one.
     """
-    if work.record.stage not in STREAMING or replication.serves(
-        ends[publishing], slot_on(work.names, publishing)
-    ):
-        return
     subscriber, name = ends[publishing.other], subscription_on(work.names, publishing.other)
+    # A slot without its subscription is what an attempt left that was cut off.
+    whole = replication.serves(ends[publishing], name) and replication.health(subscriber, name) is not None
+    if work.record.stage not in STREAMING or whole:
+        return
+    work.store.renew(
+        work.lease, work.lease_seconds
+    )  # a late runner must not take down a stream that another made
     replication.unsubscribe(subscriber, name, publisher_gone=True)
     drop_slots(ends[publishing], work.names, publishing, ())
     replication.subscribe(subscriber, work.shard(publishing).dsn, work.names, name, copy_data=False)

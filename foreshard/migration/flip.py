@@ -24,7 +24,7 @@ import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn
 from uuid import UUID, uuid4
 
@@ -139,6 +139,9 @@ def finish_interrupted(work: Work) -> None:
     what = settlement(bounds, None if intent is None else intent.to_bound, before)
     if what is Settlement.NOTHING:
         return
+    if what is Settlement.CORRECT_JOURNAL:
+        work.store.set_routing(work.lease, bound=bounds.source)
+        return
     if what is Settlement.INTEND_TAKE_BACK:
         intent = _intend_take_back(work, bounds)
         what = Settlement.TAKE_BACK
@@ -192,9 +195,11 @@ def _settle(work: Work) -> None:
         try:
             finish_interrupted(work)
             return
-        except (LeaseLost, FlipFailed):  # the next runner's, or settled: the keys were taken back
+        except LeaseLost:  # the next runner's
             return
         except (psycopg.Error, ForeshardError) as error:
+            if isinstance(error, FlipFailed) and work.flips.unfinished(work.lease.migration) is None:
+                return  # settled: the keys were taken back
             if time.monotonic() > deadline:
                 logger.error("migration %s: a flip is not settled: %s", work.lease.migration, error)
                 return
@@ -207,7 +212,7 @@ def _carry_out(work: Work, intent: FlipRecord, ends: _Ends, *, resumed: bool = F
     ``resumed``: a runner that died had closed already, so the pause began about when the flip was intended.
     """
     started = time.perf_counter()
-    marker, attempts = _close(work, intent, ends)
+    marker, attempts = _close(work, intent, ends, resumed=resumed)
     failpoint.hit("flip_closed", work.state_dir)
     missing = _missing(work, ends, marker)
     if missing is not None and guard.cancel(ends.opening, work.names, intent.flip_no):
@@ -239,7 +244,7 @@ def _missing(work: Work, ends: _Ends, marker: UUID) -> str | None:
     return f"standby {', '.join(late)} of the opening side did not confirm the marker" if late else None
 
 
-def _close(work: Work, intent: FlipRecord, ends: _Ends) -> tuple[UUID, int]:
+def _close(work: Work, intent: FlipRecord, ends: _Ends, *, resumed: bool) -> tuple[UUID, int]:
     """Close with short lock timeouts, since writers queue behind a waiting exclusive lock."""
     for attempt in range(1, CLOSE_ATTEMPTS + 1):
         marker = uuid4()
@@ -250,7 +255,8 @@ def _close(work: Work, intent: FlipRecord, ends: _Ends) -> tuple[UUID, int]:
             continue
         return marker, attempt
     holders = guard.fence_holders(ends.closing, work.names, 0)
-    work.flips.record(work.lease, intent.flip_no, "cancelled", attempts=CLOSE_ATTEMPTS)
+    if not resumed:  # else it is closed already, and stays intended until its keys have an owner
+        work.flips.record(work.lease, intent.flip_no, "cancelled", attempts=CLOSE_ATTEMPTS)
     raise FlipFailed(
         f"The fence could not be had in {CLOSE_ATTEMPTS} attempts.",
         remedy="Long transactions hold it: end them, or try again when they are over.",
@@ -263,10 +269,8 @@ def _take_back(work: Work, intent: FlipRecord, ends: _Ends, why: str) -> NoRetur
 
     No marker is needed: the opening side never owned these keys.
     """
-    work.flips.record(work.lease, intent.flip_no, "cancelled")
-    back = work.flips.intend(work.lease, intent.to_bound, intent.from_bound)
-    guard.open_(ends.closing, work.names, back.flip_no, intent.from_bound)
-    _journal_opened(work, back, pause_ms=None, attempts=1)
+    back = work.flips.replace(work.lease, intent, intent.to_bound, intent.from_bound)
+    _finish_take_back(work, back, replace(ends, closing=ends.opening, opening=ends.closing))
     raise FlipFailed(
         f"Flip {intent.flip_no} was taken back, {why}; ownership is as before.",
         remedy="Look at lag and errors of subscriptions and standbys (`foreshard migration show`).",
@@ -282,7 +286,14 @@ def _finish_take_back(work: Work, back: FlipRecord, ends: _Ends) -> None:
     if other is not None and (other.bound < back.to_bound if raising else other.bound > back.to_bound):
         finish_interrupted(work)  # it had opened after all, before it was cancelled
         return
-    guard.open_(ends.opening, work.names, back.flip_no, back.to_bound)
+    try:
+        guard.open_(ends.opening, work.names, back.flip_no, back.to_bound)
+    except psycopg.Error as error:
+        if error.sqlstate != guard.STALE_FLIP:
+            raise
+        # It was failed over, and settling that cancelled the flip back, too: the same under a new number.
+        back = work.flips.replace(work.lease, back, back.from_bound, back.to_bound)
+        guard.open_(ends.opening, work.names, back.flip_no, back.to_bound)
     _journal_opened(work, back, pause_ms=None, attempts=1)
 
 

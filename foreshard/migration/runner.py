@@ -16,7 +16,14 @@ from typing import Any, Self
 
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.migration_store import MigrationRecord, MigrationStore
-from foreshard.errors import ForeshardError, IllegalTransition, LeaseLost, OutOfHeadroom, ShardUnavailable
+from foreshard.errors import (
+    FailedOver,
+    ForeshardError,
+    IllegalTransition,
+    LeaseLost,
+    OutOfHeadroom,
+    ShardUnavailable,
+)
 from foreshard.migration import confirmation, fingerprint, retreat
 from foreshard.migration.flip import finish_interrupted
 from foreshard.migration.lifecycle import ABORTABLE, ENDS, REVERSIBLE, Stage, following
@@ -196,7 +203,10 @@ class Runner:
     def _settle(self) -> None:
         try:
             finish_interrupted(self.work)
-        except ShardUnavailable as away:
+        except (ShardUnavailable, FailedOver) as away:
+            # A shard that knows nothing of the migration: while no key was moved, abort is the way out.
+            if isinstance(away, FailedOver) and (self.record.bound or self.record.stage not in ABORTABLE):
+                raise
             # Abort and finalise can do with one shard. Every other step asks again, and fails by itself.
             logger.warning("migration %s is not settled: %s", self._migration_id, away)
 

@@ -16,6 +16,11 @@ class Bounds:
     target: int | None
 
     @property
+    def gap(self) -> bool:
+        """Whether some key has no owner."""
+        return self.source is not None and self.target is not None and self.source > self.target
+
+    @property
     def overlap(self) -> bool:
         """Whether some key would have two owners."""
         return (self.target or 0) > (SLOTS if self.source is None else self.source)
@@ -25,7 +30,9 @@ class Settlement(StrEnum):
     """What to do about a flip before anything else."""
 
     NOTHING = "nothing"
-    """Both sides agree and no flip is open."""
+    """Both sides agree, the journal with them, and no flip is open."""
+    CORRECT_JOURNAL = "correct the journal"
+    """Both sides agree on a bound that the journal does not name: both were failed over, or it was restored."""
     CARRY_OUT = "carry out"
     """It closed and did not open: close, marker, open again, each idempotent."""
     TAKE_BACK = "take back"
@@ -51,5 +58,5 @@ def settlement(bounds: Bounds, intended: int | None, journalled: int) -> Settlem
             return Settlement.INTEND_TAKE_BACK
         return Settlement.TAKE_BACK if intended == journalled else Settlement.CARRY_OUT
     if intended is None:
-        return Settlement.NOTHING
+        return Settlement.NOTHING if bounds.source == journalled else Settlement.CORRECT_JOURNAL
     return Settlement.CONFIRM if bounds.source == intended else Settlement.CANCEL

@@ -31,19 +31,20 @@ def check_way_back(work: Work) -> None:
     Raises:
         StreamBroken: what is wrong with it.
     """
-    _settle_failover(work)
+    settle_failover(work)
     with work.connections() as (source, target):
         _sound(work, source, Side.SOURCE, work.names.reverse)
         _served(work, target, Side.TARGET, work.names.reverse)
 
 
-def check_copy(work: Work, target: Connection) -> None:
-    """The forward stream alone, before there is another; on a connection that the caller has, as it asks often.
+def check_copy(work: Work, source: Connection, target: Connection) -> None:
+    """The forward stream alone, before there is another; on connections that the caller has, as it asks often.
 
     Raises:
         StreamBroken: what is wrong with it.
     """
     _sound(work, target, Side.TARGET, work.names.forward)
+    _served(work, source, Side.SOURCE, work.names.forward)
 
 
 def check(work: Work) -> Lag:
@@ -56,7 +57,7 @@ def check(work: Work) -> Lag:
         StreamBroken: which subscription, and what is wrong with it.
         FailedOver: a failover that cannot be settled.
     """
-    _settle_failover(work)
+    settle_failover(work)
     with work.connections() as (source, target):
         _sound(work, target, Side.TARGET, work.names.forward)
         _served(work, source, Side.SOURCE, work.names.forward)
@@ -68,7 +69,8 @@ def check(work: Work) -> Lag:
         )
 
 
-def _settle_failover(work: Work) -> None:
+def settle_failover(work: Work) -> None:
+    """A shard that was failed over is closed again, if one was."""
     if failover.noticed(work):
         finish_interrupted(work)
 

@@ -1,6 +1,7 @@
-"""Migrations that nobody drives just now, since a person is being waited for: a failover must not wait for that person.
+"""Migrations that nobody drives just now, since a person is being waited for: keys must not wait for that person.
 
-The promoted server refuses every write to the buckets that move until it has been closed again.
+After a failover the promoted server refuses every write to the buckets that move until it has been closed again; and
+whatever a runner could not settle before it went is tried again.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ LEASE_S = 60.0
 NOBODY = "nobody"
 
 
-def settle_failovers(control: ControlDatabase, settings: Settings) -> list[int]:
-    """Settle live migrations of which a shard was failed over, unless somebody drives them; returns their numbers.
+def give_owners(control: ControlDatabase, settings: Settings) -> list[int]:
+    """Settle live migrations of which some key has no owner, unless somebody drives them; returns their numbers.
 
-    What they wait for, or why they failed, stays as it was. A shard that does not answer is left for the next time.
+    What they wait for, or why they failed, stays as it is. A shard that does not answer is left for the next time.
     """
     store = MigrationStore(control)
     return [record.id for record in store.live() if _settle(control, settings, store, record)]
@@ -39,9 +40,10 @@ def _settle(
 ) -> bool:
     try:
         # With a lease that was never given out this one can look, and write nothing.
-        if not failover.noticed(Work(control, settings, Lease(record.id, 0, NOBODY))):
+        work = Work(control, settings, Lease(record.id, 0, NOBODY))
+        if not failover.noticed(work) and not work.bounds().gap:
             return False
-        lease = store.acquire(record.id, "janitor", record.flow_run_id, LEASE_S)
+        lease = store.borrow(record.id, "janitor", LEASE_S)
     except LeaseLost:  # whoever drives it sees for itself
         return False
     except (ForeshardError, psycopg.Error) as away:
@@ -50,8 +52,8 @@ def _settle(
     try:
         finish_interrupted(Work(control, settings, lease))
     except (ForeshardError, psycopg.Error) as problem:
-        logger.warning("migration %s is not settled after a failover: %s", record.id, problem)
+        logger.warning("migration %s: some keys have no owner: %s", record.id, problem)
         return False
     finally:
-        store.release(lease, waiting_for=record.waiting_for, failure=record.failure)
+        store.give_back(lease)
     return True

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from psycopg import errors, sql
 
@@ -57,6 +57,8 @@ class SideState:
     opened_flip: int
     same_system: bool = True
     same_timeline: bool = True
+    timeline: str = field(default="", compare=False)
+    """The server's timeline now."""
 
 
 def install(conn: Connection) -> None:
@@ -148,21 +150,13 @@ def close(
     ``opens``: the other side opens by itself when it applies the marker. Only where no standby must be waited for.
     """
     arguments = (names.schema, flip_no, bound, marker, opens)
-    conn.execute("SELECT foreshard.close(%s, %s, %s, %s, %s)", arguments, prepare=True)
+    conn.execute("SELECT foreshard.close(%s, %s, %s, %s, %s)", arguments)
 
 
 def rehearse_close(conn: Connection, names: MigrationNames) -> bool:
-    """Do all that a close does, for the bound that stands, and roll it back; False if the fence was not to be had.
-
-    The first call of a session parses, plans and fills caches, for milliseconds that are no part of the pause then.
-    Nothing changes: a sequence does not roll back, but it is set to the value that it has, under the fence lock.
-    """
-    now = state(conn, names)
-    if now is None:
-        return False
+    """Do all that a close does and undo it, so that the real one finds everything warm; False if the fence was busy."""
     try:
-        with conn.transaction(force_rollback=True):
-            close(conn, names, now.flip_no, now.bound, uuid4())
+        conn.execute("SELECT foreshard.rehearse_close(%s)", (names.schema,))
     except errors.LockNotAvailable:
         return False
     return True
@@ -178,12 +172,13 @@ def cancel(conn: Connection, names: MigrationNames, flip_no: int) -> bool:
     return bool(_one(conn, "SELECT foreshard.cancel(%s, %s)", names.schema, flip_no))
 
 
-def adopt_timeline(conn: Connection, names: MigrationNames, other_bound: int) -> int:
+def adopt_timeline(conn: Connection, names: MigrationNames, other_bound: int, seen: str) -> int:
     """Close again on a server that was failed over, and let its bound count; returns the bound.
 
-    First `cancel` the newest flip on the other side and read its bound then. Waits for writers that hold the fence.
+    First `cancel` the newest flip on the other side and read its bound then. ``seen``: this server's timeline when it
+    was found to be another one. Waits for writers that hold the fence. Refused (FS005) on yet another server.
     """
-    bound = _one(conn, "SELECT foreshard.adopt_timeline(%s, %s)", names.schema, other_bound)
+    bound = _one(conn, "SELECT foreshard.adopt_timeline(%s, %s, %s)", names.schema, other_bound, seen)
     if not isinstance(bound, int):
         raise NotFound(f"{names.schema} is not on this shard.")
     return bound
@@ -196,7 +191,8 @@ def state(conn: Connection, names: MigrationNames) -> SideState | None:
     row = conn.execute(
         "SELECT (pg_sequence_last_value(bound_sequence::regclass) %% 2048)::int, flip_no,"
         "       pg_sequence_last_value(bound_sequence::regclass) / 2048,"
-        "       system_id = (SELECT system_identifier FROM pg_control_system()), timeline = foreshard.timeline()"
+        "       system_id = (SELECT system_identifier FROM pg_control_system()), timeline = foreshard.timeline(),"
+        "       foreshard.timeline()"
         "  FROM foreshard.sides WHERE migration = %s",
         (names.schema,),
     ).fetchone()

@@ -53,7 +53,13 @@ def read(conn: Connection, buckets: Sequence[str]) -> dict[Name, SequenceState]:
 def set_position(conn: Connection, name: Name, state: SequenceState, position: int) -> None:
     """The next value comes after ``position``. Values that sessions have cached stay theirs: they lie before it."""
     value = -position if state.descends else position
-    conn.execute("SELECT setval(format('%%I.%%I', %s::text, %s::text)::regclass, %s)", (*name, value))
+    compare = "<=" if state.descends else ">="
+    # Asked once more where it is set: a late runner, or values given out since, must not be overtaken.
+    conn.execute(
+        "SELECT setval(s.sequence, %s) FROM (SELECT format('%%I.%%I', %s::text, %s::text)::regclass AS sequence) s"
+        f" WHERE (pg_sequence_last_value(s.sequence) {compare} %s) IS NOT TRUE OR %s".encode(),
+        (value, *name, value, state.cycles),
+    )
 
 
 def advance(

@@ -39,8 +39,12 @@ def behind(conn: Connection, lsn: str, expected: Collection[str]) -> list[str]:
     """Which of the ``expected`` standbys (application names) have not flushed ``lsn``, connected or not."""
     rows = conn.execute(sql_file("standbys.sql"), {"lsn": lsn})
     # By either name: one that was first seen while it was away is known by its slot's.
-    having = {name for standby, slot, has in rows if has for name in (standby, slot)}
-    return sorted(set(expected) - having)
+    # Several may share a name (`walreceiver` is the default): then all of them.
+    having: set[str] = set()
+    lacking: set[str] = set()
+    for standby, slot, has in rows:
+        (having if has else lacking).update(name for name in (standby, slot) if name is not None)
+    return sorted(set(expected) - (having - lacking))
 
 
 def await_flushed(conn: Connection, expected: Collection[str], timeout_s: float) -> list[str]:

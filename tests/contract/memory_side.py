@@ -11,7 +11,7 @@ from foreshard.postgres.guard import Side, SideState
 
 
 class Refused(Exception):
-    """What the server says with SQLSTATE FS004."""
+    """What the server says with SQLSTATE FS004, or FS005 after a failover."""
 
 
 @dataclass
@@ -26,8 +26,14 @@ class MemorySide:
     sequence_flip: int = 0
     flip_no: int = 0
     opened_flip: int = 0
-    same_timeline: bool = True
-    """False after a failover: nothing is owned here until `adopt_timeline`."""
+    timeline: int = 1
+    guarded: int = 1
+    """The timeline on which the bound counts: after a failover another one, until `adopt_timeline`."""
+
+    @property
+    def same_timeline(self) -> bool:
+        """Whether anything is owned, opened or closed here."""
+        return self.timeline == self.guarded
 
     @property
     def state(self) -> SideState:
@@ -38,8 +44,10 @@ class MemorySide:
         """Give up keys.
 
         Raises:
-            Refused: the flip is stale or cancelled here, or this would take keys.
+            Refused: the flip is stale or cancelled here, or this would take keys; or after a failover.
         """
+        if not self.same_timeline:
+            raise Refused
         if flip < self.flip_no or (flip == self.flip_no and bound != self.bound):
             raise Refused
         if not (bound >= self.bound if self.side is Side.SOURCE else bound <= self.bound):
@@ -52,8 +60,10 @@ class MemorySide:
         """Take keys.
 
         Raises:
-            Refused: the flip is stale or cancelled here, or this would give keys up.
+            Refused: the flip is stale or cancelled here, or this would give keys up; or after a failover.
         """
+        if not self.same_timeline:
+            raise Refused
         if flip < self.flip_no or (flip == self.flip_no and self.opened_flip != flip):
             raise Refused
         if not (bound <= self.bound if self.side is Side.SOURCE else bound >= self.bound):
@@ -70,11 +80,23 @@ class MemorySide:
             self.flip_no = max(self.flip_no, flip)
         return True
 
-    def adopt_timeline(self, other_bound: int) -> int:
-        """Close again after a failover, as far as the other side owns keys; returns the bound."""
+    def fail_over(self) -> None:
+        """Another server goes on with what it has."""
+        self.timeline += 1
+
+    def adopt_timeline(self, other_bound: int, seen: int) -> int:
+        """Close again after a failover, as far as the other side owns keys; returns the bound. Once is enough.
+
+        Raises:
+            Refused: this is not the server that was ``seen``.
+        """
+        if seen != self.timeline:
+            raise Refused
+        if self.same_timeline:
+            return self.bound
         furthest = max if self.side is Side.SOURCE else min
         self.bound = furthest(self.bound, other_bound)
-        self.same_timeline = True
+        self.guarded = seen
         return self.bound
 
     def owns(self, slot: int) -> bool:

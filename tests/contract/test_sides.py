@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from foreshard.fleet.throwaway import ThrowawayServers
 from foreshard.postgres import guard
 from foreshard.postgres.connect import Connection, connect
-from foreshard.postgres.guard import STALE_FLIP, Side, SideState
+from foreshard.postgres.guard import OTHER_TIMELINE, STALE_FLIP, Side, SideState
 from foreshard.postgres.names import MigrationNames
 from tests.contract.memory_side import MemorySide, Refused
 
@@ -27,10 +27,13 @@ class AnySide(Protocol):
     def state(self) -> SideState: ...
     @property
     def opened_flip(self) -> int: ...
+    @property
+    def timeline(self) -> int: ...
     def close(self, flip: int, bound: int, *, rolls_back: bool = False) -> None: ...
     def open(self, flip: int, bound: int, *, rolls_back: bool = False) -> None: ...
     def cancel(self, flip: int, *, rolls_back: bool = False) -> bool: ...
-    def adopt_timeline(self, other_bound: int) -> int: ...
+    def fail_over(self) -> None: ...
+    def adopt_timeline(self, other_bound: int, seen: int) -> int: ...
 
 
 class RealSide:
@@ -44,7 +47,8 @@ class RealSide:
     def reset(self) -> None:
         """As it was created."""
         self._conn.execute(
-            "UPDATE foreshard.sides SET flip_no = 0, opened_flip = 0 WHERE migration = %s",
+            "UPDATE foreshard.sides SET flip_no = 0, opened_flip = 0, timeline = foreshard.timeline()"
+            " WHERE migration = %s",
             [self._names.schema],
         )
         self._conn.execute("SELECT setval(%s, 0)", [f"{self._names.schema}.bound"])
@@ -75,8 +79,18 @@ class RealSide:
         with _refusals(), self._conn.transaction(force_rollback=rolls_back):
             return guard.cancel(self._conn, self._names, flip)
 
-    def adopt_timeline(self, other_bound: int) -> int:
-        return guard.adopt_timeline(self._conn, self._names, other_bound)
+    def fail_over(self) -> None:
+        self._conn.execute(
+            "UPDATE foreshard.sides SET timeline = 'another' WHERE migration = %s", [self._names.schema]
+        )
+
+    @property
+    def timeline(self) -> int:
+        return int(self.state.timeline, 16)
+
+    def adopt_timeline(self, other_bound: int, seen: int) -> int:
+        with _refusals():
+            return guard.adopt_timeline(self._conn, self._names, other_bound, f"{seen:08X}")
 
 
 class _refusals:  # noqa: N801 - reads as a function
@@ -85,7 +99,7 @@ class _refusals:  # noqa: N801 - reads as a function
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, psycopg.Error) and error.sqlstate == STALE_FLIP:
+        if isinstance(error, psycopg.Error) and error.sqlstate in (STALE_FLIP, OTHER_TIMELINE):
             raise Refused from error
 
 
@@ -100,9 +114,12 @@ class Call:
 
     def on(self, side: AnySide) -> bool | int | str | None:
         """Make the call; its answer, or "refused"."""
-        if self.name == "adopt_timeline":
-            return side.adopt_timeline(self.bound)
+        if self.name == "fail_over":
+            side.fail_over()
+            return None
         try:
+            if self.name == "adopt_timeline":
+                return side.adopt_timeline(self.bound, side.timeline + self.rolls_back)
             if self.name == "cancel":
                 return side.cancel(self.flip, rolls_back=self.rolls_back)
             call = side.close if self.name == "close" else side.open
@@ -113,7 +130,7 @@ class Call:
 
 CALLS = st.builds(
     Call,
-    st.sampled_from(["close", "open", "cancel", "close", "open", "cancel", "adopt_timeline"]),
+    st.sampled_from(["close", "open", "cancel", "close", "open", "cancel", "fail_over", "adopt_timeline"]),
     st.integers(0, 6),
     st.integers(0, 4),
     st.sampled_from([False, False, False, True]),

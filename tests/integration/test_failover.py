@@ -20,7 +20,7 @@ from foreshard.migration import failover
 from foreshard.migration.flip import flip
 from foreshard.migration.lifecycle import Stage
 from foreshard.migration.runner import Runner
-from foreshard.migration.unattended import settle_failovers
+from foreshard.migration.unattended import give_owners
 from foreshard.postgres import guard, standbys
 from foreshard.postgres.guard import Side
 from foreshard.topology.keys import SLOTS, KeyType, slot
@@ -347,10 +347,10 @@ def test_a_failover_does_not_wait_for_the_person_who_is_asked(
             session.query(Migration).update({"waiting_for": "approval of flip 1"})
         keys = tailnums(fleet)
         assert {answer(fleet.failover(Side.SOURCE), tailnum) for tailnum in keys} == {"FS005"}
-        assert settle_failovers(fleet.control, fleet.settings) == [fleet.migration]
+        assert give_owners(fleet.control, fleet.settings) == [fleet.migration]
         assert_owners(fleet, 0, keys)
         assert fleet.store.get(fleet.migration).waiting_for == "approval of flip 1"
-        assert settle_failovers(fleet.control, fleet.settings) == []
+        assert give_owners(fleet.control, fleet.settings) == []
 
 
 EVENTS = sql.Identifier(BUCKETS[0], "passenger_events")

@@ -380,7 +380,7 @@ def test_the_application_may_not_touch_the_fence(fleet: MovingFleet, runner: Run
         for statement in (
             f"SELECT foreshard.open('{names}', 9, 0)",
             f"SELECT foreshard.close('{names}', 9, 0, gen_random_uuid(), true)",
-            f"SELECT foreshard.adopt_timeline('{names}', 0)",
+            f"SELECT foreshard.adopt_timeline('{names}', 0, '1')",
             f"SELECT foreshard.retire('{names}')",
             f"SELECT foreshard.drop_copy('{names}', 1024)",
             f"SELECT setval('{names}.bound', 5)",

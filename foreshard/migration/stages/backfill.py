@@ -37,6 +37,7 @@ def run(work: Work, report: Report) -> dict[str, Any]:
         OutOfHeadroom: a server keeps too much WAL for this migration, or has too little disk left.
         ForeshardError: a copy made no end within an hour.
     """
+    streams.settle_failover(work)  # the source owns every key: it must not wait until the copy is made
     started = time.monotonic()
     copied = 0
     headroom = HeadroomWatch(work)
@@ -58,7 +59,7 @@ def run(work: Work, report: Report) -> dict[str, Any]:
         for number, bucket in enumerate(work.buckets):
             if number == len(work.buckets) // 2:
                 failpoint.hit("backfill", work.state_dir)
-            headroom.await_room(report, partial(_alive, work, target, markers))
+            headroom.await_room(report, partial(_alive, work, source, target, markers))
             new = _copy_bucket(work, bucket, source, target, markers, partial(headroom.look, report))
             copied += sizes[bucket]
             report(Progress("rows", copied, sum(sizes.values()), "bytes"))
@@ -93,13 +94,13 @@ def _copy_bucket(
                 f"The copy of {bucket} made no end.", remedy="Look at the target's server log."
             )
         look_at_headroom()
-        _alive(work, target, markers)
+        _alive(work, source, target, markers)
         time.sleep(POLL_S)
     return True
 
 
-def _alive(work: Work, target: Connection, markers: MarkerLine) -> None:
-    streams.check_copy(work, target)
+def _alive(work: Work, source: Connection, target: Connection, markers: MarkerLine) -> None:
+    streams.check_copy(work, source, target)
     markers.send()  # without traffic the apply worker would not notice that a copy is complete
 
 

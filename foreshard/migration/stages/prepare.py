@@ -32,6 +32,9 @@ def run(work: Work, report: Report) -> dict[str, Any]:
             _refuse_foreign(work, target)
         # Before the copy of the definitions: from here on the target's schemas are known to be ours.
         guard.create_side(target, work.names, Side.TARGET, work.source.name, work.buckets)
+        work.store.renew(
+            work.lease, work.lease_seconds
+        )  # nothing is copied for a migration that ended meanwhile
         _copy_definitions(work, target)
         _arm(work, target, report)
         # Time has passed: nothing is put up on the source for a migration that ended meanwhile.

@@ -4,6 +4,16 @@
 -- Sequences are set inside transactions but do not roll back; each function is therefore safe to run again
 -- with the same arguments after an error whose outcome is unknown.
 
+-- Nobody opens or closes on a server that was failed over and not closed again since.
+CREATE OR REPLACE FUNCTION foreshard.require_timeline(in_migration text, known text)
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+BEGIN
+    IF known IS DISTINCT FROM foreshard.timeline() THEN
+        RAISE EXCEPTION 'this server was failed over or restored: % is to be settled first', in_migration
+            USING ERRCODE = 'FS005';
+    END IF;
+END $$;
+
 -- Close: this side gives up ownership; waits for every writer that holds the fence lock. The caller's session has
 -- synchronous_commit on (a function's own SET ends before the COMMIT).
 -- The marker is written under the lock: whoever sees it applied has every write this side ever accepted.
@@ -19,6 +29,7 @@ BEGIN
         RAISE EXCEPTION 'flip % of % is stale: this side has seen flip %', flip, in_migration, here.flip_no
             USING ERRCODE = 'FS004';
     END IF;
+    PERFORM foreshard.require_timeline(in_migration, here.timeline);
     PERFORM pg_advisory_xact_lock(1179862852, here.migration_no);
     state := pg_sequence_last_value(here.bound_sequence::regclass);
     -- A close moves the bound with its number; the number alone is the promise never to close this flip (cancel).
@@ -35,6 +46,21 @@ BEGIN
         USING marker, CASE WHEN opens THEN flip END, new_bound;
 END $$;
 
+-- All that a close does, for the bound that stands, undone again: the first call of a session parses, plans and fills
+-- caches. A sequence is not undone, but it is set to the value that it has, under the fence lock.
+CREATE OR REPLACE FUNCTION foreshard.rehearse_close(in_migration text)
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DECLARE
+    here foreshard.sides;
+BEGIN
+    SELECT * INTO STRICT here FROM foreshard.sides s WHERE s.migration = in_migration FOR UPDATE;
+    PERFORM foreshard.close(in_migration, here.flip_no,
+        (pg_sequence_last_value(here.bound_sequence::regclass) % 2048)::int, gen_random_uuid(), false);
+    RAISE EXCEPTION 'rehearsed' USING ERRCODE = 'FS006';
+EXCEPTION WHEN SQLSTATE 'FS006' THEN
+    NULL;
+END $$;
+
 -- Open: this side takes ownership. To be called only after the closing side's marker was applied here.
 -- The mirror row changes before the sequence: in between, writers are refused (40001), never let through.
 CREATE OR REPLACE FUNCTION foreshard.open(in_migration text, flip bigint, new_bound int)
@@ -48,6 +74,7 @@ BEGIN
         RAISE EXCEPTION 'flip % of % is stale or was cancelled here (last: %)', flip, in_migration, here.flip_no
             USING ERRCODE = 'FS004';
     END IF;
+    PERFORM foreshard.require_timeline(in_migration, here.timeline);
     state := pg_sequence_last_value(here.bound_sequence::regclass);
     IF NOT (CASE here.side WHEN 'source' THEN new_bound <= state % 2048 ELSE new_bound >= state % 2048 END) THEN
         RAISE EXCEPTION 'opening % on the % to % would give ownership, not take it', in_migration, here.side,
@@ -75,8 +102,9 @@ END $$;
 
 -- Close again after a failover or restore: this server may have forgotten a close. The bound moves to the other
 -- side's, so that no key has two owners, and counts from now on. To be called after `cancel` on the other side, so
--- that no late open changes other_bound meanwhile. Returns the bound.
-CREATE OR REPLACE FUNCTION foreshard.adopt_timeline(in_migration text, other_bound int)
+-- that no late open changes other_bound meanwhile. seen: the timeline of the server that the caller looked at; a late
+-- caller may have reached the next one, which has forgotten something else. Returns the bound.
+CREATE OR REPLACE FUNCTION foreshard.adopt_timeline(in_migration text, other_bound int, seen text)
 RETURNS int LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
     here   foreshard.sides;
@@ -86,10 +114,16 @@ BEGIN
     SELECT * INTO STRICT here FROM foreshard.sides s WHERE s.migration = in_migration FOR UPDATE;
     PERFORM pg_advisory_xact_lock(1179862852, here.migration_no);
     state := pg_sequence_last_value(here.bound_sequence::regclass);
+    IF seen IS DISTINCT FROM foreshard.timeline() THEN
+        RAISE EXCEPTION 'this server was failed over once more' USING ERRCODE = 'FS005';
+    END IF;
+    IF here.timeline = seen THEN
+        RETURN state % 2048;  -- done by another runner; other_bound may be from before its flips
+    END IF;
     closed := CASE here.side WHEN 'source' THEN greatest(state % 2048, other_bound)
                              ELSE least(state % 2048, other_bound) END;
     PERFORM setval(here.bound_sequence::regclass, state - state % 2048 + closed);
-    UPDATE foreshard.sides s SET timeline = foreshard.timeline() WHERE s.migration = in_migration;
+    UPDATE foreshard.sides s SET timeline = seen WHERE s.migration = in_migration;
     RETURN closed;
 END $$;
 
@@ -133,5 +167,5 @@ BEGIN
     DELETE FROM foreshard.sides s WHERE s.migration = in_migration;
 END $$;
 
-REVOKE ALL ON FUNCTION foreshard.close, foreshard.open, foreshard.cancel, foreshard.adopt_timeline,
+REVOKE ALL ON FUNCTION foreshard.require_timeline, foreshard.rehearse_close, foreshard.close, foreshard.open, foreshard.cancel, foreshard.adopt_timeline,
     foreshard.drop_copy, foreshard.retire FROM PUBLIC;

@@ -132,8 +132,8 @@ BEGIN
     IF NEW.opens_flip IS NOT NULL THEN
         BEGIN
             PERFORM foreshard.open(TG_TABLE_SCHEMA, NEW.opens_flip, NEW.bound);
-        EXCEPTION WHEN SQLSTATE 'FS004' THEN
-            NULL;  -- cancelled here: the runner sees it and gives the keys back. Applying must go on.
+        EXCEPTION WHEN SQLSTATE 'FS004' OR SQLSTATE 'FS005' THEN
+            NULL;  -- cancelled or failed over here: the runner sees it and gives the keys back. Applying must go on.
         END;
     END IF;
     PERFORM pg_notify(TG_TABLE_SCHEMA, NEW.id::text);

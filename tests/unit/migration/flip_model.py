@@ -114,7 +114,7 @@ class World:
         shard = self.shards[side]
         if not (shard.up and shard.side.owns(slot)):
             return False
-        assert shard.rows[slot] == self.acknowledged[slot], (
+        assert self.forgetful or shard.rows[slot] == self.acknowledged[slot], (
             "a write is let through where an earlier one is missing"
         )
         written = self.number()
@@ -133,7 +133,8 @@ class World:
         """A standby of that side is promoted that was ``back`` changes behind; its slot may send again."""
         shard = self.shards[side]
         self.forgetful = True
-        shard.side = replace(shard.past[max(0, len(shard.past) - 1 - back)], same_timeline=False)
+        past = shard.past[max(0, len(shard.past) - 1 - back)]
+        shard.side = replace(past, timeline=shard.side.timeline + 1)
 
     def deliver(self, sender: Side) -> None:
         """The other side applies the oldest thing that it has not applied."""
@@ -182,6 +183,9 @@ class FlipRunner:
         what = settlement(bounds, None if flip is None else flip.to, before)
         if what is Settlement.NOTHING:
             return
+        if what is Settlement.CORRECT_JOURNAL:
+            yield from self._journal(lambda: setattr(self.world, "routed", bounds.source))
+            return
         if what is Settlement.INTEND_TAKE_BACK:
             assert bounds.source is not None
             assert bounds.target is not None
@@ -205,26 +209,28 @@ class FlipRunner:
 
     def _settle_failover(self) -> Step[None]:
         """As `failover.settle`."""
-        moved = []
+        moved = {}
         for side in Side:
             yield
-            if not self._ask(side).same_timeline:
-                moved.append(side)
+            found = self._ask(side)
+            if not found.same_timeline:
+                moved[side] = found.timeline
         newest = len(self.world.flips)
-        for side in moved:
+        for side in sorted(moved, key=lambda side: self.world.shards[side].side.sequence_flip):
             for each in Side:
                 yield from self._cancel(each, newest)
             yield
             other = self._ask(side.other).bound
             yield
-            self._ask(side).adopt_timeline(other)
+            self._ask(side).adopt_timeline(other, moved[side])
 
     def _settle(self) -> Step[None]:
         while True:
             try:
                 yield from self.finish_interrupted()
             except FlipFailed:
-                return
+                if self.world.unfinished is None:
+                    return
             except (Unavailable, Refused):
                 continue
             return
@@ -247,10 +253,8 @@ class FlipRunner:
         yield from self._journal_opened(flip)
 
     def _take_back(self, flip: Flip) -> Step[None]:
-        yield from self._journal(lambda: setattr(flip, "state", "cancelled"))
-        back = yield from self._intend(flip.to, flip.before)
-        yield from self._open(back.opening, back.number, back.to)
-        yield from self._journal_opened(back)
+        back = yield from self._replace(flip, flip.to, flip.before)
+        yield from self._finish_take_back(back)
         raise FlipFailed
 
     def _finish_take_back(self, back: Flip) -> Step[None]:
@@ -261,7 +265,11 @@ class FlipRunner:
         if bound < back.to if back.opening is Side.TARGET else bound > back.to:  # it had opened after all
             yield from self.finish_interrupted()
             return
-        yield from self._open(back.opening, back.number, back.to)
+        try:
+            yield from self._open(back.opening, back.number, back.to)
+        except Refused:  # it was failed over, and settling that cancelled this flip, too
+            back = yield from self._replace(back, back.before, back.to)
+            yield from self._open(back.opening, back.number, back.to)
         yield from self._journal_opened(back)
 
     def _forget(self, flip: Flip) -> Step[None]:
@@ -328,6 +336,16 @@ class FlipRunner:
             return unfinished
 
         return (yield from self._journal(intend))
+
+    def _replace(self, flip: Flip, before: int, to: int) -> Step[Flip]:
+        flips = self.world.flips
+
+        def replace() -> Flip:
+            flip.state = "cancelled"
+            flips.append(Flip(len(flips) + 1, before, to))
+            return flips[-1]
+
+        return (yield from self._journal(replace))
 
     def _journal_opened(self, flip: Flip) -> Step[None]:
         yield from self._journal(lambda: setattr(self.world, "routed", flip.to))

@@ -56,6 +56,23 @@ class FlipMachine(RuleBasedStateMachine):
         """Else hardly any would go through, and the others not begin elsewhere than at 0."""
         self._settles(FlipRunner(self.world, marker_opens=marker_opens).enter_and_flip(to))
 
+    @rule(to=st.integers(0, MODEL_SLOTS), applied=st.integers(0, 3), slot=st.integers(0, MODEL_SLOTS - 1))
+    def a_write_is_on_its_way_while_a_flip_goes_through(self, to: int, applied: int, slot: int) -> None:
+        """Streams bring only so much until the runner has ended or given up: what comes too late must not matter."""
+        for side in Side:
+            self.world.write(side, slot)
+        runner = FlipRunner(self.world, marker_opens=False).enter_and_flip(to)
+        next(runner)
+        for step in range(ENOUGH):
+            if step < applied:
+                for side in Side:
+                    self.world.deliver(side)
+            if not self._advance(runner, Fate.DONE):
+                break
+            self.no_key_has_two_owners()
+        for side in Side:
+            self.world.write(side, slot)
+
     @precondition(lambda self: self.running)
     @rule(which=st.integers(0, 2), steps=st.integers(1, 12), fate=FATES)
     def a_runner_goes_on(self, which: int, steps: int, fate: Fate) -> None:
@@ -220,10 +237,10 @@ def any_number(self: MemorySide, flip: int, bound: int, *, rolls_back: bool = Fa
     self.flip_no = self.opened_flip = flip
 
 
-def as_it_was(self: MemorySide, other_bound: int) -> int:
+def as_it_was(self: MemorySide, other_bound: int, seen: int) -> int:
     """A promoted server that goes on with the bound that it remembers."""
     del other_bound
-    self.same_timeline = True
+    self.guarded = seen
     return self.bound
 
 

@@ -18,6 +18,7 @@ BOUND = st.integers(0, SLOTS)
         ((None, None), None, 0, Settlement.NOTHING),
         ((None, 0), 400, 0, Settlement.NOTHING),
         ((0, 0), None, 0, Settlement.NOTHING),
+        ((400, 400), None, 0, Settlement.CORRECT_JOURNAL),  # failed over, both of them
         ((0, 0), 400, 0, Settlement.CANCEL),  # raising: it died before the close
         ((400, 0), 400, 0, Settlement.CARRY_OUT),  # between close and open
         ((400, 400), 400, 0, Settlement.CONFIRM),  # after the open
