@@ -25,6 +25,7 @@ from foreshard.postgres.guard import Side
 from foreshard.postgres.names import FENCE_CLASS
 from foreshard.topology.keys import SLOTS
 from tests.integration.moving_fleet import QUICK, MovingFleet
+from tests.stress.kept_connections import kept_connections
 
 LOADS = {
     "autocommit": Load(clients=6, writes_per_s=1000, pause_ms=None),
@@ -48,7 +49,7 @@ def main() -> None:
         pair = ShardPair(servers.new_shard("source"), servers.new_shard("target"))
         fleet = MovingFleet(pair, servers.new_control_database(), Path(state), SETTINGS)
         fleet.run_until(Stage.VERIFY)
-        with fleet.runner() as runner:
+        with fleet.runner() as runner, kept_connections(runner.work):
             for name in chosen.loads.split(","):
                 result |= {
                     f"{name}.{key}": value
