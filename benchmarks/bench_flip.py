@@ -8,6 +8,7 @@ client  what the writers saw meanwhile, from the first attempt to the acknowledg
 from __future__ import annotations
 
 import argparse
+import itertools
 import random
 import tempfile
 import time
@@ -21,6 +22,7 @@ from foreshard.fleet.throwaway import ShardPair, ThrowawayServers
 from foreshard.migration.flip import flip
 from foreshard.migration.lifecycle import Stage
 from foreshard.migration.work import Work
+from foreshard.postgres import guard
 from foreshard.postgres.guard import Side
 from foreshard.postgres.names import FENCE_CLASS
 from foreshard.topology.keys import SLOTS
@@ -51,6 +53,8 @@ def main() -> None:
         fleet.run_until(Stage.VERIFY)
         with fleet.runner() as runner, kept_connections(runner.work):
             for name in chosen.loads.split(","):
+                if chosen.json is not None:
+                    publish("bench_flip", result, chosen.json)  # what there is, should the rest fail
                 result |= {
                     f"{name}.{key}": value
                     for key, value in measure(
@@ -89,11 +93,11 @@ def measure(fleet: MovingFleet, work: Work, load: Load, flips: int, seed: int) -
 def floor(work: Work, closing: Side) -> float:
     """Milliseconds to take and release the fence lock of one side and to drain one marker: nothing can be faster."""
     with work.connection(closing) as conn, work.marker_line(closing) as markers:
-        conn.execute(f"SET lock_timeout = {work.settings.lock_timeout_ms}".encode())
         lock = b"SELECT pg_advisory_xact_lock(%s, %s)"
         markers.drain(5)
         started = time.perf_counter()
-        while True:
+        for attempt in itertools.count(1):
+            guard.wait_for_fence(conn, work.settings.lock_timeout_ms, attempt)
             try:
                 conn.execute(lock, (FENCE_CLASS, work.names.number))
                 break

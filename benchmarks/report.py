@@ -60,6 +60,5 @@ def _circumstances() -> dict[str, object]:
             "postgresql": postgres.stdout.strip().rsplit(" ", 1)[-1],
             "python": platform.python_version(),
             "psycopg": version("psycopg"),
-            "foreshard": version("foreshard"),
         },
     }

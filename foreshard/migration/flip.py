@@ -248,6 +248,7 @@ def _close(work: Work, intent: FlipRecord, ends: _Ends, *, resumed: bool) -> tup
     """Close with short lock timeouts, since writers queue behind a waiting exclusive lock."""
     for attempt in range(1, CLOSE_ATTEMPTS + 1):
         marker = uuid4()
+        guard.wait_for_fence(ends.closing, work.settings.lock_timeout_ms, attempt)
         try:
             guard.close(ends.closing, work.names, intent.flip_no, intent.to_bound, marker, opens=ends.alone)
         except errors.LockNotAvailable:
@@ -348,8 +349,7 @@ def _ends(work: Work, intent: FlipRecord) -> Iterator[_Ends]:
         work.connection(opening) as open_conn,
         work.marker_line(opening.other) as markers,
     ):
-        # Far below deadlock_timeout, so that a waiting close never makes writers wait for the deadlock check.
-        close_conn.execute(f"SET lock_timeout = {work.settings.lock_timeout_ms}".encode())
+        guard.wait_for_fence(close_conn, work.settings.lock_timeout_ms, 1)
         yield _Ends(
             close_conn,
             open_conn,

@@ -22,6 +22,9 @@ STALE_FLIP = "FS004"
 OTHER_TIMELINE = "FS005"
 """SQLSTATE of every write to a moving bucket on a server that was failed over and has not been closed again."""
 
+LONGEST_FENCE_WAIT_MS = 400
+"""Below half of PostgreSQL's deadlock_timeout: a waiting close must not make writers wait for the deadlock check."""
+
 RETIRE_PATIENCE_S = 5.0
 """Longer statements are reports: one that asserts an owner takes milliseconds."""
 
@@ -151,6 +154,16 @@ def close(
     """
     arguments = (names.schema, flip_no, bound, marker, opens)
     conn.execute("SELECT foreshard.close(%s, %s, %s, %s, %s)", arguments)
+
+
+def wait_for_fence(conn: Connection, base_ms: int, attempt: int) -> None:
+    """Set how long this session waits for the fence in its ``attempt`` (1, 2, ...).
+
+    Writers queue behind a waiting close, so the first attempts are short. Where every transaction takes longer than
+    that none of them would ever succeed: the wait doubles with every second one, up to `LONGEST_FENCE_WAIT_MS`.
+    """
+    wait_ms = min(base_ms * 2 ** ((attempt - 1) // 2), max(base_ms, LONGEST_FENCE_WAIT_MS))
+    conn.execute(f"SET lock_timeout = {wait_ms}".encode())
 
 
 def rehearse_close(conn: Connection, names: MigrationNames) -> bool:

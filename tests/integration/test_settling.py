@@ -11,13 +11,15 @@ import pytest
 from psycopg import sql
 
 from foreshard.errors import FlipFailed
+from foreshard.fleet.throwaway import ShardDatabase
 from foreshard.migration.flip import finish_interrupted, flip
+from foreshard.migration.unattended import give_owners
 from foreshard.migration.work import Work
 from foreshard.postgres import guard
 from foreshard.postgres.connect import connect
 from foreshard.topology.keys import KeyType, slot
 from tests.integration.moving_fleet import BUCKETS, MovingFleet, wait_until
-from tests.integration.test_fence import accepts, tailnums
+from tests.integration.test_fence import COUNT, accepts, tailnums
 
 
 @pytest.fixture
@@ -157,6 +159,77 @@ def test_a_flip_that_failed_in_the_middle_is_settled_before_its_runner_goes(flee
             flip(runner.work, 400)
         assert (runner.work.bounds().source, runner.work.bounds().target) == (400, 400)
         flip(runner.work, 0)
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 400), (400, 0)])
+def test_keys_are_taken_back_although_their_side_was_failed_over(
+    fleet: MovingFleet, before: int, after: int
+) -> None:
+    """Settling the failover cancels the newest flip on both sides: here that is the flip back itself."""
+    raised = after > before
+    closing = fleet.pair.source if raised else fleet.pair.target
+    with fleet.runner("first") as first:
+        work = first.work
+        flip(work, before)
+        intent = work.flips.intend(work.lease, before, after)
+        with work.connections() as (source, target):
+            ends = (source, target) if raised else (target, source)
+            guard.close(ends[0], work.names, intent.flip_no, after, uuid.uuid4())
+            assert guard.cancel(ends[1], work.names, intent.flip_no)
+        work.flips.replace(work.lease, intent, after, before)
+    fail_over(closing)
+    with fleet.runner("second") as second:
+        bounds = second.work.bounds()
+        assert (bounds.source, bounds.target, second.record.bound) == (before, before, before)
+        assert accepts(closing.application_dsn, next(each for each in tailnums(fleet) if _slot(each) < 400))
+        flip(second.work, 0)
+
+
+def test_keys_without_an_owner_are_looked_after_when_nobody_drives(
+    fleet: MovingFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A close that is repeated after a crash waits for the fence; failing at that, it must not be called cancelled."""
+    monkeypatch.setattr("foreshard.migration.flip.CLOSE_ATTEMPTS", 2)
+    with fleet.runner("first") as first:
+        work = first.work
+        intent = work.flips.intend(work.lease, 0, 400)
+        with work.connection(guard.Side.SOURCE) as source:
+            guard.close(source, work.names, intent.flip_no, 400, uuid.uuid4())
+    kept = next(tailnum for tailnum in tailnums(fleet) if _slot(tailnum) >= 400)
+    with psycopg.connect(fleet.pair.source.application_dsn) as long:
+        long.execute(COUNT, (kept,))  # a key that the source still owns: the whole fence is held
+        with pytest.raises(FlipFailed), fleet.runner("second"):
+            pass
+        assert give_owners(fleet.control, fleet.settings) == []
+        long.rollback()
+    assert give_owners(fleet.control, fleet.settings) == [fleet.migration]
+    moved = next(tailnum for tailnum in tailnums(fleet) if _slot(tailnum) < 400)
+    assert accepts(fleet.pair.target.application_dsn, moved)
+    with fleet.runner("third") as third:
+        assert third.record.bound == 400
+        flip(third.work, 0)
+
+
+def test_a_late_runner_does_not_close_again_what_another_one_has_adopted(fleet: MovingFleet) -> None:
+    with fleet.runner() as runner:
+        work = runner.work
+        fail_over(fleet.pair.target)
+        with work.connection(guard.Side.TARGET) as target:
+            seen = guard.state(target, work.names)
+            assert seen is not None
+            assert not seen.same_timeline
+            with pytest.raises(psycopg.Error) as yet_another:
+                guard.adopt_timeline(target, work.names, 0, "another")
+            assert yet_another.value.sqlstate == guard.OTHER_TIMELINE
+            flip(work, 400)
+            assert guard.adopt_timeline(target, work.names, 0, seen.timeline) == 400
+        flip(work, 0)
+
+
+def fail_over(shard: ShardDatabase) -> None:
+    """As if it were another server than the one on which the bound was written."""
+    with shard.connect() as conn:
+        conn.execute("UPDATE foreshard.sides SET timeline = 'before'")
 
 
 def test_a_close_is_on_disk_when_it_returns(fleet: MovingFleet) -> None:
