@@ -398,7 +398,12 @@ def _refuse_elsewhere(session: Session, plan: Plan) -> None:
             .order_by(Migration.id.desc())
             .limit(1)
         )
-        if bringing is None or bringing.stage == Stage.DONE:
+        if bringing is not None and bringing.stage == Stage.DONE:
+            # It was brought here and went away again; or this one ended a moment ago, after the bucket was looked up.
+            if session.scalar(select(Bucket.shard).where(Bucket.name == bucket)) == plan.source:
+                continue
+            bringing = None
+        if bringing is None:
             raise ForeshardError(
                 f"{bucket} left {plan.source} since plan {plan.id} was made.", remedy="Make a new decision."
             )

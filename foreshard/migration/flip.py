@@ -212,7 +212,7 @@ def _carry_out(work: Work, intent: FlipRecord, ends: _Ends, *, resumed: bool = F
     ``resumed``: a runner that died had closed already, so the pause began about when the flip was intended.
     """
     started = time.perf_counter()
-    marker, attempts = _close(work, intent, ends, resumed=resumed)
+    marker, attempts = _close(work, intent, ends, resumed)
     failpoint.hit("flip_closed", work.state_dir)
     missing = _missing(work, ends, marker)
     if missing is not None and guard.cancel(ends.opening, work.names, intent.flip_no):
@@ -244,7 +244,7 @@ def _missing(work: Work, ends: _Ends, marker: UUID) -> str | None:
     return f"standby {', '.join(late)} of the opening side did not confirm the marker" if late else None
 
 
-def _close(work: Work, intent: FlipRecord, ends: _Ends, *, resumed: bool) -> tuple[UUID, int]:
+def _close(work: Work, intent: FlipRecord, ends: _Ends, resumed: bool) -> tuple[UUID, int]:
     """Close with short lock timeouts, since writers queue behind a waiting exclusive lock."""
     for attempt in range(1, CLOSE_ATTEMPTS + 1):
         marker = uuid4()

@@ -22,6 +22,8 @@ from foreshard.topology.keys import KeyType, slot
 from tests.integration.moving_fleet import BUCKETS, MovingFleet, allow, assert_whole, ignore, writers
 from tests.integration.test_fence import tailnums
 
+pytestmark = pytest.mark.slow
+
 STATEMENTS = (
     "UPDATE {aircraft} SET cycles = cycles + 1 WHERE tailnum = %(key)s",
     "INSERT INTO {events} (tailnum, flight_id, kind, passenger, at, detail)"

@@ -20,6 +20,8 @@ from foreshard.topology.keys import KeyType
 from foreshard.topology.placement import Placement
 from tests.integration.moving_fleet import wait_until
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime(2026, 3, 2, 10, 30, tzinfo=UTC)
 
 

@@ -26,6 +26,8 @@ from foreshard.postgres import guard, replication
 from foreshard.postgres.connect import connect
 from tests.integration.moving_fleet import BUCKETS, MovingFleet, ignore
 
+pytestmark = pytest.mark.slow
+
 TOUCH = sql.SQL("UPDATE {} SET cycles = cycles")
 
 

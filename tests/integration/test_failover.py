@@ -28,6 +28,8 @@ from tests.integration.failover_fleet import FailoverFleet, failover_fleet
 from tests.integration.moving_fleet import BUCKETS, QUICK, assert_whole, ignore, wait_until, writers
 from tests.integration.standby import FailoverShard
 
+pytestmark = pytest.mark.slow
+
 PATIENT = QUICK.model_copy(update={"standby_timeout_s": 1.0, "lease_s": 20.0})
 CLOSE = "foreshard.migration.flip._close"  # not guard.close: that is rehearsed first
 flip_module = importlib.import_module("foreshard.migration.flip")

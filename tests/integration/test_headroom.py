@@ -23,6 +23,8 @@ from foreshard.postgres.guard import Side
 from tests.integration.conftest import drop_pair
 from tests.integration.moving_fleet import MovingFleet, ignore
 
+pytestmark = pytest.mark.slow
+
 MB = 10**6
 
 

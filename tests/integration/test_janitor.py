@@ -24,6 +24,8 @@ from foreshard.postgres.guard import Side
 from foreshard.postgres.names import MigrationNames
 from tests.integration.moving_fleet import BUCKETS, MovingFleet
 
+pytestmark = pytest.mark.slow
+
 
 def called(fleet: MovingFleet, stage: Stage) -> None:
     """What the control database says of the migration from now on."""

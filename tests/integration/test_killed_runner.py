@@ -14,6 +14,8 @@ from foreshard.migration.failpoint import VARIABLE
 from foreshard.migration.lifecycle import Stage
 from tests.integration.moving_fleet import MovingFleet, assert_whole, wait_until, writers
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

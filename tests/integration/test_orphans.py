@@ -20,6 +20,8 @@ from foreshard.postgres.connect import connect
 from foreshard.postgres.guard import Side
 from tests.integration.moving_fleet import MovingFleet, wait_until
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

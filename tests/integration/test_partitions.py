@@ -20,6 +20,8 @@ from tests.integration.breakable_proxy import BreakableProxy
 from tests.integration.moving_fleet import QUICK, MovingFleet, Writing, wait_until, writers
 from tests.integration.partitioned_fleet import Network, partitioned_fleet
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = QUICK.model_copy(update={"marker_timeout_s": 1.0})
 BREAKS = ("cut", "half-open")
 DIRECTIONS = [pytest.param(0, 400, id="raising"), pytest.param(400, 0, id="lowering")]

@@ -15,6 +15,8 @@ from foreshard.postgres.pair import open_pair
 from foreshard.topology.keys import SLOTS
 from tests.integration.moving_fleet import BUCKETS, MovingFleet, ignore
 
+pytestmark = pytest.mark.slow
+
 HAZARDS = {
     "no primary key": (
         "ALTER TABLE b0000.passenger_events DROP CONSTRAINT passenger_events_pkey",

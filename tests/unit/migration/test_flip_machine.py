@@ -56,12 +56,19 @@ class FlipMachine(RuleBasedStateMachine):
         """Else hardly any would go through, and the others not begin elsewhere than at 0."""
         self._settles(FlipRunner(self.world, marker_opens=marker_opens).enter_and_flip(to))
 
-    @rule(to=st.integers(0, MODEL_SLOTS), applied=st.integers(0, 3), slot=st.integers(0, MODEL_SLOTS - 1))
-    def a_write_is_on_its_way_while_a_flip_goes_through(self, to: int, applied: int, slot: int) -> None:
+    @rule(
+        to=st.integers(0, MODEL_SLOTS),
+        applied=st.integers(0, 3),
+        slot=st.integers(0, MODEL_SLOTS - 1),
+        marker_opens=st.booleans(),
+    )
+    def a_write_is_on_its_way_while_a_flip_goes_through(
+        self, to: int, applied: int, slot: int, marker_opens: bool
+    ) -> None:
         """Streams bring only so much until the runner has ended or given up: what comes too late must not matter."""
         for side in Side:
             self.world.write(side, slot)
-        runner = FlipRunner(self.world, marker_opens=False).enter_and_flip(to)
+        runner = FlipRunner(self.world, marker_opens=marker_opens).enter_and_flip(to)
         next(runner)
         for step in range(ENOUGH):
             if step < applied:
@@ -72,6 +79,8 @@ class FlipMachine(RuleBasedStateMachine):
             self.no_key_has_two_owners()
         for side in Side:
             self.world.write(side, slot)
+        self._deliver_all()
+        self.no_key_has_two_owners()
 
     @precondition(lambda self: self.running)
     @rule(which=st.integers(0, 2), steps=st.integers(1, 12), fate=FATES)
