@@ -89,7 +89,8 @@ def subscribe(
         return
     create = sql.SQL(
         "CREATE SUBSCRIPTION {} CONNECTION {} PUBLICATION {}"
-        " WITH (copy_data = {}, enabled = {}, binary = true, origin = none, streaming = on, slot_name = {})"
+        " WITH (copy_data = {}, enabled = {}, binary = true, origin = none, streaming = on, slot_name = {},"
+        " synchronous_commit = {})"
     ).format(
         sql.Identifier(subscription),
         sql.Literal(with_password(publisher_conninfo)),
@@ -97,6 +98,7 @@ def subscribe(
         sql.SQL("true" if copy_data else "false"),
         sql.SQL("true" if enabled else "false"),
         sql.Identifier(subscription),
+        sql.SQL("local" if copy_data else "off"),
     )
     with _unlogged(conn):
         conn.execute(create)

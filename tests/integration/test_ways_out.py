@@ -9,8 +9,8 @@ from foreshard.control.models import Migration
 from foreshard.errors import ForeshardError, PreflightFailed
 from foreshard.fleet.grants import OWNER
 from foreshard.migration.lifecycle import Stage
-from foreshard.postgres import guard
-from foreshard.postgres.connect import connect
+from foreshard.postgres import guard, replication
+from foreshard.postgres.connect import Connection, connect
 from tests.integration.moving_fleet import BUCKETS, MovingFleet, ignore
 
 
@@ -76,6 +76,23 @@ def test_resumed_after_the_runner_died_while_the_stream_was_paused(fleet: Moving
     with fleet.control.transaction() as session:
         session.query(Migration).update({"stage": Stage.BACKFILL.value})
     fleet.run_until(Stage.VERIFY)
+
+
+def test_a_copy_commits_synchronously_until_it_is_complete(
+    fleet: MovingFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a crash of the target forgets that a table is copied after its slot was dropped: it is stuck for ever."""
+    original, seen = replication.apply_asynchronously, []
+
+    def look(conn: Connection, subscription: str) -> None:
+        for change in (lambda: None, lambda: original(conn, subscription)):
+            change()
+            query = "SELECT subsynccommit FROM pg_subscription WHERE subname = %s"
+            seen.append(conn.execute(query, (subscription,)).fetchone())
+
+    monkeypatch.setattr(replication, "apply_asynchronously", look)
+    fleet.run_until(Stage.CATCH_UP)
+    assert seen == [("local",), ("off",)]
 
 
 def test_resumed_after_the_target_died_between_slot_and_subscription(fleet: MovingFleet) -> None:
