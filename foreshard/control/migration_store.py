@@ -17,6 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from foreshard.control.engine import ControlDatabase
+from foreshard.control.lease import Lease, locked_migration, take_lease
 from foreshard.control.models import (
     Bucket,
     Confirmation,
@@ -28,20 +29,8 @@ from foreshard.control.models import (
     StageRun,
 )
 from foreshard.control.topology_store import publish_routing
-from foreshard.errors import BucketBusy, ForeshardError, LeaseLost, NotFound
+from foreshard.errors import BucketBusy, ForeshardError, NotFound
 from foreshard.migration.lifecycle import ENDS, Stage, check
-
-_FREE = func.coalesce(Migration.lease_expires_at, Migration.created_at) <= func.clock_timestamp()
-"""The lease is nobody's."""
-
-
-@dataclass(frozen=True)
-class Lease:
-    """The right to drive one migration: held by one runner at a time, numbered by a token that only grows."""
-
-    migration: int
-    token: int
-    holder: str
 
 
 @dataclass(frozen=True)
@@ -170,32 +159,16 @@ class MigrationStore:
             LeaseLost: another runner holds it.
         """
         with self._control.transaction() as session:
-            token = session.execute(
-                update(Migration)
-                .where(Migration.id == migration_id, _FREE)
-                .values(
-                    lease_token=Migration.lease_token + 1,
-                    lease_holder=holder,
-                    lease_expires_at=func.clock_timestamp() + timedelta(seconds=seconds),
-                    attempts=Migration.attempts + 1,
-                    flow_run_id=flow_run_id,
-                    waiting_for=None,
-                    failure=None,
-                )
-                .returning(Migration.lease_token)
-            ).scalar()
-            if token is None:
-                raise LeaseLost(
-                    f"Migration {migration_id} is driven by another runner.",
-                    remedy="Let it go on, or wait until its lease has expired.",
-                    migration=migration_id,
-                )
+            lease = take_lease(
+                session, migration_id, holder, seconds,
+                attempts=Migration.attempts + 1, flow_run_id=flow_run_id, waiting_for=None, failure=None,
+            )  # fmt: skip
             session.execute(
                 update(StageRun)
                 .where(StageRun.migration_id == migration_id, StageRun.outcome == "running")
                 .values(outcome="lost", finished_at=func.clock_timestamp())
             )
-            return Lease(migration_id, token, holder)
+            return lease
 
     def borrow(self, migration_id: int, holder: str, seconds: float) -> Lease:
         """The lease for a moment, where nobody has it: what the migration waits for, or why it failed, stays as it is.
@@ -204,19 +177,7 @@ class MigrationStore:
             LeaseLost: another runner holds it.
         """
         with self._control.transaction() as session:
-            token = session.execute(
-                update(Migration)
-                .where(Migration.id == migration_id, _FREE)
-                .values(
-                    lease_token=Migration.lease_token + 1,
-                    lease_holder=holder,
-                    lease_expires_at=func.clock_timestamp() + timedelta(seconds=seconds),
-                )
-                .returning(Migration.lease_token)
-            ).scalar()
-            if token is None:
-                raise LeaseLost(f"Migration {migration_id} is driven by another runner.")
-            return Lease(migration_id, token, holder)
+            return take_lease(session, migration_id, holder, seconds)
 
     def give_back(self, lease: Lease) -> None:
         """End what was borrowed."""
@@ -359,22 +320,6 @@ class MigrationStore:
             row = locked_migration(session, lease)
             for name, value in values.items():
                 setattr(row, name, value)
-
-
-def locked_migration(session: Session, lease: Lease) -> Migration:
-    """The migration's row, locked, if the lease is still the newest.
-
-    Raises:
-        LeaseLost: it is not.
-    """
-    row = session.get(Migration, lease.migration, with_for_update=True)
-    if row is None or row.lease_token != lease.token:
-        raise LeaseLost(
-            f"Another runner took migration {lease.migration} over; this one stops.",
-            migration=lease.migration,
-            token=lease.token,
-        )
-    return row
 
 
 def _refuse_elsewhere(session: Session, plan: Plan) -> None:

@@ -81,11 +81,6 @@ class Step:
     percent: float | None = None
 
 
-def open_migration(control: ControlDatabase, plan_id: int) -> int:
-    """The migration of a plan, made if there is none yet; see `MigrationStore.open`."""
-    return MigrationStore(control).open(plan_id)
-
-
 class Runner:
     """The holder of a migration's lease. Use as a context manager; a second runner gets `LeaseLost`."""
 

@@ -11,7 +11,8 @@ import logging
 import psycopg
 
 from foreshard.control.engine import ControlDatabase
-from foreshard.control.migration_store import Lease, MigrationRecord, MigrationStore
+from foreshard.control.lease import Lease
+from foreshard.control.migration_store import MigrationRecord, MigrationStore
 from foreshard.errors import ForeshardError, LeaseLost
 from foreshard.migration import failover
 from foreshard.migration.flip import finish_interrupted

@@ -10,7 +10,8 @@ from typing import Any
 
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.flip_store import FlipStore
-from foreshard.control.migration_store import Lease, MigrationRecord, MigrationStore
+from foreshard.control.lease import Lease
+from foreshard.control.migration_store import MigrationRecord, MigrationStore
 from foreshard.control.shadow_store import ShadowStore
 from foreshard.control.topology_store import ShardRecord, TopologyStore
 from foreshard.errors import FailedOver, ShardUnavailable

@@ -7,7 +7,8 @@ from prefect.client.orchestration import SyncPrefectClient
 
 from flows.migrate import migrate
 from foreshard.control.engine import ControlDatabase
-from foreshard.control.migration_store import Lease, MigrationStore
+from foreshard.control.lease import Lease
+from foreshard.control.migration_store import MigrationStore
 from foreshard.control.models import Plan
 from foreshard.control.topology_store import ShardRecord, TopologyStore
 from foreshard.errors import BucketBusy

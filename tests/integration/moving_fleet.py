@@ -29,7 +29,7 @@ from foreshard.fleet.operations import Operations
 from foreshard.fleet.throwaway import ShardDatabase, ShardPair, ThrowawayServers
 from foreshard.migration.lifecycle import Stage
 from foreshard.migration.progress import Progress
-from foreshard.migration.runner import Runner, Step, open_migration
+from foreshard.migration.runner import Runner, Step
 from foreshard.postgres import guard
 from foreshard.postgres.connect import connect
 from foreshard.router.fleet_router import fleet_router
@@ -113,9 +113,7 @@ class MovingFleet:
         self.state_dir = state_dir
         self.store = MigrationStore(self.control)
         self.flips = FlipStore(self.control)
-        self.migration = open_migration(
-            self.control, self.plan(pair.source.name, pair.target.name, self.buckets)
-        )
+        self.migration = self.store.open(self.plan(pair.source.name, pair.target.name, self.buckets))
 
     def plan(self, source: str, target: str, buckets: Sequence[str]) -> int:
         """A new plan, as a decision makes it."""

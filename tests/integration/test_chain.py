@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 import pytest
 
 from foreshard.control.engine import ControlDatabase
-from foreshard.control.migration_store import Lease, MigrationStore
+from foreshard.control.lease import Lease
+from foreshard.control.migration_store import MigrationStore
 from foreshard.control.models import Decision, ForecastRun, Migration, Plan
 from foreshard.control.topology_store import ShardRecord, TopologyStore
 from foreshard.errors import BucketBusy, ForeshardError

@@ -16,8 +16,9 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.flip_store import FlipStore
 from foreshard.control.forecast_store import ForecastStore
+from foreshard.control.lease import Lease
 from foreshard.control.load_store import LoadStore
-from foreshard.control.migration_store import Lease, MigrationStore
+from foreshard.control.migration_store import MigrationStore
 from foreshard.control.models import Base, Decision, ForecastRun, Plan
 from foreshard.control.topology_store import ShardRecord, TopologyStore
 from foreshard.errors import (

@@ -18,7 +18,7 @@ from foreshard.fleet.throwaway import ShardDatabase, ShardPair, ThrowawayServers
 from foreshard.migration import chain
 from foreshard.migration.chain import open_when_there
 from foreshard.migration.lifecycle import Stage
-from foreshard.migration.runner import Runner, open_migration
+from foreshard.migration.runner import Runner
 from foreshard.postgres import guard
 from foreshard.postgres.connect import connect
 from foreshard.topology.keys import SLOTS
@@ -105,7 +105,7 @@ def owners(wide: WideFleet) -> dict[str, str]:
 
 def test_two_migrations_between_the_same_servers_at_once(wide: WideFleet) -> None:
     source, target, _ = wide.shards
-    other = open_migration(wide.control, wide.plan(source, target, MORE))
+    other = wide.store.open(wide.plan(source, target, MORE))
     met = threading.Barrier(2, timeout=60)
 
     def whole(migration: int) -> None:
@@ -127,7 +127,7 @@ def test_two_migrations_between_the_same_servers_at_once(wide: WideFleet) -> Non
 
 def test_one_is_reversed_while_the_other_goes_on(wide: WideFleet) -> None:
     source, target, _ = wide.shards
-    other = open_migration(wide.control, wide.plan(source, target, MORE))
+    other = wide.store.open(wide.plan(source, target, MORE))
     with writers(wide) as writing:
         for migration in (wide.migration, other):
             wide.drive(migration, Stage.SOAK)
