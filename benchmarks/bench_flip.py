@@ -93,16 +93,17 @@ def measure(fleet: MovingFleet, work: Work, load: Load, flips: int, seed: int) -
 def floor(work: Work, closing: Side) -> float:
     """Milliseconds to take and release the fence lock of one side and to drain one marker: nothing can be faster."""
     with work.connection(closing) as conn, work.marker_line(closing) as markers:
+        guard.wait_for_fence(conn, work.settings.lock_timeout_ms, 1)
         lock = b"SELECT pg_advisory_xact_lock(%s, %s)"
         markers.drain(5)
         started = time.perf_counter()
         for attempt in itertools.count(1):
-            guard.wait_for_fence(conn, work.settings.lock_timeout_ms, attempt)
             try:
                 conn.execute(lock, (FENCE_CLASS, work.names.number))
                 break
             except errors.LockNotAvailable:
                 time.sleep(random.uniform(0.5, 1.5) * work.settings.lock_timeout_ms / 1000)
+                guard.wait_for_fence(conn, work.settings.lock_timeout_ms, attempt + 1)
         markers.drain(5)
         return (time.perf_counter() - started) * 1000
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from foreshard.migration.work import Work
 from foreshard.postgres.digests import ALL_SLOTS, CheckedTable, Drain, TableComparison, compare_tables
@@ -46,6 +47,23 @@ def compare_stream(work: Work, into: Side, judged: range) -> list[TableCompariso
             line.drain(_patience(work))
 
         return _compare(work, drain, judged=judged)
+
+
+def differing(compared: Sequence[TableComparison]) -> list[TableComparison]:
+    """Tables with rows that differ, or that were written too often to be judged."""
+    return [one for one in compared if one.differences or one.undecided]
+
+
+def described(compared: Sequence[TableComparison]) -> list[dict[str, Any]]:
+    """For the details of an error: each table with the first of its keys. Plain JSON."""
+    return [
+        {
+            "table": f"{one.bucket}.{one.table}",
+            "keys": [difference.key for difference in one.differences[:20]],
+            "undecided": one.undecided,
+        }
+        for one in compared
+    ]
 
 
 def _patience(work: Work) -> float:

@@ -14,16 +14,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
 
 from foreshard.errors import FailedOver, FlipFailed
-from foreshard.migration.comparison import compare_stream
+from foreshard.migration.comparison import compare_stream, described, differing
 from foreshard.migration.lifecycle import PATH, Stage
 from foreshard.migration.removal import drop_slots, subscription_on
 from foreshard.migration.work import Work
 from foreshard.postgres import guard, replication, standbys
 from foreshard.postgres.connect import Connection
-from foreshard.postgres.digests import TableComparison
 from foreshard.postgres.guard import Side, SideState
 from foreshard.topology.keys import SLOTS
 
@@ -169,9 +167,8 @@ def _rebuild_stream(work: Work, publishing: Side, ends: Mapping[Side, Connection
     whole = replication.serves(ends[publishing], name) and replication.health(subscriber, name) is not None
     if work.record.stage not in STREAMING or whole:
         return
-    work.store.renew(
-        work.lease, work.lease_seconds
-    )  # a late runner must not take down a stream that another made
+    # A late runner must not take down a stream that another one has made.
+    work.store.renew(work.lease, work.lease_seconds)
     replication.unsubscribe(subscriber, name, publisher_gone=True)
     drop_slots(ends[publishing], work.names, publishing, ())
     replication.subscribe(subscriber, work.shard(publishing).dsn, work.names, name, copy_data=False)
@@ -180,7 +177,7 @@ def _rebuild_stream(work: Work, publishing: Side, ends: Mapping[Side, Connection
 def _prove(work: Work, into: Side, slots: range) -> None:
     shard = work.shard(into).name
     try:
-        wrong = [c for c in compare_stream(work, into, slots) if c.differences or c.undecided]
+        wrong = differing(compare_stream(work, into, slots))
     except FlipFailed as silent:
         raise FailedOver(
             f"After a failover nothing arrives on {shard}: {silent.message}",
@@ -192,7 +189,7 @@ def _prove(work: Work, into: Side, slots: range) -> None:
             f"After a failover {shard} lacks rows or has others: first {wrong[0].bucket}.{wrong[0].table}.",
             remedy=_way_out(into),
             shard=shard,
-            tables=[_described(comparison) for comparison in wrong],
+            tables=described(wrong),
         )
 
 
@@ -202,11 +199,3 @@ def _way_out(into: Side) -> str:
         if into is Side.TARGET
         else "Going back would lose what the target accepted: mend the rows on the source first, or bring it back."
     )
-
-
-def _described(comparison: TableComparison) -> dict[str, Any]:
-    return {
-        "table": f"{comparison.bucket}.{comparison.table}",
-        "keys": [difference.key for difference in comparison.differences[:20]],
-        "undecided": comparison.undecided,
-    }

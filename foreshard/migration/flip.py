@@ -248,11 +248,11 @@ def _close(work: Work, intent: FlipRecord, ends: _Ends, resumed: bool) -> tuple[
     """Close with short lock timeouts, since writers queue behind a waiting exclusive lock."""
     for attempt in range(1, CLOSE_ATTEMPTS + 1):
         marker = uuid4()
-        guard.wait_for_fence(ends.closing, work.settings.lock_timeout_ms, attempt)
         try:
             guard.close(ends.closing, work.names, intent.flip_no, intent.to_bound, marker, opens=ends.alone)
         except errors.LockNotAvailable:
             time.sleep(random.uniform(0.5, 1.5) * work.settings.lock_timeout_ms / 1000)
+            guard.wait_for_fence(ends.closing, work.settings.lock_timeout_ms, attempt + 1)
             continue
         return marker, attempt
     holders = guard.fence_holders(ends.closing, work.names, 0)

@@ -53,7 +53,7 @@ def settlement(bounds: Bounds, intended: int | None, journalled: int) -> Settlem
     """
     if bounds.source is None or bounds.target is None:
         return Settlement.NOTHING
-    if bounds.source > bounds.target:  # some keys have no owner
+    if bounds.gap:
         if intended is None:
             return Settlement.INTEND_TAKE_BACK
         return Settlement.TAKE_BACK if intended == journalled else Settlement.CARRY_OUT

@@ -6,7 +6,7 @@ from typing import Any
 
 from foreshard.errors import DataMismatch
 from foreshard.migration import streams
-from foreshard.migration.comparison import compare_all, tables_of
+from foreshard.migration.comparison import compare_all, described, differing, tables_of
 from foreshard.migration.progress import Progress, Report
 from foreshard.migration.work import Work
 from foreshard.postgres.digests import TableComparison
@@ -27,20 +27,13 @@ def run(work: Work, report: Report) -> dict[str, Any]:
         report(Progress("tables compared", len(finished), total, "tables"))
 
     compared = compare_all(work, progress)
-    wrong = [c for c in compared if c.differences or c.undecided]
+    wrong = differing(compared)
     if wrong:
         raise DataMismatch(
             f"{len(wrong)} table(s) differ between {work.source.name} and {work.target.name}, "
             f"first {wrong[0].bucket}.{wrong[0].table}.",
             remedy="Abort the migration; nothing was moved yet.",
-            tables=[
-                {
-                    "table": f"{c.bucket}.{c.table}",
-                    "keys": [d.key for d in c.differences[:20]],
-                    "undecided": c.undecided,
-                }
-                for c in wrong
-            ],
+            tables=described(wrong),
         )
     return {
         "tables": len(compared),

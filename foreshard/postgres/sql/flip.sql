@@ -167,5 +167,5 @@ BEGIN
     DELETE FROM foreshard.sides s WHERE s.migration = in_migration;
 END $$;
 
-REVOKE ALL ON FUNCTION foreshard.require_timeline, foreshard.rehearse_close, foreshard.close, foreshard.open, foreshard.cancel, foreshard.adopt_timeline,
-    foreshard.drop_copy, foreshard.retire FROM PUBLIC;
+REVOKE ALL ON FUNCTION foreshard.require_timeline, foreshard.rehearse_close, foreshard.close, foreshard.open,
+    foreshard.cancel, foreshard.adopt_timeline, foreshard.drop_copy, foreshard.retire FROM PUBLIC;
