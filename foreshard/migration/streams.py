@@ -25,25 +25,13 @@ COPY_ERRORS = 3
 """A table's copy is tried again every few seconds; this many failures are no passing trouble."""
 
 
-def check_way_back(work: Work) -> None:
-    """The reverse stream alone: the way back needs no other. Settles a failover first, as `check`.
-
-    Raises:
-        StreamBroken: what is wrong with it.
-    """
-    settle_failover(work)
-    with work.connections() as (source, target):
-        _sound(work, source, Side.SOURCE, work.names.reverse)
-        _served(work, target, Side.TARGET, work.names.reverse)
-
-
 def check_copy(work: Work, source: Connection, target: Connection) -> None:
     """The forward stream alone, before there is another; on connections that the caller has, as it asks often.
 
     Raises:
         StreamBroken: what is wrong with it.
     """
-    _sound(work, target, Side.TARGET, work.names.forward)
+    check_subscription(work, target, Side.TARGET, work.names.forward)
     _served(work, source, Side.SOURCE, work.names.forward)
 
 
@@ -59,9 +47,9 @@ def check(work: Work) -> Lag:
     """
     settle_failover(work)
     with work.connections() as (source, target):
-        _sound(work, target, Side.TARGET, work.names.forward)
+        check_subscription(work, target, Side.TARGET, work.names.forward)
         _served(work, source, Side.SOURCE, work.names.forward)
-        _sound(work, source, Side.SOURCE, work.names.reverse)
+        check_subscription(work, source, Side.SOURCE, work.names.reverse)
         _served(work, target, Side.TARGET, work.names.reverse)
         return Lag(
             replication.slot_lag_bytes(source, work.names.forward),
@@ -75,7 +63,12 @@ def settle_failover(work: Work) -> None:
         finish_interrupted(work)
 
 
-def _sound(work: Work, subscriber: Connection, side: Side, subscription: str) -> None:
+def check_subscription(work: Work, subscriber: Connection, side: Side, subscription: str) -> None:
+    """The subscription on ``side`` is enabled, and what it receives can be applied.
+
+    Raises:
+        StreamBroken: what is wrong with it.
+    """
     health = replication.health(subscriber, subscription)
     problem = None
     if health is None:

@@ -19,6 +19,11 @@ from foreshard.postgres.names import MigrationNames
 
 WORKER_PATIENCE_S = 30.0
 
+LOST = "lost"
+"""The wal_status of a slot whose WAL was removed; the one before it is `UNRESERVED`."""
+
+UNRESERVED = "unreserved"
+
 
 @dataclass(frozen=True)
 class TableSync:
@@ -207,7 +212,7 @@ def slot_lag_bytes(conn: Connection, slot: str) -> int | None:
 
 
 def slot_status(conn: Connection, slot: str) -> str | None:
-    """PostgreSQL's wal_status of a slot of this server (``lost``: it serves nobody any more); None if there is none."""
+    """PostgreSQL's wal_status of a slot of this server (`LOST`: it serves nobody any more); None if there is none."""
     row = conn.execute(
         "SELECT coalesce(wal_status, 'reserved') FROM pg_replication_slots WHERE slot_name = %s", (slot,)
     ).fetchone()
@@ -216,7 +221,7 @@ def slot_status(conn: Connection, slot: str) -> str | None:
 
 def serves(conn: Connection, slot: str) -> bool:
     """Whether the slot is there and its WAL, too."""
-    return slot_status(conn, slot) not in (None, "lost")
+    return slot_status(conn, slot) not in (None, LOST)
 
 
 def transactions_sent(conn: Connection, slot: str) -> int:

@@ -12,9 +12,6 @@ from pathlib import Path
 from foreshard.postgres.connect import Connection, sql_file
 from foreshard.postgres.replication import slot_expression
 
-LOST = "lost"
-UNRESERVED = "unreserved"
-
 
 @dataclass(frozen=True)
 class Slot:

@@ -16,11 +16,12 @@ from psycopg import sql
 from foreshard.control.models import Migration
 from foreshard.errors import FailedOver, FlipFailed, ForeshardError
 from foreshard.fleet.throwaway import ShardDatabase, ThrowawayServers
-from foreshard.migration import failover
+from foreshard.migration import failover, way_back
 from foreshard.migration.flip import flip
 from foreshard.migration.lifecycle import Stage
 from foreshard.migration.runner import Runner
 from foreshard.migration.unattended import give_owners
+from foreshard.migration.work import Work
 from foreshard.postgres import guard, standbys
 from foreshard.postgres.guard import Side
 from foreshard.topology.keys import SLOTS, KeyType, slot
@@ -338,6 +339,17 @@ def test_a_stream_that_begins_anew_is_proven_before_keys_go_on(
             _give_it_back(other, row)
             flip(runner.work, SLOTS - 1)
             flip(runner.work, 0)
+
+
+def test_a_soak_that_sees_a_failover_settles_it_before_it_asks_for_the_way_back(
+    servers: ThrowawayServers, tmp_path: Path
+) -> None:
+    """The standby had no slot for the reverse stream: gone for a moment is not gone for good."""
+    with failed_over(servers, tmp_path, Side.TARGET, "soak") as fleet:
+        lease = fleet.store.acquire(fleet.migration, "soaking", None, 60)
+        assert way_back.check(Work(fleet.control, fleet.settings, lease)) >= 0
+        assert_owners(fleet, SLOTS)
+        fleet.store.release(lease)
 
 
 def test_a_failover_does_not_wait_for_the_person_who_is_asked(
