@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from foreshard.postgres import sequences
 from foreshard.postgres.connect import Connection, sql_file
 from foreshard.postgres.names import MigrationNames
 from foreshard.topology.keys import KeyType
@@ -61,29 +60,6 @@ def schemas_present(conn: Connection, buckets: Sequence[str]) -> list[str]:
     return [name for (name,) in rows]
 
 
-def hazards(
-    conn: Connection, buckets: Sequence[str], tables: Mapping[str, str]
-) -> list[tuple[str, str, str]]:
-    """(subject, why, remedy) of everything that makes the buckets unfit to be moved."""
-    rows = conn.execute(sql_file("hazards.sql"), _parameters(buckets, tables))
-    exhausted = [
-        (
-            f"{schema}.{name}",
-            f"has {state.room} values left, a flip needs {sequences.LEAST_MARGIN}",
-            "Give it, and the column it feeds, a wider type.",
-        )
-        for (schema, name), state in sequences.read(conn, buckets).items()
-        if not state.cycles and state.room < sequences.LEAST_MARGIN
-    ]
-    return [*((subject, why, remedy) for subject, why, remedy in rows), *exhausted]
-
-
-def warnings(conn: Connection, buckets: Sequence[str]) -> list[tuple[str, str, str]]:
-    """(subject, why, remedy) of what may be harmless: triggers whose functions may write anywhere."""
-    rows = conn.execute(sql_file("preflight_triggers.sql"), {"buckets": list(buckets)})
-    return [(subject, why, remedy) for subject, why, remedy in rows]
-
-
 def pair_hazards(
     ends: Mapping[str, Connection], names: MigrationNames, buckets: Sequence[str], key_type: KeyType
 ) -> list[tuple[str, str, str]]:
@@ -113,22 +89,6 @@ def pair_hazards(
     return found
 
 
-def canary_obstacles(conn: Connection, buckets: Sequence[str], tables: Mapping[str, str]) -> list[str]:
-    """Constraints and sequences that stand against two owners within one bucket."""
-    rows = conn.execute(sql_file("canary_obstacles.sql"), _parameters(buckets, tables))
-    found = [text for (text,) in rows]
-    for (schema, name), state in sequences.read(conn, buckets).items():
-        # One flip of everything lets one side go on where the other was: that is safe for these too.
-        if state.cycles:
-            found.append(f"sequence {schema}.{name} cycles: two sides would give out the same values")
-        elif state.room < sequences.SHARED_ROOM:
-            found.append(
-                f"sequence {schema}.{name} has {state.room} values left, two sides need {sequences.SHARED_ROOM}"
-                " (a wider type of it and its column has them)"
-            )
-    return found
-
-
 def secondary_objects(conn: Connection, buckets: Sequence[str]) -> set[str]:
     """Names of what is created after the data: indexes that back no constraint, foreign keys, user triggers."""
     rows = conn.execute(sql_file("secondary_objects.sql"), {"buckets": list(buckets)})
@@ -152,7 +112,3 @@ def _encoding(conn: Connection) -> str:
     ).fetchone()
     assert row is not None  # our own database
     return str(row[0])
-
-
-def _parameters(buckets: Sequence[str], tables: Mapping[str, str]) -> dict[str, list[str]]:
-    return {"buckets": list(buckets), "tables": list(tables), "columns": list(tables.values())}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,9 +11,10 @@ from foreshard.errors import PreflightFailed
 from foreshard.migration import headroom
 from foreshard.migration.progress import Report
 from foreshard.migration.work import Work
-from foreshard.postgres import guard, preflight_queries, standbys
+from foreshard.postgres import guard, hazards, preflight_queries, standbys
 from foreshard.postgres.connect import Connection
 from foreshard.postgres.guard import Side
+from foreshard.postgres.hazards import Effect, Hazard
 
 
 @dataclass(frozen=True)
@@ -34,17 +36,19 @@ def run(work: Work, report: Report) -> dict[str, Any]:
     del report
     with work.connections() as (source, target):
         size = preflight_queries.total_bytes(source, work.buckets)
+        found = hazards.find(source, work.buckets, work.tables)
         findings = [
             *_server(source, work.source.name),
             *_server(target, work.target.name),
             *_buckets(source, target, work),
+            *_hazards(found),
             *_between(source, target, work),
             *_disk(work, Side.SOURCE, source, 0),
             *_disk(work, Side.TARGET, target, size),
             *_standbys(work, work.source.name, source),
             *_standbys(work, work.target.name, target),
         ]
-        obstacles = preflight_queries.canary_obstacles(source, work.buckets, work.tables)
+    obstacles = [str(hazard) for hazard in found if hazard.effect is Effect.WHOLE]
     shown = [asdict(finding) for finding in findings]
     blocking = [finding for finding in findings if finding.blocking]
     if blocking:
@@ -56,6 +60,15 @@ def run(work: Work, report: Report) -> dict[str, Any]:
     facts = {"bytes": size, "canary_obstacles": obstacles}
     work.store.put_facts(work.lease, **facts)
     return {"findings": shown, **facts}
+
+
+def _hazards(found: Sequence[Hazard]) -> list[Finding]:
+    """What allows no canary steps is no finding: it is a fact, which chooses one flip of everything."""
+    return [
+        Finding(hazard.subject, hazard.why, hazard.remedy, blocking=hazard.effect is Effect.BLOCKS)
+        for hazard in found
+        if hazard.effect is not Effect.WHOLE
+    ]
 
 
 def _standbys(work: Work, shard: str, conn: Connection) -> list[Finding]:
@@ -160,13 +173,10 @@ def _buckets(source: Connection, target: Connection, work: Work) -> list[Finding
             Finding(f"{bucket} on {work.target.name}", "exists there already", "Drop or rename that schema.")
             for bucket in preflight_queries.schemas_present(target, work.buckets)
         )
-    for subject, why, remedy in preflight_queries.hazards(source, work.buckets, work.tables):
-        found.append(Finding(subject, why, remedy))
     return found
 
 
 def _between(source: Connection, target: Connection, work: Work) -> list[Finding]:
     ends = {work.source.name: source, work.target.name: target}
     wrong = preflight_queries.pair_hazards(ends, work.names, work.buckets, work.key_type)
-    uncertain = preflight_queries.warnings(source, work.buckets)
-    return [*(Finding(*each) for each in wrong), *(Finding(*each, blocking=False) for each in uncertain)]
+    return [Finding(*each) for each in wrong]

@@ -1,4 +1,5 @@
--- Constraints that two owners of one bucket could break between them, since each checks its own rows only.
+-- Constraints that two owners of one bucket could break between them, since each checks its own rows only:
+-- (bucket, table, subject, why, remedy).
 WITH keys AS (
     SELECT c.oid, n.nspname, c.relname, a.attnum, a.attname
       FROM pg_class c
@@ -7,13 +8,15 @@ WITH keys AS (
       JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = k.column_name
      WHERE n.nspname = ANY (%(buckets)s) AND c.relkind IN ('r', 'p')
 )
-SELECT format('unique index %%s on %%s does not hold %%s', i.indexrelid::regclass, i.indrelid::regclass, k.attname)
+SELECT k.nspname, k.relname, format('unique index %%s on %%s', i.indexrelid::regclass, i.indrelid::regclass),
+       format('does not hold %%s', k.attname), 'Add the distribution column to it, if that is what it means.'
   FROM keys k JOIN pg_index i ON i.indrelid = k.oid
  WHERE i.indisunique AND NOT k.attnum = ANY (i.indkey::int2[])
 UNION ALL
-SELECT format('foreign key %%s on %%s does not pair the distribution columns', f.conname, f.conrelid::regclass)
+SELECT k.nspname, k.relname, format('foreign key %%s on %%s', f.conname, f.conrelid::regclass),
+       'does not pair the distribution columns', 'Add the distribution column to both ends of it.'
   FROM keys k JOIN pg_constraint f ON f.conrelid = k.oid AND f.contype = 'f'
   JOIN keys r ON r.oid = f.confrelid
  WHERE NOT EXISTS (SELECT FROM unnest(f.conkey, f.confkey) AS pair (here, there)
                     WHERE pair.here = k.attnum AND pair.there = r.attnum)
-ORDER BY 1
+ORDER BY 1, 2, 3

@@ -1,5 +1,5 @@
--- Triggers of the application, whose functions may write anywhere: (subject, why, remedy). PostgreSQL's own write nowhere.
-SELECT format('%%I.%%I: trigger %%I', n.nspname, c.relname, g.tgname),
+-- Triggers of the application, whose functions may write anywhere: (bucket, table, subject, why, remedy). PostgreSQL's own write nowhere.
+SELECT n.nspname, c.relname, format('%%I.%%I: trigger %%I', n.nspname, c.relname, g.tgname),
        format('what %%s writes cannot be known', g.tgfoid::regprocedure),
        'Rows that it writes outside the bucket are not moved, and are written on the shard that owns the key.'
   FROM pg_trigger g
@@ -8,4 +8,4 @@ SELECT format('%%I.%%I: trigger %%I', n.nspname, c.relname, g.tgname),
   JOIN pg_proc p ON p.oid = g.tgfoid
  WHERE n.nspname = ANY (%(buckets)s) AND NOT g.tgisinternal AND g.tgenabled <> 'D'
    AND g.tgname NOT LIKE 'zz\_foreshard%%' AND p.pronamespace <> 'pg_catalog'::regnamespace
- ORDER BY 1
+ ORDER BY 1, 2, 3
