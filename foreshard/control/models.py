@@ -63,6 +63,8 @@ class ControlPlane(Base):
     key_type: Mapped[str] = mapped_column(default=KeyType.TEXT.value)
     tables: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
     """Distribution column of every table of a bucket, by table name."""
+    bucketing: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    """`Bucketing.to_json`: how the bucket of a key is found."""
 
 
 class Shard(Base):

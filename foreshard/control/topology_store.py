@@ -15,12 +15,15 @@ from foreshard.control.models import Bucket, CalendarEvent, ControlPlane, Migrat
 from foreshard.errors import InvalidInput, NotFound
 from foreshard.forecast.calendar import Event
 from foreshard.migration.lifecycle import ENDS
+from foreshard.topology.bucketing import Bucketing
 from foreshard.topology.keys import KeyType
 from foreshard.topology.placement import Placement
 from foreshard.topology.routing_map import Redirection, RoutingMap
 
 ROUTING_CHANNEL = "foreshard_routing"
 """NOTIFY channel; the payload is the new routing epoch."""
+
+HASHED = Bucketing()
 
 DISK_BYTES = "disk_bytes"
 """The capacity that no load is measured against."""
@@ -48,10 +51,17 @@ class TopologyStore:
     def __init__(self, control: ControlDatabase) -> None:
         self._control = control
 
-    def describe_fleet(self, key_type: KeyType, tables: Mapping[str, str]) -> None:
-        """Set what all buckets share: the key's type, and each table's distribution column. Idempotent."""
+    def describe_fleet(
+        self, key_type: KeyType, tables: Mapping[str, str], bucketing: Bucketing = HASHED
+    ) -> None:
+        """Set what all buckets share: the key's type, each table's distribution column, how a key's bucket is found.
+
+        Idempotent.
+        """
         if not tables:
             raise InvalidInput("tables", "a bucket needs at least one table.")
+        if bucketing.dsn is not None:
+            _refuse_password("bucketing.dsn", bucketing.dsn)
         with self._control.transaction() as session:
             plane = session.get(ControlPlane, True)
             if plane is None:
@@ -59,6 +69,7 @@ class TopologyStore:
                 session.add(plane)
             plane.key_type = key_type.value
             plane.tables = dict(tables)
+            plane.bucketing = bucketing.to_json()
 
     def control_plane_id(self) -> str:
         """The four hex digits in the names of all objects this control plane makes on shards."""
@@ -75,13 +86,15 @@ class TopologyStore:
         with self._control.transaction() as session:
             return KeyType(_plane(session).key_type)
 
+    def bucketing(self) -> Bucketing:
+        """How the bucket of a key is found."""
+        with self._control.transaction() as session:
+            return Bucketing.from_json(_plane(session).bucketing)
+
     def put_shard(self, shard: ShardRecord) -> None:
         """Add a shard or replace what is known of it."""
         for field, dsn in (("dsn", shard.dsn), ("application_dsn", shard.application_dsn)):
-            if conninfo_to_dict(dsn).get("password"):
-                raise InvalidInput(
-                    f"shards.{shard.name}.{field}", "holds a password.", remedy="Use passfile= in its place."
-                )
+            _refuse_password(f"shards.{shard.name}.{field}", dsn)
         with self._control.transaction() as session:
             session.merge(
                 Shard(
@@ -155,6 +168,7 @@ class TopologyStore:
                     )
                     for migration, buckets in moving
                 ),
+                bucketing=Bucketing.from_json(plane.bucketing).kind,
             )
 
     def put_events(self, events: Iterable[Event]) -> None:
@@ -198,6 +212,11 @@ def publish_routing(session: Session) -> int:
     ).scalar_one()
     session.execute(select(func.pg_notify(ROUTING_CHANNEL, str(epoch))))
     return epoch
+
+
+def _refuse_password(field: str, dsn: str) -> None:
+    if conninfo_to_dict(dsn).get("password"):
+        raise InvalidInput(field, "holds a password.", remedy="Use passfile= in its place.")
 
 
 def _plane(session: Session) -> ControlPlane:

@@ -7,6 +7,7 @@ import threading
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.shadow_store import ShadowStore, ShadowTotals
 from foreshard.control.topology_store import TopologyStore
+from foreshard.router.bucket_finder import bucket_finder
 from foreshard.router.map_source import ControlMapSource
 from foreshard.router.router import Router
 from foreshard.router.shadow import ShadowCounts
@@ -19,6 +20,7 @@ def fleet_router(control: ControlDatabase, application: str, *, deadline_s: floa
 
     Raises:
         ShardUnavailable: the control database gives no routing map.
+        ConfigurationError: the application's function that finds buckets is not there.
     """
     topology = TopologyStore(control)
     shadows = ShadowStore(control)
@@ -41,6 +43,7 @@ def fleet_router(control: ControlDatabase, application: str, *, deadline_s: floa
         application=application,
         deadline_s=deadline_s,
         shadow_sink=record,
+        bucket_of=bucket_finder(topology.bucketing(), application),
     )
 
 

@@ -13,6 +13,7 @@ from typing import TypeVar
 import psycopg
 
 from foreshard.errors import ForeshardError
+from foreshard.router.bucket_finder import Directory
 from foreshard.router.failures import Failure, Refusal, classify, given_up
 from foreshard.router.healing import Healing
 from foreshard.router.map_source import MapSource
@@ -20,6 +21,7 @@ from foreshard.router.patience import Patience
 from foreshard.router.pool import ShardPools
 from foreshard.router.shadow import Rows, ShadowRead, ShadowReader, ShadowSink
 from foreshard.router.transaction import Isolation, Parameters, Row, Transaction, transaction
+from foreshard.topology.bucketing import BucketOf
 from foreshard.topology.keys import SLOTS, Key
 from foreshard.topology.routing_map import Intent, Route, RoutingMap, route
 
@@ -33,6 +35,7 @@ class Router:
 
     ``shards`` gives the application's connection string of a shard by name. Retries end ``deadline_s``
     seconds after a call began. ``shadow_sink`` receives the counts of shadow reads; without it none are made.
+    ``bucket_of`` finds a key's bucket in a fleet that does not hash keys as the map does (`bucket_finder`).
     """
 
     def __init__(
@@ -44,10 +47,12 @@ class Router:
         deadline_s: float = 5.0,
         connections_per_shard: int = 8,
         shadow_sink: ShadowSink | None = None,
+        bucket_of: BucketOf | None = None,
     ) -> None:
         self._source = map_source
         self._pools = ShardPools(shards, application, connections_per_shard, lock_timeout_s=deadline_s)
         self._deadline_s = deadline_s
+        self._bucket_of = bucket_of
         self._healing = Healing()
         self._lock = threading.Lock()
         self._base = map_source.current()
@@ -66,7 +71,7 @@ class Router:
 
     def route(self, key: Key, intent: Intent) -> Route:
         """Where a transaction on ``key`` goes, as far as this router knows."""
-        return route(self.map, key, intent)
+        return route(self.map, key, intent, self._bucket_of)
 
     def run(
         self, key: Key, body: Callable[[Transaction], T], *, isolation: Isolation = Isolation.READ_COMMITTED
@@ -150,11 +155,13 @@ class Router:
             yield tx
 
     def close(self) -> None:
-        """Stop the threads, the map source's too, and close the pools."""
+        """Stop the threads, the map source's too, and close the pools and the directory."""
         if self._shadow:
             self._shadow.close()
         self._source.close()
         self._pools.close()
+        if isinstance(self._bucket_of, Directory):
+            self._bucket_of.close()
 
     @contextmanager
     def _opened(self, key: Key, intent: Intent, isolation: Isolation) -> Iterator[Transaction]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from foreshard.errors import InvalidInput
+from foreshard.topology.bucketing import BucketingKind, BucketOf
 from foreshard.topology.keys import SLOTS, Key, KeyType, bucket_number, slot
 from foreshard.topology.placement import Placement
 
@@ -60,7 +61,8 @@ class Redirection:
 class RoutingMap:
     """Placements and redirections at one routing epoch.
 
-    ``buckets`` is in order of bucket number: ``buckets[bucket_number(key, …, len(buckets))]`` holds the key.
+    ``buckets`` is in order of bucket number: under ``hash``, ``buckets[bucket_number(key, …, len(buckets))]`` holds the
+    key.
     Raises ``InvalidInput`` if a bucket has no placement or is in two redirections.
     """
 
@@ -69,6 +71,7 @@ class RoutingMap:
     buckets: tuple[str, ...]
     placement: Placement
     redirections: tuple[Redirection, ...] = ()
+    bucketing: BucketingKind = BucketingKind.HASH
     _redirected: Mapping[str, Redirection] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -104,7 +107,16 @@ class RoutingMap:
         return redirection.owner(SLOTS // 2)
 
     def bucket_of(self, key: Key) -> str:
-        """The key's bucket. Raises ``InvalidInput`` (field ``key``) for an unusable key."""
+        """The key's bucket by its hash.
+
+        Raises ``InvalidInput`` for an unusable key (field ``key``), or where keys are found otherwise (``bucketing``).
+        """
+        if self.bucketing is not BucketingKind.HASH:
+            raise InvalidInput(
+                "bucketing",
+                f"keys of this fleet are found by {self.bucketing}, which the map does not hold",
+                remedy="Give the router a bucket_of, or make it by `fleet_router`.",
+            )
         return self.buckets[bucket_number(key, self.key_type, len(self.buckets))]
 
 
@@ -119,12 +131,15 @@ class Route:
     shadow: str | None
 
 
-def route(routing_map: RoutingMap, key: Key, intent: Intent) -> Route:
+def route(routing_map: RoutingMap, key: Key, intent: Intent, bucket_of: BucketOf | None = None) -> Route:
     """Where a transaction on ``key`` goes: to its owner, for reads too, so that one reads one's own writes.
 
-    Raises ``InvalidInput`` (field ``key``) for an unusable key.
+    ``bucket_of`` finds the key's bucket where that is not the map's hash.
+    Raises ``InvalidInput`` (field ``key``) for an unusable key, or one whose bucket is not in the map.
     """
-    bucket = routing_map.bucket_of(key)
+    bucket = routing_map.bucket_of(key) if bucket_of is None else bucket_of(key)
+    if bucket not in routing_map.placement.of:
+        raise InvalidInput("key", f"{key!r} is in bucket {bucket!r}, which is not in the map")
     key_slot = slot(key, routing_map.key_type)
     redirection = routing_map.redirection_of(bucket)
     if redirection is None:
