@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,12 @@ from prefect.states import Running
 from prefect.testing.utilities import prefect_test_harness
 
 from foreshard.control.engine import ControlDatabase
-from foreshard.control.models import Decision, ForecastRun, Plan
 from foreshard.control.topology_store import ShardRecord, TopologyStore
 from foreshard.fleet.throwaway import ThrowawayServers
 from foreshard.topology.keys import KeyType
 from foreshard.topology.placement import Placement
 from tasks.runs import DEPLOYMENT
+from tests.plans import new_plan
 
 BUCKETS = ("b0000", "b0001", "b0002", "b0003")
 
@@ -75,27 +74,7 @@ def control(
 @pytest.fixture
 def plan_id(control: ControlDatabase) -> int:
     """A plan that moves two buckets."""
-    now = datetime.now(UTC)
-    with control.transaction() as session:
-        forecast = ForecastRun(issued_at=now, horizon_hours=12, live_samples_used=0, series=0, seconds=0)
-        session.add(forecast)
-        session.flush()
-        decision = Decision(
-            forecast_run_id=forecast.id, decided_at=now, policy={}, document={}, max_utilisation=0.5,
-            reactive_threshold=0.8, notes=[],
-        )  # fmt: skip
-        session.add(decision)
-        session.flush()
-        plan = Plan(
-            decision_id=decision.id,
-            source="shard-1",
-            target="shard-2",
-            buckets=["b0000", "b0001"],
-            document={},
-        )
-        session.add(plan)
-        session.flush()
-        return plan.id
+    return new_plan(control, "shard-1", "shard-2", ["b0000", "b0001"])
 
 
 class Deployed:

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from time import monotonic
@@ -18,7 +17,6 @@ from psycopg import sql
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.flip_store import FlipStore
 from foreshard.control.migration_store import MigrationStore
-from foreshard.control.models import Decision, ForecastRun, Plan
 from foreshard.control.topology_store import ShardRecord, TopologyStore
 from foreshard.fleet.airline import TABLES, create_buckets
 from foreshard.fleet.checker import CheckResult, OwnerReader, check
@@ -35,6 +33,7 @@ from foreshard.postgres.connect import connect
 from foreshard.router.fleet_router import fleet_router
 from foreshard.settings import ControlSettings, MigrationSettings, Settings
 from foreshard.topology.placement import Placement
+from tests.plans import new_plan
 
 BUCKETS = ("b0000", "b0001")
 """The buckets of the plan; the routing map knows all 48, only these two are there."""
@@ -117,24 +116,7 @@ class MovingFleet:
 
     def plan(self, source: str, target: str, buckets: Sequence[str]) -> int:
         """A new plan, as a decision makes it."""
-        with self.control.transaction() as session:
-            run = ForecastRun(
-                issued_at=datetime.now(UTC), horizon_hours=1, live_samples_used=0, series=0, seconds=0
-            )
-            session.add(run)
-            session.flush()
-            decision = Decision(
-                forecast_run_id=run.id, decided_at=datetime.now(UTC), policy={}, document={}, max_utilisation=0.5,
-                reactive_threshold=0.8, notes=[],
-            )  # fmt: skip
-            session.add(decision)
-            session.flush()
-            plan = Plan(
-                decision_id=decision.id, source=source, target=target, buckets=list(buckets), document={},
-            )  # fmt: skip
-            session.add(plan)
-            session.flush()
-            return plan.id
+        return new_plan(self.control, source, target, buckets)
 
     def fill(self, conn: psycopg.Connection[tuple[object, ...]]) -> None:
         """Create the plan's buckets on the source, as a superuser."""

@@ -11,7 +11,7 @@ import pytest
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.lease import Lease
 from foreshard.control.migration_store import MigrationStore
-from foreshard.control.models import Decision, ForecastRun, Migration, Plan
+from foreshard.control.models import Migration, Plan
 from foreshard.control.topology_store import ShardRecord, TopologyStore
 from foreshard.errors import BucketBusy, ForeshardError
 from foreshard.migration import chain
@@ -20,6 +20,7 @@ from foreshard.migration.lifecycle import PATH, Stage
 from foreshard.topology.keys import KeyType
 from foreshard.topology.placement import Placement
 from tests.integration.moving_fleet import wait_until
+from tests.plans import new_plan
 
 pytestmark = pytest.mark.slow
 
@@ -47,24 +48,7 @@ def store(control: ControlDatabase) -> MigrationStore:
 @pytest.fixture
 def first(control: ControlDatabase, store: MigrationStore) -> Lease:
     """A -> B of two buckets, at work."""
-    return store.acquire(store.open(plan(control, "A", "B", "b0", "b1")), "runner", None, 600)
-
-
-def plan(control: ControlDatabase, source: str, target: str, *buckets: str) -> int:
-    with control.transaction() as session:
-        run = ForecastRun(issued_at=NOW, horizon_hours=1, live_samples_used=0, series=0, seconds=0)
-        session.add(run)
-        session.flush()
-        decision = Decision(
-            forecast_run_id=run.id, decided_at=NOW, policy={}, document={}, max_utilisation=0.1,
-            reactive_threshold=0.8, notes=[],
-        )  # fmt: skip
-        session.add(decision)
-        session.flush()
-        row = Plan(decision_id=decision.id, source=source, target=target, buckets=list(buckets), document={})
-        session.add(row)
-        session.flush()
-        return row.id
+    return store.acquire(store.open(new_plan(control, "A", "B", ["b0", "b1"])), "runner", None, 600)
 
 
 def finish(store: MigrationStore, lease: Lease) -> None:
@@ -75,7 +59,7 @@ def finish(store: MigrationStore, lease: Lease) -> None:
 def test_the_second_of_a_chain_must_wait_until_the_first_is_done(
     control: ControlDatabase, store: MigrationStore, first: Lease
 ) -> None:
-    second = plan(control, "B", "C", "b1", "b2")
+    second = new_plan(control, "B", "C", ["b1", "b2"])
     for stage in (Stage.PREFLIGHT, Stage.PREPARE):
         if stage is not Stage.PREFLIGHT:
             store.go_to(first, stage)
@@ -93,7 +77,7 @@ def test_the_second_of_a_chain_must_wait_until_the_first_is_done(
 def test_the_second_is_refused_when_the_first_is_given_up(
     control: ControlDatabase, store: MigrationStore, first: Lease, by_way_of: Stage, ends: Stage
 ) -> None:
-    second = plan(control, "B", "C", "b1", "b2")
+    second = new_plan(control, "B", "C", ["b1", "b2"])
     for stage in PATH[1 : PATH.index(Stage.CUTOVER) + 1]:
         store.go_to(first, stage)
     for stage in (by_way_of, ends):
@@ -107,22 +91,22 @@ def test_a_bucket_that_goes_elsewhere_is_not_waited_for(
     control: ControlDatabase, store: MigrationStore, first: Lease
 ) -> None:
     with pytest.raises(ForeshardError, match="b1 left C") as refused:
-        store.open(plan(control, "C", "B", "b1"))
+        store.open(new_plan(control, "C", "B", ["b1"]))
     assert not isinstance(refused.value, BucketBusy)
     with pytest.raises(ForeshardError, match="another migration") as refused:
-        store.open(plan(control, "A", "C", "b0"))
+        store.open(new_plan(control, "A", "C", ["b0"]))
     assert not isinstance(refused.value, BucketBusy)
     finish(store, first)
     with pytest.raises(ForeshardError, match="left A"):
-        store.open(plan(control, "A", "C", "b0"))
+        store.open(new_plan(control, "A", "C", ["b0"]))
 
 
 def test_it_left_again_since(control: ControlDatabase, store: MigrationStore, first: Lease) -> None:
     finish(store, first)
-    onwards = store.acquire(store.open(plan(control, "B", "C", "b0")), "runner", None, 600)
+    onwards = store.acquire(store.open(new_plan(control, "B", "C", ["b0"])), "runner", None, 600)
     finish(store, onwards)
     with pytest.raises(ForeshardError, match="b0 left B"):
-        store.open(plan(control, "B", "A", "b0"))
+        store.open(new_plan(control, "B", "A", ["b0"]))
 
 
 def test_waiting_tells_what_for_and_ends_with_the_first(
@@ -130,7 +114,7 @@ def test_waiting_tells_what_for_and_ends_with_the_first(
 ) -> None:
     monkeypatch.setattr(chain, "POLL_S", 0.01)
     told: list[str] = []
-    second = plan(control, "B", "C", "b0")
+    second = new_plan(control, "B", "C", ["b0"])
     with ThreadPoolExecutor(1) as other:
         waiting = other.submit(open_when_there, control, second, 60, told.append)
         for stage in PATH[1:-1]:
@@ -147,7 +131,7 @@ def test_waiting_tells_what_for_and_ends_with_the_first(
 def test_waiting_ends_when_the_first_is_given_up_or_takes_too_long(
     control: ControlDatabase, store: MigrationStore, first: Lease
 ) -> None:
-    second = plan(control, "B", "C", "b0")
+    second = new_plan(control, "B", "C", ["b0"])
     with pytest.raises(BucketBusy, match=r"Waited 0\.1 s, and b0 is on its way") as late:
         open_when_there(control, second, 0.1, lambda _: None)
     assert f"plan {second} again" in str(late.value)
@@ -163,7 +147,7 @@ def test_a_wait_that_is_interrupted_leaves_nothing(control: ControlDatabase, fir
     def interrupt(_: str) -> None:
         raise KeyboardInterrupt
 
-    second = plan(control, "B", "C", "b0")
+    second = new_plan(control, "B", "C", ["b0"])
     with pytest.raises(KeyboardInterrupt):
         open_when_there(control, second, 60, interrupt)
     with control.transaction() as session:

@@ -19,7 +19,7 @@ from foreshard.control.forecast_store import ForecastStore
 from foreshard.control.lease import Lease
 from foreshard.control.load_store import LoadStore
 from foreshard.control.migration_store import MigrationStore
-from foreshard.control.models import Base, Decision, ForecastRun, Plan
+from foreshard.control.models import Base
 from foreshard.control.topology_store import ShardRecord, TopologyStore
 from foreshard.errors import (
     ApprovalRequired,
@@ -37,6 +37,7 @@ from foreshard.load.sample import Sample
 from foreshard.migration.lifecycle import PATH, Stage
 from foreshard.topology.keys import KeyType
 from foreshard.topology.placement import Placement
+from tests.plans import new_plan
 
 NOW = datetime(2026, 3, 2, 10, 30, tzinfo=UTC)
 
@@ -59,26 +60,9 @@ def store(control: ControlDatabase) -> MigrationStore:
     return MigrationStore(control)
 
 
-def plan(control: ControlDatabase, *buckets: str) -> int:
-    with control.transaction() as session:
-        run = ForecastRun(issued_at=NOW, horizon_hours=1, live_samples_used=0, series=0, seconds=0)
-        session.add(run)
-        session.flush()
-        decision = Decision(
-            forecast_run_id=run.id, decided_at=NOW, policy={}, document={}, max_utilisation=0.1,
-            reactive_threshold=0.8, notes=[],
-        )  # fmt: skip
-        session.add(decision)
-        session.flush()
-        row = Plan(decision_id=decision.id, source="one", target="two", buckets=list(buckets), document={})
-        session.add(row)
-        session.flush()
-        return row.id
-
-
 @pytest.fixture
 def lease(control: ControlDatabase, store: MigrationStore) -> Lease:
-    return store.acquire(store.open(plan(control, "b0", "b1")), "runner", None, 60)
+    return store.acquire(store.open(new_plan(control, "one", "two", ["b0", "b1"])), "runner", None, 60)
 
 
 def test_revisions_make_what_the_models_say(control: ControlDatabase) -> None:
@@ -103,10 +87,10 @@ def test_two_processes_may_migrate_at_once(control_dsn: str) -> None:
 def test_a_plan_has_one_migration_and_a_bucket_one_at_a_time(
     control: ControlDatabase, store: MigrationStore
 ) -> None:
-    first = plan(control, "b0", "b1")
+    first = new_plan(control, "one", "two", ["b0", "b1"])
     assert store.open(first) == store.open(first)
     with pytest.raises(ForeshardError, match="another migration"):
-        store.open(plan(control, "b1", "b2"))
+        store.open(new_plan(control, "one", "two", ["b1", "b2"]))
     with pytest.raises(NotFound):
         store.open(999)
 
