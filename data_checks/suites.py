@@ -192,7 +192,7 @@ def _source_tables(scope: Scope) -> Suite:
                 "ExpectColumnDistinctValuesToEqualSet",
                 {"column": "item", "value_set": list(scope.tables)},
             ),
-            _only("they are plain tables", "kind", ["r"]),
+            _only("they are tables, plain or partitioned", "kind", ["r", "p"]),
             _only("they are logged", "persistence", ["p"]),
             _only("no row is hidden from its owner", "forced_row_security", [0]),
             _only("each has a replica identity", "has_replica_identity", [1]),

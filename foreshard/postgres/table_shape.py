@@ -101,7 +101,7 @@ def _slot(distribution_column: str, key_type: KeyType) -> sql.Composed:
 
 
 def read_shape(session: Connection, bucket: str, table: str) -> TableShape | None:
-    """The shape of a plain table, or None where there is none of that name."""
+    """The shape of a table (of a partitioned one: its root), or None where there is none of that name."""
     row = session.execute(sql_file("digests_shape.sql"), {"bucket": bucket, "table": table}).fetchone()
     if row is None:
         return None
