@@ -11,7 +11,7 @@ from uuid import UUID
 
 from psycopg import errors, sql
 
-from foreshard.errors import ForeshardError, NotFound
+from foreshard.errors import ForeshardError, InvalidInput, NotFound
 from foreshard.postgres.connect import Connection, sql_file
 from foreshard.postgres.names import FENCE_CLASS, GUARD_TRIGGER, TRUNCATE_TRIGGER, MigrationNames
 from foreshard.topology.keys import SLOT_SEED, KeyType, slot_sql
@@ -113,6 +113,8 @@ def create_side(
 def create_guards(conn: Connection, names: MigrationNames, columns: Iterable[str], key_type: KeyType) -> None:
     """The guards' functions, one for each name of a distribution column. Idempotent."""
     for column in sorted(set(columns)):
+        if "$$" in column:  # it would end the function's body
+            raise InvalidInput("tables", f"the distribution column {column!r} holds $$.", remedy="Rename it.")
         conn.execute(
             sql_file("guard.sql").format(
                 migration=sql.Identifier(names.schema),

@@ -66,7 +66,8 @@ def published(conn: Connection, names: MigrationNames) -> set[tuple[str, str]]:
 
 def publish(conn: Connection, names: MigrationNames, tables: Sequence[tuple[str, str]]) -> None:
     """Add those tables to the publication that are not in it yet."""
-    missing = [table for table in tables if table not in published(conn, names)]
+    there = published(conn, names)
+    missing = [table for table in tables if table not in there]
     if missing:
         conn.execute(
             sql.SQL("ALTER PUBLICATION {} ADD TABLE {}").format(
