@@ -242,6 +242,10 @@ def test_partitions_that_cannot_move_are_named(fleet: MovingFleet) -> None:
                     one.subject == subject and why in one.why and one.effect is Effect.BLOCKS for one in found
                 ), (hazard, found)
                 assert {one.bucket for one in found} <= set(BUCKETS)
+        conn.execute("CREATE UNIQUE INDEX of_its_own ON b0000.later (event_id)")
+        (found,) = hazards.find(conn, BUCKETS, fleet.tables)
+        assert (found.table, found.effect) == ("later", Effect.WHOLE)
+        conn.execute("DROP INDEX b0000.of_its_own")
         found = hazards.find(conn, BUCKETS, {**fleet.tables, "later": "tailnum"})
         assert {(one.bucket, one.table) for one in found} == {(bucket, "later") for bucket in BUCKETS}
         assert "is described as a table, and is a partition of" in found[0].why
