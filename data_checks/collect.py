@@ -9,6 +9,7 @@ from pathlib import Path
 
 from data_checks.evidence import ABSENT, EvidenceWriter
 from data_checks.scope import Checkpoint, Scope
+from data_checks.suites import rows_table
 from foreshard.errors import InvalidInput
 from foreshard.postgres.catalog import (
     count_relations,
@@ -129,7 +130,7 @@ def collect_before_copy(path: Path, scope: Scope, source: str, target: str) -> N
 
 def _add_comparison(evidence: EvidenceWriter, comparison: TableComparison) -> None:
     evidence.add(
-        f"rows_{comparison.table}",
+        rows_table(comparison.table),
         [
             (
                 comparison.bucket,

@@ -44,7 +44,7 @@ class SequencePair:
 
 @dataclass(frozen=True)
 class TableFacts:
-    """Whether a table can be replicated. ``kind`` and ``persistence`` are pg_class' letters."""
+    """Whether a table, with all its partitions, can be replicated. ``kind`` and ``persistence``: pg_class' letters."""
 
     bucket: str
     name: str
@@ -100,7 +100,7 @@ def read_sequences(pair: Pair, buckets: Sequence[str]) -> list[SequencePair]:
 
 
 def read_tables(conn: Connection, buckets: Sequence[str]) -> list[TableFacts]:
-    """Every table of the buckets on this server."""
+    """Every table of the buckets on this server; a partitioned one stands for its partitions."""
     return [
         TableFacts(*row) for row in conn.execute(sql_file("catalog_tables.sql"), {"buckets": list(buckets)})
     ]

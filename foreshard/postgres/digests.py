@@ -13,7 +13,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from queue import SimpleQueue
 from threading import Lock
 from typing import Any, TypeAlias
 
@@ -118,12 +120,20 @@ def compare_tables(
         with one_at_a_time:
             drain()
 
+    free: SimpleQueue[Pair] = SimpleQueue()
+
     def compare(checked: CheckedTable) -> TableComparison:
-        with open_pair(source_conninfo, target_conninfo) as pair:
+        pair = free.get()
+        try:
             return _Comparison(pair, checked, chunks, locked_bound, locked_drain, judged).run()
+        finally:
+            free.put(pair)
 
     locked_drain()  # so that old backlog does not look like differences
-    with ThreadPoolExecutor(workers, thread_name_prefix="foreshard-digests") as pool:
+    with ExitStack() as stack:
+        for _ in range(min(workers, len(tables))):  # opened once: there may be thousands of small tables
+            free.put(stack.enter_context(open_pair(source_conninfo, target_conninfo)))
+        pool = stack.enter_context(ThreadPoolExecutor(workers, thread_name_prefix="foreshard-digests"))
         running = [pool.submit(compare, checked) for checked in tables]
         try:
             for done in as_completed(running):
@@ -186,7 +196,7 @@ class _Comparison:
         query = shape.chunks_query(self._chunks)
 
         def read(session: Connection) -> dict[int, tuple[int, str]]:
-            return {chunk: (int(rows), digest) for chunk, rows, digest in session.execute(query)}
+            return {chunk: (int(rows), digest) for chunk, rows, digest in session.execute(query, {})}
 
         empty = (0, "0")
         if not target_has_table:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from uuid import UUID
 
 from psycopg import errors, sql
 
-from foreshard.errors import ForeshardError, NotFound
+from foreshard.errors import ForeshardError, InvalidInput, NotFound
 from foreshard.postgres.connect import Connection, sql_file
 from foreshard.postgres.names import FENCE_CLASS, GUARD_TRIGGER, TRUNCATE_TRIGGER, MigrationNames
 from foreshard.topology.keys import SLOT_SEED, KeyType, slot_sql
@@ -110,34 +110,44 @@ def create_side(
             )
 
 
-def arm(
-    conn: Connection, names: MigrationNames, table: sql.Identifier, column: str, key_type: KeyType
-) -> None:
-    """Put the guard and the TRUNCATE refusal onto one table; waits for its writers, so set a lock_timeout."""
-    guard = guard_function(column, key_type)
-    schema = sql.Identifier(names.schema)
-    with conn.transaction():
+def create_guards(conn: Connection, names: MigrationNames, columns: Iterable[str], key_type: KeyType) -> None:
+    """The guards' functions, one for each name of a distribution column. Idempotent."""
+    for column in sorted(set(columns)):
+        if "$$" in column:  # it would end the function's body
+            raise InvalidInput("tables", f"the distribution column {column!r} holds $$.", remedy="Rename it.")
         conn.execute(
             sql_file("guard.sql").format(
-                migration=schema,
-                guard=sql.Identifier(guard),
+                migration=sql.Identifier(names.schema),
+                guard=sql.Identifier(guard_function(column, key_type)),
                 hash=sql.SQL(slot_sql(key_type)),
                 column=sql.Identifier(column),
                 seed=sql.Literal(SLOT_SEED),
             )
         )
-        conn.execute(
-            sql.SQL(
-                "CREATE OR REPLACE TRIGGER {} BEFORE INSERT OR UPDATE OR DELETE ON {}"
-                " FOR EACH ROW EXECUTE FUNCTION {}.{}()"
-            ).format(sql.Identifier(GUARD_TRIGGER), table, schema, sql.Identifier(guard))
-        )
-        conn.execute(
-            sql.SQL(
-                "CREATE OR REPLACE TRIGGER {} BEFORE TRUNCATE ON {}"
-                " FOR EACH STATEMENT EXECUTE FUNCTION {}.refuse_truncate()"
-            ).format(sql.Identifier(TRUNCATE_TRIGGER), table, schema)
-        )
+
+
+def arm(
+    conn: Connection, names: MigrationNames, table: sql.Identifier, column: str, key_type: KeyType
+) -> None:
+    """Put the guard and the TRUNCATE refusal onto one table and its partitions, after `create_guards`. Idempotent.
+
+    It waits for the table's writers, so set a lock_timeout. PostgreSQL clones the row trigger to all partitions, to
+    those that come later too; a statement trigger it does not, and a partition can be truncated by its own name.
+    """
+    guard = sql.Identifier(names.schema, guard_function(column, key_type))
+    refusal = sql.Identifier(names.schema, "refuse_truncate")
+    partitions = conn.execute(sql_file("partitions.sql"), {"table": table.as_string(conn)}).fetchall()
+    statements = [
+        sql.SQL(
+            "CREATE OR REPLACE TRIGGER {} BEFORE INSERT OR UPDATE OR DELETE ON {} FOR EACH ROW EXECUTE FUNCTION {}()"
+        ).format(sql.Identifier(GUARD_TRIGGER), table, guard)
+    ] + [
+        sql.SQL(
+            "CREATE OR REPLACE TRIGGER {} BEFORE TRUNCATE ON {} FOR EACH STATEMENT EXECUTE FUNCTION {}()"
+        ).format(sql.Identifier(TRUNCATE_TRIGGER), member, refusal)
+        for member in (table, *(sql.Identifier(*name) for name in partitions))
+    ]
+    conn.execute(sql.SQL("; ").join(statements))  # one message, and so one transaction
 
 
 def guard_function(column: str, key_type: KeyType) -> str:

@@ -8,7 +8,7 @@ everything committed on either side before it began has been applied on the othe
 - The owner shows no row before and after, and the other side shows one unchanged row version from before the
   owner's first look until after the drain: had the owner deleted it, the drain would have removed it too.
 
-On one side versions (``xmin ctid``) are compared, not values: a value may change and change back in between.
+On one side versions (partition, xmin, ctid) are compared, not values: a value may change and change back in between.
 """
 
 from __future__ import annotations

@@ -40,11 +40,11 @@ def server_settings(conn: Connection) -> ServerSettings:
 
 
 def tables_present(conn: Connection, buckets: Sequence[str]) -> dict[str, set[str]]:
-    """Tables of each bucket."""
+    """Tables of each bucket; a partitioned one stands for its partitions."""
     found: dict[str, set[str]] = {}
     rows = conn.execute(
         "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-        " WHERE n.nspname = ANY (%s) AND c.relkind IN ('r', 'p')",
+        " WHERE n.nspname = ANY (%s) AND c.relkind IN ('r', 'p') AND NOT c.relispartition",
         (list(buckets),),
     )
     for bucket, table in rows:

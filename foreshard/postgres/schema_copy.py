@@ -2,6 +2,9 @@
 
 Before the data: schemas, types, functions, tables, sequences, defaults, primary keys and grants. After it:
 indexes, foreign keys and triggers, which would slow the copy down (52 MB/s against 20, DESIGN section 5).
+
+A partitioned table's key is valid only when the keys of all its partitions have been attached to it: before the data,
+since replicated changes find their rows by it. Of an index that backs no constraint the parts are attached after it.
 """
 
 from __future__ import annotations
@@ -17,10 +20,13 @@ from pathlib import Path
 from foreshard.errors import ForeshardError
 from foreshard.fleet.binaries import find_binaries
 from foreshard.postgres.connect import server_name
+from foreshard.postgres.names import GUARD_TRIGGER, TRUNCATE_TRIGGER
 
-AFTER_DATA = frozenset({"INDEX", "INDEX ATTACH", "FK CONSTRAINT", "TRIGGER"})
-"""Kinds of archive entries that are restored after the data."""
+AFTER_DATA = ("INDEX", "FK CONSTRAINT", "TRIGGER")
+"""Kinds of archive entries that are restored after the data; comments on them too."""
 
+_ATTACH = "INDEX ATTACH "
+_OURS = (GUARD_TRIGGER, TRUNCATE_TRIGGER)
 
 _PR_SET_PDEATHSIG = 1
 """From linux/prctl.h; see prctl(2)."""
@@ -56,25 +62,29 @@ def dump(conninfo: str, schemas: Sequence[str], archive: Path, application: str)
         "--no-publications",
         "--no-subscriptions",
         "--lock-wait-timeout=5s",
+        "--encoding=UTF8",  # the list of its entries is read by us
     ]
     patterns = [f'--schema="{schema.replace(chr(34), chr(34) * 2)}"' for schema in schemas]
     _run("pg_dump", [*command, *patterns, f"--file={archive}", f"--dbname={conninfo}"], conninfo, application)
 
 
-def restore_before_data(conninfo: str, archive: Path, application: str) -> None:
+def restore_before_data(conninfo: str, archive: Path, schemas: Sequence[str], application: str) -> None:
     """Create everything of the archive but indexes, foreign keys and triggers, in one transaction."""
-    _restore(conninfo, archive, application, after_data=False)
+    _restore(conninfo, archive, schemas, application, after_data=False)
 
 
-def restore_after_data(conninfo: str, archive: Path, application: str) -> None:
+def restore_after_data(conninfo: str, archive: Path, schemas: Sequence[str], application: str) -> None:
     """Create indexes, foreign keys and user triggers, in one transaction: it happened wholly or not at all."""
-    _restore(conninfo, archive, application, after_data=True)
+    _restore(conninfo, archive, schemas, application, after_data=True)
 
 
-def _restore(conninfo: str, archive: Path, application: str, *, after_data: bool) -> None:
+def _restore(
+    conninfo: str, archive: Path, schemas: Sequence[str], application: str, *, after_data: bool
+) -> None:
     listing = archive.with_suffix(".after.list" if after_data else ".before.list")
-    entries = _run("pg_restore", ["--list", str(archive)], conninfo, application).splitlines()
-    chosen = [entry for entry in entries if _is_entry(entry) and (_kind_is_after(entry) == after_data)]
+    listed = _run("pg_restore", ["--list", str(archive)], conninfo, application)
+    before, after = split_entries(listed.split("\n"), schemas)
+    chosen = after if after_data else before
     if not chosen:
         return
     listing.write_text("\n".join(chosen) + "\n", encoding="utf-8")
@@ -82,15 +92,31 @@ def _restore(conninfo: str, archive: Path, application: str, *, after_data: bool
     _run("pg_restore", [*options, str(archive)], conninfo, application)
 
 
-def _is_entry(line: str) -> bool:
-    # Guards of this very migration are on the source's tables when it is dumped again after a crash.
-    return bool(line) and not line.startswith(";") and " zz_foreshard" not in line
+def split_entries(lines: Sequence[str], schemas: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Lines of an archive's list: those to restore before the data of ``schemas``, and those after it.
 
+    An entry reads ``17; 2606 16390 FK CONSTRAINT b0000 flights flights_fk owner``; names may hold spaces, and are not
+    quoted. Guards of this very migration stand on the source's tables when it is dumped again after a crash: left out.
+    """
+    entries = {line: line.split(" ", 3)[3] for line in lines if line and not line.startswith(";")}
+    told = set(entries.values())
+    comments = tuple(
+        f"COMMENT {schema} {kind} " for schema in schemas for kind in ("INDEX", "CONSTRAINT", "TRIGGER")
+    )
 
-def _kind_is_after(line: str) -> bool:
-    """An entry reads ``17; 2606 16390 FK CONSTRAINT b0000 flights flights_fk owner``."""
-    rest = line.split(" ", 3)[3]
-    return any(rest.startswith(f"{kind} ") for kind in AFTER_DATA)
+    def is_ours(entry: str) -> bool:
+        return entry.startswith("TRIGGER ") and any(f" {name} " in entry for name in _OURS)
+
+    def is_after(entry: str) -> bool:
+        if entry.startswith(_ATTACH):  # the index is an entry by itself, unless it came with its constraint
+            return f"INDEX {entry.removeprefix(_ATTACH)}" in told
+        return entry.startswith((*(f"{kind} " for kind in AFTER_DATA), *comments))
+
+    before, after = (
+        [line for line, entry in entries.items() if not is_ours(entry) and is_after(entry) == wanted]
+        for wanted in (False, True)
+    )
+    return before, after
 
 
 def _run(tool: str, arguments: list[str], conninfo: str, application: str) -> str:
@@ -101,7 +127,7 @@ def _run(tool: str, arguments: list[str], conninfo: str, application: str) -> st
     try:
         done = subprocess.run(
             [str(find_binaries().tool(tool)), *arguments],
-            env=environment, check=False, capture_output=True, text=True, timeout=600,
+            env=environment, check=False, capture_output=True, encoding="utf-8", errors="replace", timeout=600,
             preexec_fn=_dies_with(os.getpid()),
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:

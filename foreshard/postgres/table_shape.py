@@ -1,4 +1,7 @@
-"""The columns and the key of a table, and the digest queries that follow from them."""
+"""The columns and the key of a table, and the digest queries that follow from them.
+
+All of them are to be executed with parameters, be they none: a percent sign in a name is doubled.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,7 @@ class TableShape:
         names = [sql.Identifier(f"k{number}") for number in range(len(self.key))]
         same_key = sql.SQL(" AND ").join(
             # The type's text comes from the server's own format_type, which quotes what needs it.
-            sql.SQL("{} = {}::{}").format(_of_row(column.name), name, sql.SQL(column.type_sql))
+            sql.SQL("{} = {}::{}").format(_of_row(column.name), name, sql.SQL(_doubled(column.type_sql)))
             for column, name in zip(self.key, names, strict=True)
         )
         return sql_file("digests_keys.sql").format(
@@ -69,7 +72,7 @@ class TableShape:
         )
 
     def _table(self) -> sql.Identifier:
-        return sql.Identifier(self.bucket, self.table)
+        return sql.Identifier(_doubled(self.bucket), _doubled(self.table))
 
     def _columns(self) -> sql.Composed:
         return sql.SQL(", ").join(_of_row(name) for name in self.columns)
@@ -86,7 +89,11 @@ class TableShape:
 
 
 def _of_row(column: str) -> sql.Identifier:
-    return sql.Identifier("t", column)
+    return sql.Identifier("t", _doubled(column))
+
+
+def _doubled(name: str) -> str:
+    return name.replace("%", "%%")
 
 
 def _slot(distribution_column: str, key_type: KeyType) -> sql.Composed:
@@ -101,7 +108,7 @@ def _slot(distribution_column: str, key_type: KeyType) -> sql.Composed:
 
 
 def read_shape(session: Connection, bucket: str, table: str) -> TableShape | None:
-    """The shape of a plain table, or None where there is none of that name."""
+    """The shape of a table (of a partitioned one: its root), or None where there is none of that name."""
     row = session.execute(sql_file("digests_shape.sql"), {"bucket": bucket, "table": table}).fetchone()
     if row is None:
         return None

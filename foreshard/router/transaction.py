@@ -60,26 +60,34 @@ class Transaction:
 
     def execute(self, query: Query, parameters: Parameters = None) -> psycopg.Cursor[Row]:
         """Run one statement. In a plain string ``{name}`` stands for the bucket's table of that name."""
-        return self._connection.execute(qualified(query, self.schema), parameters)
+        return self._connection.execute(
+            qualified(query, self.schema, with_parameters=parameters is not None), parameters
+        )
 
     def cursor(self) -> psycopg.Cursor[Row]:
         """A cursor within this transaction."""
         return self._connection.cursor()
 
 
-def qualified(query: Query, schema: str) -> sql.SQL | sql.Composed:
-    """The query with every ``{name}`` of a plain string replaced by the table's qualified name."""
-    return _qualified(query, schema) if isinstance(query, str) else query
+def qualified(query: Query, schema: str, *, with_parameters: bool = False) -> sql.SQL | sql.Composed:
+    """The query with every ``{name}`` of a plain string replaced by the table's qualified name.
+
+    ``with_parameters``: it is going to have some, so psycopg will read a percent sign in a name unless it is doubled.
+    """
+    return _qualified(query, schema, with_parameters) if isinstance(query, str) else query
 
 
 @lru_cache(maxsize=4096)
-def _qualified(query: str, schema: str) -> sql.SQL | sql.Composed:
+def _qualified(query: str, schema: str, with_parameters: bool) -> sql.SQL | sql.Composed:
+    percent = "%%" if with_parameters else "%"
     names = {name for _, name, _, _ in Formatter().parse(query) if name is not None}
     if not all(names):
         raise InvalidInput(
             "query", "has {} without a table's name", remedy="Write {name}; double other braces."
         )
-    return sql.SQL(query).format(**{name: sql.Identifier(schema, name) for name in names})
+    return sql.SQL(query).format(
+        **{name: sql.Identifier(schema.replace("%", percent), name.replace("%", percent)) for name in names}
+    )
 
 
 @contextmanager

@@ -76,6 +76,7 @@ class Fleet:
         ):
             with self.operator(shard) as conn:
                 guard.create_side(conn, NAMES, side, peer, BUCKETS[:1])
+                guard.create_guards(conn, NAMES, ["tailnum"], KeyType.TEXT)
                 for table, column in guard.tables_of(
                     BUCKETS[:1], {"aircraft": "tailnum", "event": "tailnum"}
                 ):

@@ -65,12 +65,6 @@ HAZARDS = {
         " UPDATE pg_collation SET collisdeterministic = false WHERE collname = 'whatever'",
         "deterministic collation",
     ),
-    "a partitioned table": (
-        "DROP TABLE b0000.passenger_events; CREATE TABLE b0000.passenger_events"
-        " (tailnum text NOT NULL, event_id bigint, PRIMARY KEY (tailnum, event_id)) PARTITION BY HASH (tailnum);"
-        " CREATE TABLE b0000.part PARTITION OF b0000.passenger_events FOR VALUES WITH (MODULUS 1, REMAINDER 0)",
-        "is partitioned",
-    ),
     "an inherited table": (
         "CREATE TABLE b0000.heirs (PRIMARY KEY (tailnum)) INHERITS (b0000.aircraft)",
         "inherits",

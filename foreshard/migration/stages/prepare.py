@@ -66,12 +66,13 @@ def _copy_definitions(work: Work, target: Connection) -> None:
         target, work.buckets
     ):  # restored in one transaction: all or none
         schema_copy.dump(work.source.dsn, work.buckets, work.archive, work.session_name)
-        schema_copy.restore_before_data(work.target.dsn, work.archive, work.session_name)
+        schema_copy.restore_before_data(work.target.dsn, work.archive, work.buckets, work.session_name)
 
 
 def _arm(work: Work, conn: Connection, report: Report) -> None:
     """Guards on all tables. CREATE TRIGGER waits for writers and new ones queue behind it: short waits, retries."""
     conn.execute(f"SET lock_timeout = {work.settings.lock_timeout_ms}".encode())
+    guard.create_guards(conn, work.names, work.tables.values(), work.key_type)
     tables = guard.tables_of(work.buckets, work.tables)
     for number, (table, column) in enumerate(tables, 1):
         for _ in range(ARM_ATTEMPTS):

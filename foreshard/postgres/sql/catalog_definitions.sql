@@ -2,7 +2,7 @@
 -- Run with the search_path pinned, so that names print qualified on both.
 -- Foreshard's own triggers are no part of the application's schema.
 WITH tables AS (
-    SELECT c.oid, c.relname::text AS name
+    SELECT c.oid, c.relname::text AS name, c.relispartition
       FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
      WHERE n.nspname = %(bucket)s AND c.relkind IN ('r', 'p')
 )
@@ -13,7 +13,9 @@ SELECT 'columns' AS section,
            (SELECT 'COLLATE ' || quote_ident(l.collname)
               FROM pg_collation AS l WHERE l.oid = a.attcollation AND a.attcollation <> ty.typcollation),
            CASE WHEN a.attnotnull THEN 'NOT NULL' END,
-           CASE a.attidentity WHEN 'a' THEN 'IDENTITY ALWAYS' WHEN 'd' THEN 'IDENTITY BY DEFAULT' END,
+           -- Of a partition it is its root's; 17 and later write it down there, too.
+           CASE WHEN NOT t.relispartition
+                THEN CASE a.attidentity WHEN 'a' THEN 'IDENTITY ALWAYS' WHEN 'd' THEN 'IDENTITY BY DEFAULT' END END,
            CASE WHEN a.attgenerated <> '' THEN 'GENERATED ' || a.attgenerated::text WHEN a.atthasdef THEN 'DEFAULT' END,
            pg_get_expr(d.adbin, d.adrelid),
            (SELECT 'ENUM ' || string_agg(quote_literal(e.enumlabel), ',' ORDER BY e.enumsortorder)
@@ -29,6 +31,18 @@ SELECT 'constraints',
        pg_get_constraintdef(c.oid) || CASE WHEN c.convalidated THEN '' ELSE ' (not validated)' END
   FROM tables AS t
   JOIN pg_constraint AS c ON c.conrelid = t.oid AND c.contype IN ('c', 'f', 'p', 'u', 'x')
+   -- A foreign key at or to a partitioned table has one more for each partition, with a name that each server makes up.
+   AND NOT (c.contype = 'f' AND c.conparentid <> 0)
+UNION ALL
+SELECT 'constraints',
+       t.name || ': partitions',
+       concat_ws(' ',
+           (SELECT format('OF %%s %%s', i.inhparent::regclass, pg_get_expr(c.relpartbound, c.oid))
+              FROM pg_inherits AS i WHERE i.inhrelid = c.oid AND c.relispartition),
+           CASE c.relkind WHEN 'p' THEN 'BY ' || pg_get_partkeydef(c.oid) END)
+  FROM tables AS t
+  JOIN pg_class AS c ON c.oid = t.oid
+ WHERE c.relispartition OR c.relkind = 'p'
 UNION ALL
 SELECT 'indexes',
        t.name || '.' || r.relname,

@@ -34,7 +34,7 @@ WITH schemas AS (SELECT oid, nspname FROM pg_namespace WHERE nspname = ANY (%(sc
     SELECT concat_ws('|', 'label', e.enumtypid, e.enumsortorder, e.enumlabel)
       FROM pg_enum AS e JOIN pg_type AS t ON t.oid = e.enumtypid JOIN schemas AS s ON s.oid = t.typnamespace
     UNION ALL
-    SELECT concat_ws('|', 'inherits', i.inhrelid, i.inhparent)
+    SELECT concat_ws('|', 'inherits', i.inhrelid, i.inhparent, i.inhdetachpending)
       FROM pg_inherits AS i JOIN relations AS r ON r.oid = i.inhparent
     UNION ALL
     SELECT concat_ws('|', 'rule', w.oid, w.ev_class, w.ev_type, w.ev_enabled, w.ev_action)

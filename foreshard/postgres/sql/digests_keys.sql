@@ -1,7 +1,7 @@
 -- The same for the rows of some keys, which come as one text array for each key column.
 SELECT ARRAY[{key}] AS key,
        {slot} AS slot,
-       t.xmin::text || ' ' || t.ctid::text AS version,
+       concat_ws(' ', t.tableoid, t.xmin, t.ctid) AS version,
        hashtextextended(ROW({columns})::text COLLATE "C", 0) AS digest,
        {chunk} AS chunk
   FROM unnest({wanted}) AS wanted ({wanted_names})

@@ -1,7 +1,8 @@
 -- How one table is digested: its stored columns in order, and the key that names a row
 -- (the primary key, else the index that is its replica identity).
--- Generated columns are left out: each server computes its own.
-SELECT pg_table_size(c.oid) AS bytes,
+-- Generated columns are left out: each server computes its own. A partition is no table of its own: its root is.
+SELECT CASE c.relkind WHEN 'p' THEN (SELECT coalesce(sum(pg_table_size(p.relid)), 0) FROM pg_partition_tree(c.oid) AS p)
+                      ELSE pg_table_size(c.oid) END::bigint AS bytes,
        ARRAY(SELECT a.attname::text
                FROM pg_attribute AS a
               WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
@@ -21,4 +22,4 @@ SELECT pg_table_size(c.oid) AS bytes,
         GROUP BY i.indexrelid, i.indisprimary
         ORDER BY i.indisprimary DESC
         LIMIT 1) AS k ON true
- WHERE n.nspname = %(bucket)s AND c.relname = %(table)s AND c.relkind = 'r'
+ WHERE n.nspname = %(bucket)s AND c.relname = %(table)s AND c.relkind IN ('r', 'p') AND NOT c.relispartition

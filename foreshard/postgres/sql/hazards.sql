@@ -3,8 +3,9 @@ WITH tables AS (
     SELECT c.oid, c.relname, n.nspname, c.relkind, c.relpersistence, c.relreplident, c.relforcerowsecurity, k.column_name
       FROM pg_class c
       JOIN pg_namespace n ON n.oid = c.relnamespace
+      LEFT JOIN pg_class root ON root.oid = pg_partition_root(c.oid)
       LEFT JOIN unnest(%(tables)s::text[], %(columns)s::text[]) AS k (table_name, column_name)
-             ON k.table_name = c.relname
+             ON k.table_name = coalesce(root.relname, c.relname)
      WHERE n.nspname = ANY (%(buckets)s) AND c.relkind IN ('r', 'p')
 )
 SELECT nspname, relname, format('%%s.%%s', nspname, relname), 'is unlogged', 'ALTER TABLE … SET LOGGED'
@@ -20,9 +21,27 @@ SELECT nspname, relname, format('%%s.%%s', nspname, relname),
        'ALTER TABLE … REPLICA IDENTITY DEFAULT until it has moved: its primary key tells its rows apart.'
   FROM tables WHERE relreplident <> 'd'
 UNION ALL
-SELECT nspname, relname, format('%%s.%%s', nspname, relname), 'is partitioned',
-       'Buckets with partitioned tables are not moved yet: a partition that comes or goes meanwhile would lose rows.'
-  FROM tables WHERE relkind = 'p'
+-- A partitioned table moves as one table, by its root, and with its bucket's schema.
+SELECT CASE WHEN rn.nspname = ANY (%(buckets)s) THEN rn.nspname ELSE n.nspname END,
+       CASE WHEN rn.nspname = ANY (%(buckets)s) THEN root.relname ELSE c.relname END,
+       format('%%I.%%I', n.nspname, c.relname), format('is a partition of %%s, in another schema', root.oid::regclass),
+       'ALTER TABLE … SET SCHEMA, or DETACH it: all partitions of a table must stand in its bucket.'
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+  JOIN pg_class root ON root.oid = pg_partition_root(c.oid) AND root.relnamespace <> c.relnamespace
+  JOIN pg_namespace rn ON rn.oid = root.relnamespace
+ WHERE c.relispartition AND c.relkind IN ('r', 'p', 'f') AND (n.nspname = ANY (%(buckets)s) OR rn.nspname = ANY (%(buckets)s))
+UNION ALL
+SELECT n.nspname, c.relname, format('%%I.%%I', n.nspname, c.relname), format('is described as a table, and is a partition of %%s', root.oid::regclass),
+       'Name the partitioned table alone in the fleet''s description.'
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+  JOIN pg_class root ON root.oid = pg_partition_root(c.oid)
+ WHERE n.nspname = ANY (%(buckets)s) AND c.relispartition AND c.relname = ANY (%(tables)s::text[])
+UNION ALL
+SELECT n.nspname, c.relname, format('%%I.%%I', n.nspname, c.relname), format('belongs to another role than %%s, whose partition it is', root.oid::regclass),
+       'ALTER TABLE … OWNER TO the same role.'
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+  JOIN pg_class root ON root.oid = pg_partition_root(c.oid) AND root.relowner <> c.relowner
+ WHERE n.nspname = ANY (%(buckets)s) AND c.relispartition AND c.relkind IN ('r', 'p')
 UNION ALL
 SELECT t.nspname, t.relname, format('%%s.%%s', t.nspname, t.relname), 'inherits from another table, or another one from it',
        'ALTER TABLE … NO INHERIT: its rows would be found under two tables.'

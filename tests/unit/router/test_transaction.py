@@ -19,6 +19,12 @@ def test_composed_queries_pass_untouched() -> None:
     assert qualified(query, "b0007") is query
 
 
+def test_a_percent_sign_in_a_name_is_no_placeholder() -> None:
+    for with_parameters, schema in ((True, '"50%%"'), (False, '"50%"')):
+        query = qualified("SELECT * FROM {a%}", "50%", with_parameters=with_parameters)
+        assert query.as_string() == f"SELECT * FROM {schema}." + ('"a%%"' if with_parameters else '"a%"')
+
+
 def test_braces_without_a_name_are_refused() -> None:
     with pytest.raises(InvalidInput, match="query"):
         qualified("SELECT {}", "b0007")
