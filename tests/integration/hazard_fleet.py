@@ -18,15 +18,10 @@ from foreshard.migration.work import Work
 from foreshard.postgres import hazards
 from foreshard.postgres.connect import connect
 from foreshard.postgres.hazards import Hazard
-from tests.integration.hazard_cases import (
-    BUCKET_SQL,
-    HAZARDS,
-    OBSTACLES,
-    ODD_SETTINGS,
-    TABLES,
-    Case,
-    bucket_of,
-)
+from tests.integration.hazard_case import Case
+from tests.integration.hazard_cases import BUCKET_SQL, HAZARDS, TABLES, bucket_of
+from tests.integration.hazards_around_buckets import ODD_SETTINGS
+from tests.integration.hazards_in_buckets import OBSTACLES
 from tests.integration.moving_fleet import MovingFleet, ignore
 
 FINE = "fine"

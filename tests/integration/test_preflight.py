@@ -30,7 +30,7 @@ from foreshard.postgres.pair import open_pair
 from foreshard.postgres.server_facts import ServerFacts
 from foreshard.settings import MigrationSettings
 from foreshard.topology.keys import SLOTS, KeyType
-from tests.integration.hazard_cases import HAZARDS, OBSTACLES
+from tests.integration.hazard_cases import HAZARDS
 from tests.integration.hazard_fleet import (
     FINE,
     Found,
@@ -40,6 +40,7 @@ from tests.integration.hazard_fleet import (
     says,
     the_one,
 )
+from tests.integration.hazards_in_buckets import OBSTACLES
 from tests.integration.moving_fleet import BUCKETS, MovingFleet, drop_pair, ignore, wait_until
 from tests.integration.pooler import Pooler
 from tests.integration.standby import standby_of

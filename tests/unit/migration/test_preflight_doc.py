@@ -17,7 +17,9 @@ def test_the_table_holds_every_hazard_of_the_tests_and_no_other() -> None:
 
 
 def test_the_named_tests_are_there() -> None:
-    tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests/integration").glob("test_*.py"))
+    tests = "".join(
+        path.read_text(encoding="utf-8") for path in (ROOT / "tests/integration").glob("test_*.py")
+    )
     named = {test for _, _, test in WITH_A_TEST_OF_ITS_OWN.values()}
     missing = {test for test in named if f"def {test}(" not in tests}
     assert missing == set()
