@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 from sqlalchemy.exc import OperationalError
 
+from foreshard.cli_fleet import commands as fleet_commands
 from foreshard.cli_migrations import commands as migration_commands
 from foreshard.cli_output import AsJson, MigrationId, err, out, show
 from foreshard.control.load_store import LoadStore
@@ -66,6 +67,7 @@ migration_app = typer.Typer(no_args_is_help=True, help="Migrations: plans that a
 app.add_typer(plan_app, name="plan")
 app.add_typer(migration_app, name="migration")
 app.add_typer(migration_commands)
+app.add_typer(fleet_commands)
 
 
 @app.command(rich_help_panel="Demo")
