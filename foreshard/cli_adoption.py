@@ -98,7 +98,7 @@ def _print_entry(out: Console, mark: str, text: str, remedy: str) -> None:
     grid.add_column(ratio=1)
     said = Text(text)
     if remedy:
-        said.append(f"\n{remedy}", style="dim")
+        said.append(f"\n→ {remedy}", style="dim")
     grid.add_row(Text.from_markup(mark), said)
     out.print(Padding(grid, (0, 0, 0, 2)))
 

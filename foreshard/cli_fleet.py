@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import psycopg
 import typer
+from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from sqlalchemy.exc import OperationalError
 
@@ -103,7 +104,8 @@ def _tell(report: AdoptionReport, adoption: Adoption, write: bool, file: Path, n
         first = adoption.refusals[0]
         more = f" and {len(adoption.refusals) - 1} more" if len(adoption.refusals) > 1 else ""
         out.print(
-            f"[red]--write refuses:[/] {first.subject} {first.why}{more}. The topology would not be true.",
+            f"[red]{'Nothing was written' if write else '--write would refuse'}:[/] "
+            f"{escape(first.subject)} {escape(first.why)}{more}. The topology would not be true.",
             highlight=False,
         )
         return

@@ -51,7 +51,7 @@ def inspect_shard(
             conn.execute(_LOCK_TIMEOUT)
             return _look(conn, name, shard, description, report)
     except ForeshardError as error:
-        return ShardFacts(name, away=error.message)
+        return ShardFacts(name, away=_one_line(error))
     except psycopg.Error as error:
         return ShardFacts(name, away=f"could not be inspected: {_one_line(error)}")
     finally:
@@ -80,7 +80,7 @@ def look_up(
             "Name the table with its schema; grant SELECT on it.",
         )
     except ForeshardError as error:
-        why, remedy = error.message, error.remedy or "Mend it."
+        why, remedy = _one_line(error), error.remedy or "Mend it."
     except Exception as error:  # importing and calling the application's code can raise anything
         why, remedy = f"fails: {type(error).__name__}: {error}", "Mend the function."
     finally:
@@ -203,8 +203,9 @@ def _application(
         with connect(section.application_dsn, statement_timeout_s=_STATEMENT_TIMEOUT_S) as conn:
             rights = bucket_tables.application_rights(conn, buckets, list(description.tables))
     except (ForeshardError, psycopg.Error) as error:
-        why = error.message if isinstance(error, ForeshardError) else _one_line(error)
-        yield Finding(subject, f"cannot be used from here: {why}", "Routers need it.", blocks=False)
+        yield Finding(
+            subject, f"cannot be used from here: {_one_line(error)}", "Routers need it.", blocks=False
+        )
         return
     if rights.database != identity:
         yield Finding(subject, "leads to another database than dsn", "Correct one of them.", untrue=True)
@@ -232,5 +233,7 @@ def _version_and_encoding(conn: Connection) -> tuple[str, str]:
     return str(row[0]), str(row[1])
 
 
-def _one_line(error: psycopg.Error) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def _one_line(error: ForeshardError | psycopg.Error) -> str:
+    """libpq adds lines of advice."""
+    text = error.message if isinstance(error, ForeshardError) else str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

@@ -165,15 +165,14 @@ def _of_placement(order: Sequence[str], shards: Sequence[ShardFacts]) -> Iterato
             doubled[tuple(shard.name for shard in holders)].append(bucket)
     for names, buckets in doubled.items():
         yield Finding(
-            _some("bucket", buckets),
-            f"{'is' if len(buckets) == 1 else 'are'} on {' and on '.join(names)}",
+            *_some("bucket", buckets, "is", "are", f"on {' and on '.join(names)}"),
             "Find out which one the application uses, and drop or rename the other copy.",
             untrue=True,
         )
     missing = [bucket for bucket in order if bucket not in on]
     if missing and all(shard.away is None for shard in shards):
         remedy = "Correct [buckets] names, or describe the shard that holds them."
-        yield Finding(_some("bucket", missing), "named, but on no shard", remedy, untrue=True)
+        yield Finding(*_some("bucket", missing, "is", "are", "named, but on no shard"), remedy, untrue=True)
 
 
 def _of_description(description: FleetDescription, shards: Sequence[ShardFacts]) -> Iterator[Finding]:
@@ -194,9 +193,9 @@ def _of_description(description: FleetDescription, shards: Sequence[ShardFacts])
     without = [name for name, shard in description.shards.items() if not shard.capacity]
     if without:
         remedy = (
-            "Nothing is decided without: give capacity in the file, or later by `foreshard shard capacity`."
+            "Nothing is decided without one: give it in the file, or later by `foreshard shard capacity`."
         )
-        yield Finding(_some("shard", without), "without a capacity", remedy, blocks=False)
+        yield Finding(*_some("shard", without, "has", "have", "no capacity"), remedy, blocks=False)
 
 
 def _buckets(
@@ -282,8 +281,9 @@ def _worst(verdicts: Sequence[Verdict]) -> Verdict:
     return max(verdicts, key=_ORDER.index, default=Verdict.MOVABLE)
 
 
-def _some(noun: str, names: Sequence[str]) -> str:
+def _some(noun: str, names: Sequence[str], one: str, many: str, rest: str) -> tuple[str, str]:
+    """Subject and predicate."""
     if len(names) == 1:
-        return f"{noun} {names[0]}"
-    shown = ", ".join(names[:3])
-    return f"{len(names)} {noun}s ({shown}{', …' if len(names) > 3 else ''})"
+        return f"{noun} {names[0]}", f"{one} {rest}"
+    shown = f"{', '.join(names[:3])}{', …' if len(names) > 3 else ''}"
+    return f"{len(names)} {noun}s ({shown})", f"{many} {rest}"

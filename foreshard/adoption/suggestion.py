@@ -46,7 +46,7 @@ class _Candidate:
         if self.distributes:
             elsewhere = f"distributes {' and '.join(self.distributes[:2])}"
         elif self.shared:
-            elsewhere = f"is in {self.shared} other tables, too"
+            elsewhere = f"is in {self.shared} other table{'s' if self.shared > 1 else ''}, too"
         else:
             elsewhere = ""
         null = "is NOT NULL" if self.column.not_null else "may be NULL"
@@ -83,12 +83,9 @@ def suggest(
 def _steps(table: Table, best: _Candidate) -> str:
     name = best.column.name
     steps = []
-    if not table.primary_key:
-        steps.append(
-            f"give it a primary key (it has none: say an identity column, as PRIMARY KEY ({name}, id))"
-        )
-    if not best.column.not_null and table.primary_key:
-        steps.append(f"ALTER TABLE … ALTER {name} SET NOT NULL")
+    if not best.column.not_null:
+        by_key = "" if table.primary_key else " (the primary key that it lacks does that)"
+        steps.append(f"ALTER TABLE … ALTER {name} SET NOT NULL{by_key}")
     steps.append(f'add {table.name} = "{name}" to [tables] if its rows belong to that key')
     text = ", then ".join(steps)
     if table.primary_key and not best.in_key:

@@ -62,7 +62,7 @@ def summarise(report: AdoptionReport) -> list[TableSummary]:
     return found
 
 
-def summarise_changes(changes: Sequence[Change], most: int = 12) -> list[Change]:
+def summarise_changes(changes: Sequence[Change], most: int = 10) -> list[Change]:
     """The changes, with buckets that go the same way taken together where there are more than ``most``."""
     buckets = [change for change in changes if change.what.startswith("bucket ")]
     if len(buckets) <= most:
@@ -77,7 +77,7 @@ def summarise_changes(changes: Sequence[Change], most: int = 12) -> list[Change]
 
 
 def _shard(placed: str) -> str:
-    return placed.rpartition(" ")[2] if not placed else f"on {placed.rpartition(' on ')[2]}"
+    return f"on {placed.rpartition(' on ')[2]}" if placed else ""
 
 
 def _lines(table: str, reasons: Iterable[tuple[str, Sequence[Reason]]]) -> tuple[Line, ...]:

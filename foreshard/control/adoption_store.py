@@ -39,24 +39,16 @@ class AdoptionStore:
             return _read(session)
 
     def write(self, description: FleetDescription, report: AdoptionReport) -> Adoption:
-        """Write what was described and found, if nothing forbids it; brings the schema to the newest revision first.
+        """Write what was described and found; nothing if the result has refusals.
 
-        Raises:
-            ForeshardError: it would not be true; ``details['refusals']`` lists why, and nothing was written.
+        Brings the control database's schema to the newest revision first.
         """
         self._control.migrate()
         with self._control.transaction() as session:
             # No migration may begin, go on or end between our look and our word. Routers read on.
             session.execute(text("LOCK TABLE migrations, migration_buckets IN SHARE ROW EXCLUSIVE MODE"))
             adoption = plan_adoption(description, report, _read(session))
-            if adoption.refusals:
-                first = adoption.refusals[0]
-                raise ForeshardError(
-                    f"Nothing was written: {first.subject} {first.why}.",
-                    remedy=first.remedy,
-                    refusals=[str(one.subject) for one in adoption.refusals],
-                )
-            if adoption.changes:
+            if adoption.changes and not adoption.refusals:
                 _write(session, adoption.topology)
             return adoption
 

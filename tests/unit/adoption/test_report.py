@@ -107,7 +107,7 @@ def test_a_key_without_that_column_moves_only_as_a_whole() -> None:
 def test_a_table_without_primary_key_is_told_so() -> None:
     words = with_table("history", {"customer_id": "int8", "delta": "int8"}, nullable=("customer_id", "delta"))
     assert "customer_id (may be NULL, distributes orders)" in words
-    assert "Give it a primary key" in words
+    assert "ALTER customer_id SET NOT NULL (the primary key that it lacks does that), then add" in words
 
 
 def test_a_nullable_column_must_not_stay_so() -> None:
@@ -192,7 +192,7 @@ def test_a_shard_that_cannot_be_true_is_a_lie(shards: Sequence[ShardFacts], part
 def test_a_named_bucket_that_is_nowhere_is_a_lie() -> None:
     description = described(names=('pattern = "tenant_%"', 'names = ["tenant_1", "tenant_99"]'))
     report = make_report(description, [shard("shard-1", [orders("tenant_1")]), shard("shard-2", [])])
-    assert "bucket tenant_99 named, but on no shard" in untrue(report)
+    assert "bucket tenant_99 is named, but on no shard" in untrue(report)
 
 
 # Keys.
