@@ -89,12 +89,14 @@ def look_up(
 
 
 def _called(function: str, keys: Sequence[Key]) -> Lookup:
-    bucket_of = imported(function)
-    found = {key: bucket_of(key) for key in keys}
-    for key, bucket in found.items():
+    bucket_of: Callable[[Key], object] = imported(function)
+    found: dict[Key, str] = {}
+    for key in keys:
+        bucket = bucket_of(key)
         if not isinstance(bucket, str):
             why = f"gives {type(bucket).__name__} for key {key!r}, not the name of a bucket"
             return Lookup(trouble=Finding(f"function {function}", why, "Return a string.", untrue=True))
+        found[key] = bucket
     return Lookup(found)
 
 
@@ -236,4 +238,4 @@ def _version_and_encoding(conn: Connection) -> tuple[str, str]:
 def _one_line(error: ForeshardError | psycopg.Error) -> str:
     """libpq adds lines of advice."""
     text = error.message if isinstance(error, ForeshardError) else str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+    return text.splitlines()[0].rstrip(".") if text else type(error).__name__

@@ -96,12 +96,11 @@ def _write(session: Session, topology: Topology) -> None:
     session.execute(delete(Bucket).where(Bucket.name.not_in(list(topology.buckets))))
     # Numbers are unique: those that change places step aside first.
     session.execute(update(Bucket).values(number=-1 - Bucket.number))
-    rows = {row.name: row for row in session.scalars(select(Bucket))}
+    known = {bucket.name: bucket for bucket in session.scalars(select(Bucket))}
     for name, placed in topology.buckets.items():
-        row = rows.get(name)
-        if row is None:
-            session.add(Bucket(name=name, number=placed.number, shard=placed.shard))
+        if name in known:
+            known[name].number, known[name].shard = placed.number, placed.shard
         else:
-            row.number, row.shard = placed.number, placed.shard
+            session.add(Bucket(name=name, number=placed.number, shard=placed.shard))
     session.flush()
     publish_routing(session)
