@@ -68,7 +68,7 @@ def _read(session: Session) -> Topology | None:
         Bucketing.from_json(plane.bucketing),
         {
             row.name: DescribedShard(row.dsn, row.application_dsn, dict(row.capacity))
-            for row in session.scalars(select(Shard).order_by(Shard.name))
+            for row in session.scalars(select(Shard).where(Shard.state != "removed").order_by(Shard.name))
         },
         {
             row.name: PlacedBucket(row.number, row.shard)
@@ -91,6 +91,8 @@ def _write(session: Session, topology: Topology) -> None:
         if row is None:
             row = Shard(name=name)
             session.add(row)
+        if row.state == "removed":
+            row.state = "active"
         row.dsn, row.application_dsn, row.capacity = shard.dsn, shard.application_dsn, dict(shard.capacity)
     session.flush()
     session.execute(delete(Bucket).where(Bucket.name.not_in(list(topology.buckets))))
