@@ -30,12 +30,17 @@ def print_report(report: AdoptionReport, out: Console) -> None:
     """Shards, findings, tables, and how many buckets can be moved."""
     out.print(_shards(report))
     for finding in report.findings:
-        _print_entry(out, _finding_mark(finding), f"{finding.subject} {finding.why}.", finding.remedy)
+        print_finding(finding, out)
     for table in summarise(report):
         out.print()
         _print_table(table, out)
     out.print()
     out.print(_verdict(report), highlight=False)
+
+
+def print_finding(finding: Finding, out: Console) -> None:
+    """Something about a shard or the whole fleet."""
+    _print_entry(out, _finding_mark(finding), f"{finding.subject} {finding.why}.", finding.remedy)
 
 
 def print_changes(changes: Sequence[Change], out: Console) -> None:

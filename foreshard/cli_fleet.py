@@ -63,7 +63,7 @@ def adopt(
     Examples: foreshard adopt fleet.toml · foreshard adopt fleet.toml --json · foreshard adopt fleet.toml --write
     """
     description = read_description(file)
-    with _progress() as report_progress:
+    with progress() as report_progress:
         shards = inspect(description, report_progress)
         keys = sorted({key for shard in shards for found in shard.keys.values() for key in found}, key=str)
         bucketing = description.bucketing.bucketing()
@@ -138,15 +138,15 @@ def _document(report: AdoptionReport, adoption: Adoption, *, written: bool, note
 
 
 @contextmanager
-def _progress() -> Iterator[Report]:
+def progress() -> Iterator[Report]:
     """A line for each shard that is being looked at, on standard error, where that is a terminal."""
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bars:
         tasks: dict[str, Any] = {}
 
         def report(name: str, step: str) -> None:
             if name not in tasks:
-                tasks[name] = progress.add_task(name, total=None)
-            progress.update(tasks[name], description=f"{name}: {step}")
+                tasks[name] = bars.add_task(name, total=None)
+            bars.update(tasks[name], description=f"{name}: {step}")
 
         yield report

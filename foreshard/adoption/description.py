@@ -63,7 +63,8 @@ def _bucket(name: str) -> str:
     return name
 
 
-def _shard(name: str) -> str:
+def checked_shard(name: str) -> str:
+    """The name, if it can be a shard's. Raises ``ValueError`` that says why not."""
     if not _SHARD_NAME.fullmatch(name):
         raise ValueError("a shard's name is made of letters, digits, '.', '_' and '-', at most 63")
     return name
@@ -80,7 +81,7 @@ def capacity_of(metric: str, value: float) -> float:
 
 Identifier = Annotated[str, AfterValidator(_identifier)]
 BucketName = Annotated[str, AfterValidator(_bucket)]
-ShardName = Annotated[str, AfterValidator(_shard)]
+ShardName = Annotated[str, AfterValidator(checked_shard)]
 
 
 class BucketingSection(Section):

@@ -109,7 +109,7 @@ def make_report(
     keys = {name: found for shard in shards for name, found in shard.keys.items()}
     findings = [
         *_of_shards(shards),
-        *_of_databases(description.key_type, shards),
+        *databases(description.key_type, shards),
         *_of_placement(order, shards),
         *_of_description(description, shards),
         *check_keys(description.bucketing.kind, description.key_type, order, keys, lookup or Lookup()),
@@ -132,7 +132,8 @@ def _of_shards(shards: Sequence[ShardFacts]) -> Iterator[Finding]:
         yield from shard.findings
 
 
-def _of_databases(key_type: KeyType, shards: Sequence[ShardFacts]) -> Iterator[Finding]:
+def databases(key_type: KeyType, shards: Sequence[ShardFacts]) -> Iterator[Finding]:
+    """What is wrong with the shards' databases beside each other."""
     seen: dict[tuple[int, int], str] = {}
     encodings: dict[str, list[str]] = {}
     for shard in shards:

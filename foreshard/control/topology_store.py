@@ -94,11 +94,14 @@ class TopologyStore:
             return Bucketing.from_json(_plane(session).bucketing)
 
     def put_shard(self, shard: ShardRecord) -> None:
-        """Add a shard or replace what is known of it; whether it is draining stays as it is (`ShardStore`)."""
+        """Add a shard or replace what is known of it; whether it is draining stays as it is (`ShardStore`).
+
+        One that was removed comes back.
+        """
         for field, dsn in (("dsn", shard.dsn), ("application_dsn", shard.application_dsn)):
             _refuse_password(f"shards.{shard.name}.{field}", dsn)
         with self._control.transaction() as session:
-            session.merge(
+            row = session.merge(
                 Shard(
                     name=shard.name,
                     dsn=shard.dsn,
@@ -106,6 +109,8 @@ class TopologyStore:
                     capacity=dict(shard.capacity),
                 )
             )
+            if row.state == "removed":
+                row.state = "active"
 
     def shards(self) -> tuple[ShardRecord, ...]:
         """All shards of the fleet, by name."""

@@ -21,8 +21,8 @@ def decide(view: FleetView, policy: DecisionPolicy) -> Decision:
     """The decision on ``view``; the same view and policy always give the same one.
 
     The riskiest shard is helped first; those that are being drained come after, and onto them nothing is moved. A shard
-    is in at most one plan, as source or target, and in none while a migration keeps it busy. What could not be done is a
-    note. Raises ``InvalidInput`` for an inconsistent view.
+    is in at most one plan, as source or target, and in none while a migration keeps it busy. What could not be done is
+    a note. Raises ``InvalidInput`` for an inconsistent view.
     """
     view = view.ahead()
     loads = fleet_loads(view, policy)
