@@ -28,6 +28,7 @@ from foreshard.control.session import session
 from foreshard.control.shard_store import PROVEN_QUANTILE, ShardStore
 from foreshard.control.topology_store import ShardRecord, TopologyStore
 from foreshard.errors import InvalidInput
+from foreshard.postgres.connect import server_name
 
 shard_app = typer.Typer(no_args_is_help=True, help="Shards: add, drain, remove; what they can bear.")
 
@@ -45,12 +46,12 @@ def shard_list(as_json: AsJson = False) -> None:
         show([asdict(shard) | {"buckets": len(placement.buckets_on(shard.name))} for shard in shards])
         return
     table = Table(
-        "shard", "buckets", "state", "capacity", "dsn", box=None, pad_edge=False, padding=(0, 3, 0, 0)
+        "shard", "buckets", "state", "capacity", "server", box=None, pad_edge=False, padding=(0, 3, 0, 0)
     )
     for shard in shards:
         state = "[yellow]draining[/]" if shard.draining else "active"
         held = f"{len(placement.buckets_on(shard.name)):,}"
-        table.add_row(shard.name, held, state, _capacities(shard.capacity), escape(shard.dsn))
+        table.add_row(shard.name, held, state, _capacities(shard.capacity), escape(server_name(shard.dsn)))
     out.print(table if shards else "There is no shard yet: `foreshard adopt` takes over a fleet.")
 
 
