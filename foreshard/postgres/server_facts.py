@@ -17,7 +17,8 @@ class ServerFacts:
 
     ``version`` as in server_version_num; ``free_…``: what its max_… settings leave; ``keep_bytes``:
     max_slot_wal_keep_size, None if it sets no limit; ``idle_timeout_s``: idle_replication_slot_timeout, None if slots
-    never time out; ``may_keep_quiet``: to keep a statement out of the log; ``old_transactions``: in words; ``session``:
+    never time out; ``owns_schema``: Foreshard's own;
+    ``may_keep_quiet``: to keep a statement out of the log; ``old_transactions``: in words; ``session``:
     what a session of the same cluster finds of ours in pg_stat_activity.
     """
 
@@ -39,6 +40,7 @@ class ServerFacts:
     may_subscribe: bool
     may_monitor: bool
     may_create: bool
+    owns_schema: bool
     may_keep_quiet: bool
     prepared: list[str]
     old_transactions: list[str]

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from foreshard.control.models import StageRun
+from foreshard.migration.lifecycle import Stage
 from foreshard.postgres.hazards import Effect, Hazard
+
+NAMED = 20
+"""Buckets that share a finding and are named in it; of more, their number."""
 
 
 @dataclass(frozen=True)
@@ -16,6 +21,12 @@ class Finding:
     why: str
     remedy: str
     blocking: bool = True
+
+
+def journalled(runs: Iterable[StageRun]) -> list[Finding]:
+    """What the newest preflight in a migration's journal found, whether it refused or not; blocking ones first."""
+    newest = [run.detail for run in runs if run.stage == Stage.PREFLIGHT][-1:]
+    return [Finding(**finding) for detail in newest for finding in detail.get("findings", ())]
 
 
 def of_hazards(hazards: Iterable[Hazard]) -> list[Finding]:
@@ -35,7 +46,8 @@ def of_hazards(hazards: Iterable[Hazard]) -> list[Finding]:
 def _said_once(same: Sequence[Hazard]) -> Finding:
     first = same[0]
     finding = Finding(first.subject, first.why, first.remedy, blocking=first.effect is Effect.BLOCKS)
-    others = len({hazard.bucket for hazard in same}) - 1
-    if others < 1:
+    others = sorted({hazard.bucket for hazard in same} - {first.bucket})
+    if not others:
         return finding
-    return replace(finding, why=f"{finding.why} (so in {others} more of the buckets)")
+    more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
+    return replace(finding, why=f"{finding.why} (also in {', '.join(others[:NAMED])}{more})")

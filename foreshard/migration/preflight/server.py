@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from foreshard.migration.preflight.findings import Finding
-from foreshard.postgres import guard, standbys
+from foreshard.postgres import standbys
 from foreshard.postgres.connect import Connection
 from foreshard.postgres.downstream import Neighbour
 from foreshard.postgres.guard import Side
@@ -25,8 +25,12 @@ GRANTS = "Run `foreshard grants --sql` there."
 
 
 def unreachable(shard: str, facts: ServerFacts, libpq_pid: int) -> list[Finding]:
-    """Why nothing else can be asked: this DSN does not lead to a primary, or not straight to it."""
+    """Why nothing else can be asked: the DSN does not lead straight to a primary, or our role may not look."""
     found = []
+    if not facts.may_monitor:
+        found.append(Finding(f"{shard}: role", "lacks pg_monitor", GRANTS))
+    if not facts.owns_schema:
+        found.append(Finding(f"{shard}: schema foreshard", "is not there or not ours", GRANTS))
     if facts.in_recovery:
         found.append(
             Finding(
@@ -95,7 +99,6 @@ def limits(shard: str, side: Side, facts: ServerFacts, settings: MigrationSettin
     for allowed, lacking in (
         (facts.may_replicate, "the attribute REPLICATION"),
         (facts.may_subscribe, "pg_create_subscription"),
-        (facts.may_monitor, "pg_monitor"),
         (facts.may_create, "CREATE on the database"),
         (facts.may_keep_quiet, "the right to keep CREATE SUBSCRIPTION out of the log"),
     ):
@@ -145,13 +148,6 @@ def _room(shard: str, side: Side, facts: ServerFacts) -> Iterator[Finding]:
             "is 0: no table is ever copied",
             "Set it to 2 or more.",
         )
-
-
-def schema(shard: str, conn: Connection) -> list[Finding]:
-    """Foreshard's own schema must be there and ours."""
-    if guard.owns_schema(conn):
-        return []
-    return [Finding(f"{shard}: schema foreshard", "is not there or not ours", GRANTS)]
 
 
 def replicas(shard: str, conn: Connection, named: bool) -> list[Finding]:

@@ -51,13 +51,12 @@ def run(work: Work, report: Report) -> dict[str, Any]:
     obstacles = [str(hazard) for hazard in found if hazard.effect is Effect.WHOLE]
     facts_kept = {"bytes": size, "canary_obstacles": obstacles}
     work.store.put_facts(work.lease, **facts_kept)
-    return {"findings": [asdict(finding) for finding in findings], **facts_kept}
+    return {"findings": [asdict(finding) for finding in findings], "warnings": len(findings), **facts_kept}
 
 
 def _of_server(work: Work, side: Side, conn: Connection, facts: ServerFacts) -> Iterator[Finding]:
     shard = work.shard(side)
     yield from server.limits(shard.name, side, facts, work.settings)
-    yield from server.schema(shard.name, conn)
     yield from server.replicas(shard.name, conn, named=shard.name in work.settings.standbys)
     yield from server.downstream(shard.name, side, downstream.neighbours(conn, work.buckets))
     yield from buckets.remembered(conn, shard.name, work.names, work.buckets)

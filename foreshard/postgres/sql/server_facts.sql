@@ -26,6 +26,7 @@ SELECT current_setting('server_version_num')::int AS version,
        pg_has_role('pg_create_subscription', 'MEMBER') AS may_subscribe,
        pg_has_role('pg_monitor', 'USAGE') AS may_monitor,
        has_database_privilege(current_database(), 'CREATE') AS may_create,
+       EXISTS (SELECT FROM pg_namespace WHERE nspname = 'foreshard' AND nspowner = current_user::regrole) AS owns_schema,
        has_parameter_privilege('log_min_error_statement', 'SET') AS may_keep_quiet,
        ARRAY(SELECT gid::text FROM pg_prepared_xacts WHERE database = current_database() ORDER BY 1) AS prepared,
        -- In any database: a new logical slot waits for each of them.
