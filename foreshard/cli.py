@@ -25,6 +25,7 @@ from foreshard.control.plan_store import PlanRecord, PlanStore
 from foreshard.control.session import session
 from foreshard.control.topology_store import TopologyStore
 from foreshard.errors import ForeshardError, InvalidInput
+from foreshard.migration.preflight.findings import journalled
 from foreshard.planning.explain import explain
 from foreshard.settings import STATE_DIR, load_settings
 
@@ -192,14 +193,16 @@ def _plan_document(record: PlanRecord) -> dict[str, Any]:
 
 @migration_app.command("show")
 def migration_show(migration_id: MigrationId, as_json: AsJson = False) -> None:
-    """Where a migration stands, its journal, and its confirmation once it has ended."""
+    """Where a migration stands, its journal, what preflight found, and its confirmation once it has ended."""
     with session() as (_, control):
         store = MigrationStore(control)
         migration = store.get(migration_id)
         runs = store.stage_runs(migration_id)
         confirmation = store.confirmation(migration_id)
+    findings = journalled(runs)
     if as_json:
-        show({"migration": asdict(migration), "confirmation": confirmation})
+        found_first = [asdict(finding) for finding in findings]
+        show({"migration": asdict(migration), "preflight": found_first, "confirmation": confirmation})
         return
     out.print(f"Migration {migration.id}: {in_words(migration)}", highlight=False)
     table = Table("step", "outcome", "began", "seconds", "found")
@@ -210,6 +213,12 @@ def migration_show(migration_id: MigrationId, as_json: AsJson = False) -> None:
         found = ", ".join(f"{k} {v}" for k, v in run.detail.items() if not isinstance(v, list | dict))
         table.add_row(run.name, run.outcome, f"{run.started_at:%H:%M:%S}", seconds, escape(found[:120]))
     out.print(table)
+    if findings:
+        report = Table("", "object", "why it matters", "what to do", title="Preflight", title_justify="left")
+        for one in findings:
+            effect = "[red]blocks[/]" if one.blocking else "warns"
+            report.add_row(effect, escape(one.subject), escape(one.why), escape(one.remedy))
+        out.print(report)
     if confirmation is not None:
         out.print("Confirmation (immutable):")
         out.print_json(json.dumps(confirmation, default=str))

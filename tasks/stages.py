@@ -21,7 +21,7 @@ from foreshard.migration.lifecycle import ABORTABLE, Stage
 from foreshard.migration.progress import Progress
 from foreshard.migration.runner import Runner, Step
 from foreshard.settings import Settings
-from tasks import runs
+from tasks import preflight_artifact, runs
 from tasks.retries import is_transient
 
 BETWEEN_UPDATES_S = 2.0
@@ -66,7 +66,11 @@ def perform(runner: Runner, step: Step) -> None:
     """One step of the migration. The run is named after the step; the step may be entered again."""
     logger = get_run_logger()
     started = time.monotonic()
-    runner.perform(step, ProgressBar(runner, step.name))
+    try:
+        runner.perform(step, ProgressBar(runner, step.name))
+    finally:
+        if step.stage is Stage.PREFLIGHT:
+            preflight_artifact.show(runner.work.store, runner.record.id)
     logger.info("%s: done in %.1f s", step.name, time.monotonic() - started)
 
 

@@ -217,16 +217,6 @@ def installed(conn: Connection) -> bool:
     return bool(_one(conn, "SELECT to_regclass('foreshard.moving') IS NOT NULL"))
 
 
-def owns_schema(conn: Connection) -> bool:
-    """Whether this role owns schema ``foreshard`` here, as the administrator's grants leave it."""
-    return bool(
-        _one(
-            conn,
-            "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'foreshard' AND nspowner = current_user::regrole)",
-        )
-    )
-
-
 def drop_copy(conn: Connection, names: MigrationNames, expected_bound: int) -> int:
     """Drop this side's schemas of the migration's buckets; refused (FS004) while it owns any key."""
     dropped = _one(conn, "SELECT foreshard.drop_copy(%s, %s)", names.schema, expected_bound)

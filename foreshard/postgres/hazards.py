@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from foreshard.postgres import sequences
 from foreshard.postgres.connect import Connection, sql_file
+from foreshard.topology.keys import KeyType
 
 
 class Effect(StrEnum):
@@ -38,19 +39,38 @@ class Hazard:
         return f"{self.subject} {self.why}"
 
 
-def find(conn: Connection, buckets: Sequence[str], tables: Mapping[str, str]) -> list[Hazard]:
-    """All hazards of the buckets on this shard. ``tables``: distribution column by table."""
-    described = {"buckets": list(buckets), "tables": list(tables), "columns": list(tables.values())}
+def find(
+    conn: Connection, buckets: Sequence[str], tables: Mapping[str, str], key_type: KeyType | None = None
+) -> list[Hazard]:
+    """All hazards of the buckets on this shard, in seven queries however many tables there are.
+
+    ``tables``: distribution column by table. ``key_type`` None: the fleet's is not decided yet, so any is good that
+    a key may have.
+    """
     asked = {
-        Effect.BLOCKS: conn.execute(sql_file("hazards.sql"), described).fetchall(),
-        Effect.WHOLE: conn.execute(sql_file("canary_obstacles.sql"), described).fetchall(),
-        Effect.WARNS: conn.execute(sql_file("preflight_triggers.sql"), {"buckets": list(buckets)}).fetchall(),
+        "buckets": list(buckets),
+        "tables": list(tables),
+        "columns": list(tables.values()),
+        "key_types": [key_type] if key_type else list(KeyType),
     }
     found = [
         Hazard(bucket, table, subject, why, remedy, effect)
-        for effect, rows in asked.items()
-        for bucket, table, subject, why, remedy in rows
+        for effect, file in (
+            (Effect.BLOCKS, "hazards.sql"),
+            (Effect.WHOLE, "canary_obstacles.sql"),
+            (Effect.WARNS, "preflight_triggers.sql"),
+        )
+        for bucket, table, subject, why, remedy in conn.execute(sql_file(file), asked)
     ]
+    for query in (
+        sql_file("hazards_columns.sql"),
+        sql_file("hazards_notes.sql"),
+        sql_file("hazards_dependents.sql").format(inside=sql_file("bucket_objects.sql")),
+    ):
+        found += [
+            Hazard(bucket, table, subject, why, remedy, Effect(effect))
+            for bucket, table, subject, why, remedy, effect in conn.execute(query, asked)
+        ]
     return [*found, *_of_sequences(conn, buckets)]
 
 

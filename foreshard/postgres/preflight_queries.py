@@ -1,42 +1,11 @@
-"""What preflight asks a shard."""
+"""What preflight, and the stages that make and remove copies, ask a shard about buckets."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from foreshard.postgres.connect import Connection, sql_file
 from foreshard.postgres.names import MigrationNames
-from foreshard.topology.keys import KeyType
-
-
-@dataclass(frozen=True)
-class ServerSettings:
-    """What a server allows. ``version`` as in server_version_num; ``may_keep_quiet``: to keep a statement unlogged."""
-
-    version: int
-    wal_level: str
-    free_slots: int
-    free_senders: int
-    may_subscribe: bool
-    may_keep_quiet: bool
-    prepared: tuple[str, ...]
-
-
-def server_settings(conn: Connection) -> ServerSettings:
-    """Version, room for replication, and prepared transactions (they would hold the fence)."""
-    row = conn.execute(
-        "SELECT current_setting('server_version_num')::int, current_setting('wal_level'),"
-        "       current_setting('max_replication_slots')::int - (SELECT count(*) FROM pg_replication_slots)::int,"
-        "       current_setting('max_wal_senders')::int"
-        "         - (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walsender')::int,"
-        "       pg_has_role('pg_create_subscription', 'MEMBER'),"
-        "       has_parameter_privilege('log_min_error_statement', 'SET'),"
-        "       ARRAY(SELECT gid::text FROM pg_prepared_xacts WHERE database = current_database())"
-    ).fetchone()
-    assert row is not None  # a SELECT without FROM has one row
-    version, wal_level, slots, senders, may_subscribe, may_keep_quiet, prepared = row
-    return ServerSettings(version, wal_level, slots, senders, may_subscribe, may_keep_quiet, tuple(prepared))
 
 
 def tables_present(conn: Connection, buckets: Sequence[str]) -> dict[str, set[str]]:
@@ -60,33 +29,34 @@ def schemas_present(conn: Connection, buckets: Sequence[str]) -> list[str]:
     return [name for (name,) in rows]
 
 
-def pair_hazards(
-    ends: Mapping[str, Connection], names: MigrationNames, buckets: Sequence[str], key_type: KeyType
-) -> list[tuple[str, str, str]]:
-    """(subject, why, remedy) of what is wrong between the two shards. ``ends``: both by their names."""
-    found = []
-    encodings = {shard: _encoding(conn) for shard, conn in ends.items()}
-    if len(set(encodings.values())) > 1:
-        both = " and ".join(f"{encoding} on {shard}" for shard, encoding in encodings.items())
-        found.append(("encoding", f"is {both}", "Both databases need the same encoding."))
-    elif key_type is KeyType.TEXT and set(encodings.values()) != {"UTF8"}:
-        found.append(("encoding", "is not UTF8", "Routers hash text keys as UTF-8: convert the databases."))
-    for shard, conn in ends.items():
-        if conn.execute("SELECT to_regclass('foreshard.moving') IS NOT NULL").fetchone() == (True,):
-            rows = conn.execute(
-                "SELECT bucket, migration FROM foreshard.moving WHERE bucket = ANY (%s) AND migration <> %s"
-                " ORDER BY 1",
-                (list(buckets), names.schema),
-            )
-            found += [
-                (
-                    f"{bucket} on {shard}",
-                    f"still belongs to {migration}",
-                    "`foreshard janitor` removes what a migration that has ended left behind.",
-                )
-                for bucket, migration in rows
-            ]
-    return found
+def moving_elsewhere(
+    conn: Connection, names: MigrationNames, buckets: Sequence[str]
+) -> list[tuple[str, str]]:
+    """(bucket, migration) of the buckets that another migration has rows of on this shard."""
+    rows = conn.execute(
+        "SELECT bucket, migration FROM foreshard.moving WHERE bucket = ANY (%s) AND migration <> %s ORDER BY 1",
+        (list(buckets), names.schema),
+    )
+    return [(bucket, migration) for bucket, migration in rows]
+
+
+def strange_sides(conn: Connection) -> list[str]:
+    """Migrations of which this shard says that it was another server (system identifier) when they began."""
+    rows = conn.execute(
+        "SELECT migration FROM foreshard.sides, pg_control_system() WHERE system_id <> system_identifier ORDER BY 1"
+    )
+    return [migration for (migration,) in rows]
+
+
+def shadowing(
+    conn: Connection, application: str, buckets: Sequence[str], tables: Sequence[str]
+) -> list[tuple[str, str]]:
+    """(schema, table) that the search path of role ``application`` reaches under the name of a bucket's table."""
+    rows = conn.execute(
+        sql_file("shadowing.sql"),
+        {"application": application, "buckets": list(buckets), "tables": list(tables)},
+    )
+    return [(schema, table) for schema, table in rows]
 
 
 def secondary_objects(conn: Connection, buckets: Sequence[str]) -> set[str]:
@@ -104,11 +74,3 @@ def total_bytes(conn: Connection, buckets: Sequence[str]) -> int:
         (list(buckets),),
     ).fetchone()
     return 0 if row is None else int(row[0])
-
-
-def _encoding(conn: Connection) -> str:
-    row = conn.execute(
-        "SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = current_database()"
-    ).fetchone()
-    assert row is not None  # our own database
-    return str(row[0])

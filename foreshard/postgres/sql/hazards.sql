@@ -47,7 +47,8 @@ UNION ALL
 SELECT t.nspname, t.relname, format('%%s.%%s.%%s', nspname, relname, t.column_name),
        'is not a plain NOT NULL column', 'The distribution column must be NOT NULL and not generated.'
   FROM tables t
- WHERE NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = t.oid AND a.attname = t.column_name
+ WHERE t.column_name IS NOT NULL  -- else it is not in the fleet's description, which is said elsewhere
+   AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = t.oid AND a.attname = t.column_name
                                                 AND a.attnotnull AND a.attgenerated = '' AND NOT a.attisdropped)
 UNION ALL
 -- Equal keys with different bytes would be hashed to different slots.
@@ -80,7 +81,7 @@ SELECT t.nspname, t.relname, format('subscription %%s', s.subname), 'feeds this 
   FROM tables t JOIN pg_subscription_rel r ON r.srrelid = t.oid JOIN pg_subscription s ON s.oid = r.srsubid
  WHERE s.subname NOT LIKE 'foreshard\_%%'
 UNION ALL
-SELECT n.nspname, c.relname, format('%%I (%%s)', n.nspname, c.relkind), 'holds a materialised view or foreign table', 'Drop it first.'
+SELECT n.nspname, c.relname, format('%%s.%%s', n.nspname, c.relname), 'is a materialised view or a foreign table', 'Drop it first.'
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE n.nspname = ANY (%(buckets)s) AND c.relkind IN ('m', 'f')
 ORDER BY 1, 2, 3, 4
