@@ -10,18 +10,18 @@ import psycopg
 from foreshard.adoption.description import FleetDescription, ShardSection
 from foreshard.adoption.facts import Finding, Lookup, ShardFacts
 from foreshard.errors import ForeshardError
-from foreshard.postgres import bucket_tables, directory, guard, hazards, preflight_queries
+from foreshard.migration.preflight import server
+from foreshard.postgres import bucket_tables, directory, hazards, server_facts
 from foreshard.postgres.bucket_tables import Table
 from foreshard.postgres.connect import Connection, connect
+from foreshard.postgres.guard import Side
 from foreshard.postgres.key_sample import sample_keys
 from foreshard.postgres.key_types import fits
+from foreshard.postgres.server_facts import ServerFacts
 from foreshard.router.bucket_finder import imported
+from foreshard.settings import MigrationSettings
 from foreshard.topology.bucketing import Bucketing, BucketingKind
 from foreshard.topology.keys import Key, KeyType
-
-OLDEST_SERVER = 160000
-FREE_SLOTS = 6
-"""One for a migration's stream, and one for each table copy that runs at the same time."""
 
 _STATEMENT_TIMEOUT_S = 60
 _LOCK_TIMEOUT = "SET lock_timeout = '2s'"
@@ -106,9 +106,10 @@ def _look(
     report(name, "reads the catalogs")
     usable = bucket_tables.buckets(conn, description.buckets.pattern, description.buckets.names or ())
     tables = bucket_tables.tables(conn, usable)
-    findings = [*_server(conn, name), *_grants(conn, name), *_closed(name, usable)]
+    facts, findings = _server(conn, name)
+    findings += _closed(name, usable)
     report(name, f"looks for hazards in {len(tables)} tables")
-    found = hazards.find(conn, list(usable), description.tables)
+    found = hazards.find(conn, list(usable), description.tables, description.key_type)
     report(name, "looks at some keys of each table")
     keys = {}
     try:
@@ -119,12 +120,11 @@ def _look(
     report(name, "connects as the application")
     identity = bucket_tables.database_identity(conn)
     findings += _application(name, shard, description, list(usable), identity)
-    version, encoding = _version_and_encoding(conn)
     return ShardFacts(
         name,
-        version=version,
+        version=f"{facts.version // 10000}.{facts.version % 10000}",
         database=identity,
-        encoding=encoding,
+        encoding=facts.encoding,
         buckets=tuple(usable),
         tables=tuple(tables),
         hazards=tuple(found),
@@ -143,43 +143,14 @@ def _to_sample(
             yield (table.bucket, table.name), column.name
 
 
-def _server(conn: Connection, shard: str) -> Iterator[Finding]:
-    server = preflight_queries.server_settings(conn)
-    if server.version < OLDEST_SERVER:
-        yield Finding(f"{shard}: server", "is older than PostgreSQL 16", "Upgrade it.")
-    if server.wal_level != "logical":
-        yield Finding(
-            f"{shard}: wal_level", f"is {server.wal_level}", "Set wal_level = logical and restart it."
-        )
-    for name, free in (
-        ("max_replication_slots", server.free_slots),
-        ("max_wal_senders", server.free_senders),
-    ):
-        if free < FREE_SLOTS:
-            yield Finding(
-                f"{shard}: {name}", f"leaves {free} free, a migration needs {FREE_SLOTS}", "Raise it."
-            )
-    for gid in server.prepared:
-        why = "would hold every flip for ever"
-        yield Finding(f"{shard}: prepared transaction {gid}", why, "Commit it or roll it back.")
-
-
-def _grants(conn: Connection, shard: str) -> Iterator[Finding]:
-    server = preflight_queries.server_settings(conn)
-    replicates = conn.execute("SELECT rolreplication FROM pg_roles WHERE rolname = current_user").fetchone()
-    lacking = [
-        what
-        for what, there in (
-            ("REPLICATION", replicates == (True,)),
-            ("membership in pg_create_subscription", server.may_subscribe),
-            ("the right to keep CREATE SUBSCRIPTION out of the log", server.may_keep_quiet),
-            ("a schema foreshard of its own", guard.owns_schema(conn)),
-        )
-        if not there
+def _server(conn: Connection, shard: str) -> tuple[ServerFacts, list[Finding]]:
+    """As preflight will look at it, as a target: that asks for more."""
+    facts = server_facts.read(conn, server.OLD_S)
+    found = [
+        *server.unreachable(shard, facts, conn.info.backend_pid),
+        *server.limits(shard, Side.TARGET, facts, MigrationSettings()),
     ]
-    if lacking:
-        remedy = "Let an administrator run there what `foreshard grants --sql` prints."
-        yield Finding(f"{shard}: role of dsn", f"lacks {', '.join(lacking)}", remedy)
+    return facts, [Finding(one.subject, one.why, one.remedy, blocks=one.blocking) for one in found]
 
 
 def _closed(shard: str, usable: Mapping[str, bool]) -> Iterator[Finding]:
@@ -224,15 +195,6 @@ def _application(
             why,
             "GRANT USAGE ON SCHEMA foreshard, as `foreshard grants` does.",
         )
-
-
-def _version_and_encoding(conn: Connection) -> tuple[str, str]:
-    row = conn.execute(
-        "SELECT split_part(current_setting('server_version'), ' ', 1),"
-        "       (SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = current_database())"
-    ).fetchone()
-    assert row is not None  # our own database
-    return str(row[0]), str(row[1])
 
 
 def _one_line(error: ForeshardError | psycopg.Error) -> str:

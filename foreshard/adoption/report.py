@@ -141,8 +141,9 @@ def databases(key_type: KeyType, shards: Sequence[ShardFacts]) -> Iterator[Findi
             continue
         other = seen.setdefault(shard.database, shard.name)
         if other != shard.name:
-            why = f"is the same database as {other}"
-            yield Finding(shard.name, why, "Describe it once.", untrue=True)
+            why = f"is the same database as {other}, or a copy of its server (a clone, a restored backup, a standby)"
+            remedy = "Describe it once; a shard of its own needs a server made with initdb."
+            yield Finding(shard.name, why, remedy, untrue=True)
         encodings.setdefault(shard.encoding, []).append(shard.name)
     if len(encodings) > 1:
         both = " and ".join(f"{encoding} on {', '.join(names)}" for encoding, names in encodings.items())
