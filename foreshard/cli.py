@@ -15,8 +15,10 @@ from rich.markup import escape
 from rich.table import Table
 from sqlalchemy.exc import OperationalError
 
+from foreshard.cli_fleet import commands as fleet_commands
 from foreshard.cli_migrations import commands as migration_commands
 from foreshard.cli_output import AsJson, MigrationId, err, out, show
+from foreshard.cli_shards import shard_app
 from foreshard.control.load_store import LoadStore
 from foreshard.control.migration_store import MigrationRecord, MigrationStore
 from foreshard.control.plan_store import PlanRecord, PlanStore
@@ -66,7 +68,9 @@ plan_app = typer.Typer(no_args_is_help=True, help="Plans: what would be moved, w
 migration_app = typer.Typer(no_args_is_help=True, help="Migrations: plans that are carried out.")
 app.add_typer(plan_app, name="plan")
 app.add_typer(migration_app, name="migration")
+app.add_typer(shard_app, name="shard")
 app.add_typer(migration_commands)
+app.add_typer(fleet_commands)
 
 
 @app.command(rich_help_panel="Demo")
@@ -124,6 +128,7 @@ def status(as_json: AsJson = False) -> None:
             {
                 "name": shard.name,
                 "buckets": list(placement.buckets_on(shard.name)),
+                "draining": shard.draining,
                 "capacity": dict(shard.capacity),
                 "present": dict(present.get(shard.name, {})),
             }
@@ -141,7 +146,8 @@ def status(as_json: AsJson = False) -> None:
             else "?"
             for metric in metrics
         ]
-        table.add_row(shard.name, str(len(placement.buckets_on(shard.name))), *shares)
+        name = f"{shard.name} (draining)" if shard.draining else shard.name
+        table.add_row(name, str(len(placement.buckets_on(shard.name))), *shares)
     out.print(table)
     if proposed:
         out.print(f"Plans that wait: {', '.join(map(str, proposed))} (foreshard plan show).", highlight=False)

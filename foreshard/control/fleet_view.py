@@ -114,4 +114,5 @@ def fleet_view(control: ControlDatabase, clock: FleetClock, run: ForecastRecord)
         tuple(buckets),
         busy_shards=frozenset(name for one in live for name in (one.source, one.target)),
         moving=frozenset(bucket for one in live for bucket in one.buckets),
+        draining=frozenset(shard.name for shard in topology.shards() if shard.draining),
     )

@@ -67,15 +67,20 @@ class ControlPlane(Base):
     """`Bucketing.to_json`: how the bucket of a key is found."""
 
 
+SHARD_STATES = ["active", "draining", "removed"]
+
+
 class Shard(Base):
-    """One PostgreSQL primary. ``dsn`` never holds a password."""
+    """One PostgreSQL primary. ``dsn`` never holds a password. One that was removed stays for the history's sake."""
 
     __tablename__ = "shards"
+    __table_args__ = (CheckConstraint(_one_of("state", SHARD_STATES), name="state"),)
     name: Mapped[str] = mapped_column(primary_key=True)
     dsn: Mapped[str]
     application_dsn: Mapped[str]
     capacity: Mapped[dict[str, Any]]
     """Metric -> capacity, in the metric's unit."""
+    state: Mapped[str] = mapped_column(default="active", server_default=text("'active'"))
 
 
 class Bucket(Base):
@@ -239,7 +244,8 @@ class MigrationBucket(Base):
         Index("uq_migration_buckets_live", "bucket", unique=True, postgresql_where=text("live")),
     )
     migration_id: Mapped[int] = mapped_column(ForeignKey("migrations.id"), primary_key=True)
-    bucket: Mapped[str] = mapped_column(ForeignKey("buckets.name"), primary_key=True)
+    bucket: Mapped[str] = mapped_column(primary_key=True)
+    """By its name: a bucket may leave the fleet, with its tenant, and its migrations stay told."""
     live: Mapped[bool] = mapped_column(default=True)
 
 

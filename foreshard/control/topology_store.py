@@ -38,6 +38,8 @@ class ShardRecord:
     application_dsn: str
     capacity: Mapping[str, float]
     """Metric -> capacity. ``disk_bytes``, the size of its disk, is looked at by migrations, not by forecasts."""
+    draining: bool = False
+    """Its buckets are to leave, and none comes to it."""
 
     @property
     def load_capacity(self) -> Mapping[str, float]:
@@ -92,11 +94,14 @@ class TopologyStore:
             return Bucketing.from_json(_plane(session).bucketing)
 
     def put_shard(self, shard: ShardRecord) -> None:
-        """Add a shard or replace what is known of it."""
+        """Add a shard or replace what is known of it; whether it is draining stays as it is (`ShardStore`).
+
+        One that was removed comes back.
+        """
         for field, dsn in (("dsn", shard.dsn), ("application_dsn", shard.application_dsn)):
             _refuse_password(f"shards.{shard.name}.{field}", dsn)
         with self._control.transaction() as session:
-            session.merge(
+            row = session.merge(
                 Shard(
                     name=shard.name,
                     dsn=shard.dsn,
@@ -104,14 +109,17 @@ class TopologyStore:
                     capacity=dict(shard.capacity),
                 )
             )
+            if row.state == "removed":
+                row.state = "active"
 
     def shards(self) -> tuple[ShardRecord, ...]:
-        """All shards, by name."""
+        """All shards of the fleet, by name."""
         with self._control.transaction() as session:
-            return tuple(_record(shard) for shard in session.scalars(select(Shard).order_by(Shard.name)))
+            present = select(Shard).where(Shard.state != "removed").order_by(Shard.name)
+            return tuple(_record(shard) for shard in session.scalars(present))
 
     def shard(self, name: str) -> ShardRecord:
-        """One shard.
+        """One shard, also one that was removed: its migrations are still told.
 
         Raises:
             NotFound: no such shard.
@@ -235,4 +243,6 @@ def _placement(session: Session) -> Placement:
 
 
 def _record(row: Shard) -> ShardRecord:
-    return ShardRecord(row.name, row.dsn, row.application_dsn, dict(row.capacity))
+    return ShardRecord(
+        row.name, row.dsn, row.application_dsn, dict(row.capacity), draining=row.state == "draining"
+    )

@@ -27,6 +27,7 @@ class FleetLoads:
     capacity: dict[str, Floats]  # shard -> (resources, 1)
     shard: dict[str, Floats]
     bucket: dict[str, Floats]
+    draining: frozenset[str] = frozenset()
 
     def utilisation(self, shard: str, taken: Floats, given: Floats) -> Floats:
         """The shard's load in units of its capacity, after ``taken`` left it and ``given`` came."""
@@ -44,10 +45,11 @@ class FleetLoads:
 
     def fair_share(self) -> Floats:
         """Peak utilisation of each resource if load were spread in proportion to capacity, shape
-        (resources,).
+        (resources,). What is being drained will have no part in it.
         """
         load = sum(self.shard.values(), start=self.nothing)
-        capacity = sum(self.capacity.values(), start=np.zeros((len(self.metrics), 1)))
+        staying = [self.capacity[shard] for shard in self.capacity if shard not in self.draining]
+        capacity = sum(staying or self.capacity.values(), start=np.zeros((len(self.metrics), 1)))
         share: Floats = (load / capacity).max(axis=1)
         return share
 
@@ -75,4 +77,4 @@ def fleet_loads(view: FleetView, policy: DecisionPolicy) -> FleetLoads:
     capacity = {
         shard.name: np.array([[shard.capacity[metric]] for metric in metrics]) for shard in view.shards
     }
-    return FleetLoads(metrics, capacity, loads, parts)
+    return FleetLoads(metrics, capacity, loads, parts, view.draining)

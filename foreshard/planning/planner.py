@@ -1,14 +1,16 @@
-"""Decide: score every shard, and plan one move for each that is at risk and can be helped."""
+"""Decide: score every shard, and plan one move for each that is at risk and can be helped, or is to be emptied."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 from foreshard.planning.assess import Assessment, assess
-from foreshard.planning.loads import fleet_loads
+from foreshard.planning.evacuation import find_evacuation
+from foreshard.planning.loads import FleetLoads, fleet_loads
 from foreshard.planning.plan import Decision, MigrationPlan
 from foreshard.planning.policy import DecisionPolicy
-from foreshard.planning.reasons import reasons
+from foreshard.planning.reasons import reasons, reasons_to_drain
 from foreshard.planning.relief import NoRelief, Relief, find_relief
 from foreshard.planning.risk import ShardRisk, shard_risk
 from foreshard.planning.timeline import timeline
@@ -18,9 +20,9 @@ from foreshard.planning.view import BucketView, FleetView
 def decide(view: FleetView, policy: DecisionPolicy) -> Decision:
     """The decision on ``view``; the same view and policy always give the same one.
 
-    The riskiest shard is helped first. A shard is in at most one plan, as source or target, and in none while
-    a migration keeps it busy. What could not be done is a note. Raises ``InvalidInput`` for an inconsistent
-    view.
+    The riskiest shard is helped first; those that are being drained come after, and onto them nothing is moved. A shard
+    is in at most one plan, as source or target, and in none while a migration keeps it busy. What could not be done is
+    a note. Raises ``InvalidInput`` for an inconsistent view.
     """
     view = view.ahead()
     loads = fleet_loads(view, policy)
@@ -40,7 +42,7 @@ def decide(view: FleetView, policy: DecisionPolicy) -> Decision:
         targets = {
             name
             for name, risk in risks.items()
-            if name not in taken and risk.score <= policy.migration_threshold
+            if name not in taken | view.draining and risk.score <= policy.migration_threshold
         }
         movable = _movable(view, source, policy)
         relief = find_relief(source, movable, frozenset(targets), loads, policy)
@@ -55,6 +57,13 @@ def decide(view: FleetView, policy: DecisionPolicy) -> Decision:
             continue
         plans.append(_plan(view, relief, risks[source], assessment, len(movable), policy))
         taken |= {source, relief.target}
+    for source in sorted(view.draining - taken):
+        evacuation = _evacuate(view, source, risks, frozenset(taken), loads, policy)
+        if isinstance(evacuation, NoRelief):
+            notes.append(evacuation.why)
+        else:
+            plans.append(evacuation)
+            taken |= {source, evacuation.target}
     ordered = tuple(risks[name] for name in sorted(risks))
     return Decision(
         decided_at=view.now,
@@ -63,6 +72,45 @@ def decide(view: FleetView, policy: DecisionPolicy) -> Decision:
         notes=tuple(notes),
         max_utilisation=max(risk.utilisation for risk in ordered),
         reactive_threshold=policy.reactive_threshold,
+    )
+
+
+def _evacuate(
+    view: FleetView,
+    source: str,
+    risks: Mapping[str, ShardRisk],
+    taken: frozenset[str],
+    loads: FleetLoads,
+    policy: DecisionPolicy,
+) -> MigrationPlan | NoRelief:
+    """The next plan to empty a shard. A person asked for it: neither cool-down nor minimum gain stand against it."""
+    here = view.on(source)
+    if not here:
+        return NoRelief(f"{source}: is drained; `foreshard shard remove {source}` takes it out of the fleet")
+    movable = tuple(bucket for bucket in here if bucket.name not in view.moving)
+    targets = frozenset(
+        name
+        for name, risk in risks.items()
+        if name not in taken | view.draining and risk.score <= policy.migration_threshold
+    )
+    relief = find_evacuation(source, movable, targets, loads, policy)
+    if isinstance(relief, NoRelief):
+        return relief
+    assessment = assess(view, relief, loads, policy)
+    risk = risks[source]
+    when = timeline(view.now, risk.excess_at, relief.bytes, policy)
+    return MigrationPlan(
+        source=source,
+        target=relief.target,
+        buckets=relief.names,
+        timeline=when,
+        bytes=relief.bytes,
+        cost=assessment.cost,
+        priority=max(risk.score, 0.0) * assessment.latency_saved,
+        risk_before=risk.score,
+        risk_after=assessment.risk_after,
+        effects=assessment.effects,
+        reasons=reasons_to_drain(relief, assessment.effects, assessment.cost, when, len(here), policy),
     )
 
 

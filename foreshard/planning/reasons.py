@@ -40,6 +40,50 @@ def reasons(
     )
 
 
+def reasons_to_drain(
+    relief: Relief,
+    effects: tuple[Effect, ...],
+    cost: MigrationCost,
+    when: Timeline,
+    left: int,
+    policy: DecisionPolicy,
+) -> tuple[Reason, ...]:
+    """As `reasons`, for a shard that a person wants to be emptied. ``left``: the buckets it holds now."""
+    target = max(
+        (one for one in effects if one.shard == relief.target), key=lambda one: one.peak_after / one.limit
+    )
+    moved, mb = len(relief.buckets), relief.bytes / 1e6
+    rest = "With them it is empty." if moved == left else f"{left - moved} stay for a later plan."
+    passed = "".join(f" {one.shard} comes before it but {one.why}." for one in relief.passed_over)
+    return (
+        Reason(
+            Question.WHY_THESE_BUCKETS,
+            f"{relief.source} is being drained. Of the {left} buckets left on it these {moved} ({mb:.1f} MB) have room "
+            f"on {relief.target}. {rest}",
+            {"size_mb": mb, "buckets": moved, "left": left},
+        ),
+        Reason(
+            Question.WHY_THERE,
+            f"{relief.target} has room for most of them: its predicted peak of {target.metric} goes from "
+            f"{target.peak_before:.2f} to {target.peak_after:.2f} of capacity, {policy.copy_load:.2f} of it for the "
+            f"copy while it runs; its limit is {target.limit:.2f}.{passed}",
+            {"peak_before": target.peak_before, "peak_after": target.peak_after, "limit": target.limit},
+        ),
+        Reason(
+            Question.WHY_NOW,
+            f"A person asked for {relief.source} to be drained; shards at risk go first. The move is expected to take "
+            f"{when.predicted_s / 60:.0f} min with margin.",
+            {"predicted_s": when.predicted_s},
+        ),
+        _what_it_costs(relief, cost, when),
+        Reason(
+            Question.WHAT_IF_NOT,
+            f"{relief.source} keeps its buckets and cannot be removed. `foreshard shard undrain` takes it back.",
+            {"left": left},
+        ),
+    )
+
+
 def _why_these(relief: Relief, source: Effect, movable: int) -> Reason:
     mb = relief.bytes / 1e6
     listed = ", ".join(relief.names)

@@ -79,7 +79,7 @@ def find_relief(
     best = _by_relief(source, movable, loads.nothing, loads, policy)[0]
     limit = target_limit(loads, policy)
     passed: list[PassedOver] = []
-    for target in _clockwise(best.name, free_targets, loads):
+    for target in clockwise(best.name, free_targets, loads):
         chosen = _choose(source, target, movable, limit, loads, policy)
         if chosen:
             return Relief(source, target, chosen, tuple(passed), limit)
@@ -93,7 +93,7 @@ def copy_load(loads: FleetLoads, policy: DecisionPolicy) -> Floats:
     return np.full_like(loads.nothing, policy.copy_load)
 
 
-def _clockwise(start: str, targets: frozenset[str], loads: FleetLoads) -> Iterator[str]:
+def clockwise(start: str, targets: frozenset[str], loads: FleetLoads) -> Iterator[str]:
     """The free targets in ring order, weighted by capacity over the fleet's mean (the lowest resource)."""
     mean = np.mean(list(loads.capacity.values()), axis=0)
     weights = {shard: float((capacity / mean).min()) for shard, capacity in loads.capacity.items()}
@@ -130,7 +130,8 @@ def _by_relief(
     return sorted(buckets, key=lambda bucket: (-per_byte(bucket), bucket.name))
 
 
-def _fits(target: str, given: Floats, limit: Floats, loads: FleetLoads, policy: DecisionPolicy) -> bool:
+def fits(target: str, given: Floats, limit: Floats, loads: FleetLoads, policy: DecisionPolicy) -> bool:
+    """Whether the target stays within its limit with that load on top, and with the copy running."""
     after = loads.utilisation(target, loads.nothing, given) + copy_load(loads, policy)
     return bool((after <= limit[:, None] + _ROUNDING).all())
 
@@ -148,7 +149,7 @@ def _choose(
     left = list(movable)
     taken = loads.nothing
     while _excess(source, taken, loads, policy) > 0:
-        room = [one for one in left if _fits(target, taken + loads.bucket[one.name], limit, loads, policy)]
+        room = [one for one in left if fits(target, taken + loads.bucket[one.name], limit, loads, policy)]
         if not room:
             return ()
         pick = _by_relief(source, tuple(room), taken, loads, policy)[0]

@@ -59,7 +59,8 @@ class ShardView:
 class FleetView:
     """The whole fleet at ``now`` (fleet clock, UTC).
 
-    ``busy_shards`` take part in a migration, ``moving`` buckets are in one. All bands cover the same steps.
+    ``busy_shards`` take part in a migration, ``moving`` buckets are in one; ``draining`` shards are to be emptied. All
+    bands cover the same steps.
     """
 
     now: datetime
@@ -67,6 +68,7 @@ class FleetView:
     buckets: tuple[BucketView, ...]
     busy_shards: frozenset[str] = frozenset()
     moving: frozenset[str] = frozenset()
+    draining: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if self.now.tzinfo is None:

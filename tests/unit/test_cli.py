@@ -42,6 +42,9 @@ def call(*arguments: str) -> Result:
         ("finalise", "--help"),
         ("janitor", "--help"),
         ("serve", "--help"),
+        ("adopt", "--help"),
+        ("shard",),
+        *(("shard", name, "--help") for name in ("list", "add", "drain", "undrain", "remove", "capacity")),
     ],
 )
 def test_every_command_explains_itself(arguments: tuple[str, ...]) -> None:
@@ -62,6 +65,11 @@ def test_every_command_explains_itself(arguments: tuple[str, ...]) -> None:
         ("abort", "1"),
         ("finalise", "1", "--without-source", "--as", "Ada"),
         ("janitor", "--dry-run"),
+        ("shard", "list"),
+        ("shard", "add", "s", "--dsn", "host=a", "--application-dsn", "host=a"),
+        ("shard", "drain", "s"),
+        ("shard", "remove", "s", "--dry-run"),
+        ("shard", "capacity", "s", "--propose"),
     ],
 )
 def test_missing_settings_are_one_line_and_exit_2(arguments: tuple[str, ...]) -> None:
@@ -111,6 +119,28 @@ def test_finalise_wants_exactly_one_reason(said: tuple[str, ...]) -> None:
     refused = call("finalise", "1", "--as", "Ada", *said)
     assert refused.exit_code == 2
     assert "exactly one" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        (("shard", "capacity", "s", "queries=1"), "capacity"),
+        (("shard", "capacity", "s", "queries_per_s=many"), "capacity"),
+        (("shard", "capacity", "s", "queries_per_s=-1"), "capacity"),
+        (("shard", "capacity", "s", "queries_per_s"), "capacity"),
+        (("shard", "capacity", "s", "cpu_cores=1", "--propose"), "--propose"),
+        (("shard", "add", "a/b", "--dsn", "host=a", "--application-dsn", "host=a"), "NAME"),
+        (("shard", "add", "a", "--dsn", "password=secret", "--application-dsn", "host=a"), "--dsn"),
+        (("shard", "add", "a", "--dsn", "host=a", "--application-dsn", "x"), "--application-dsn"),
+        (("adopt", "nowhere.toml"), "nowhere.toml"),
+    ],
+)
+def test_what_is_wrong_about_a_shard_is_named(arguments: tuple[str, ...], field: str) -> None:
+    refused = call(*arguments)
+    assert refused.exit_code == 2
+    assert refused.stderr.startswith(field)
+    assert len(refused.stderr.splitlines()) == 1
+    assert "secret" not in refused.output
 
 
 def test_grants_are_plain_sql() -> None:

@@ -1,0 +1,243 @@
+"""A fleet as its owner describes it: a TOML file, read and checked before anything is looked at.
+
+    key_type = "int8"                  # int2, int4, int8, text or uuid
+    [bucketing]
+    kind = "hash"                      # "directory" needs dsn, table, key_column, bucket_column; "callable" function
+    [buckets]
+    pattern = "tenant_%"               # SQL LIKE on names of schemas; or names = ["b0000", "b0001"]
+    [tables]                           # distribution column by table; of a partitioned table its root only
+    orders = "customer_id"
+    [shards.shard-1]
+    dsn = "host=… dbname=… user=foreshard passfile=…"
+    application_dsn = "host=… dbname=… user=app passfile=…"
+    capacity = { queries_per_s = 1000 }
+
+For kind ``hash`` the order of ``names`` is the number of a bucket; with a ``pattern`` the names count as sorted.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, Self
+
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
+
+from foreshard.errors import InvalidInput
+from foreshard.settings import Dsn, Section
+from foreshard.topology.bucketing import Bucketing, BucketingKind
+from foreshard.topology.keys import KeyType
+
+METRICS = (
+    "cpu_cores",
+    "disk_bytes",
+    "io_bytes_per_s",
+    "io_ops_per_s",
+    "memory_bytes",
+    "queries_per_s",
+    "rows_read_per_s",
+    "rows_written_per_s",
+)
+"""What a shard can have a capacity of. ``disk_bytes`` is looked at by migrations, the others by forecasts."""
+
+_SHARD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
+_NOT_BUCKETS = re.compile(r"(pg_|foreshard_).*|information_schema|foreshard", re.DOTALL)
+
+
+def _identifier(name: str) -> str:
+    if not name:
+        raise ValueError("a name is empty")
+    if "\0" in name or len(name.encode()) > 63:
+        raise ValueError("a name of PostgreSQL has at most 63 bytes, none of them zero")
+    return name
+
+
+def _bucket(name: str) -> str:
+    if _NOT_BUCKETS.fullmatch(_identifier(name)):
+        raise ValueError(f"{name} is a schema of PostgreSQL or of Foreshard, not a bucket")
+    return name
+
+
+def checked_shard(name: str) -> str:
+    """The name, if it can be a shard's. Raises ``ValueError`` that says why not."""
+    if not _SHARD_NAME.fullmatch(name):
+        raise ValueError("a shard's name is made of letters, digits, '.', '_' and '-', at most 63")
+    return name
+
+
+def capacity_of(metric: str, value: float) -> float:
+    """The value, if it can be a capacity. Raises ``ValueError`` that says why not."""
+    if metric not in METRICS:
+        raise ValueError(f"{metric} is not a metric; there are {', '.join(METRICS)}")
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"a capacity is a number above 0, not {value}")
+    return value
+
+
+Identifier = Annotated[str, AfterValidator(_identifier)]
+BucketName = Annotated[str, AfterValidator(_bucket)]
+ShardName = Annotated[str, AfterValidator(checked_shard)]
+
+
+class BucketingSection(Section):
+    """How the bucket of a key is found; see `Bucketing`."""
+
+    kind: BucketingKind = BucketingKind.HASH
+    dsn: Dsn | None = None
+    table: str | None = None
+    key_column: Identifier | None = None
+    bucket_column: Identifier | None = None
+    function: str | None = None
+
+    def bucketing(self) -> Bucketing:
+        """As the library takes it. Raises InvalidInput that names a field of this section."""
+        return Bucketing(**self.model_dump())
+
+
+class BucketsSection(Section):
+    """Which schemas are buckets: one of the two."""
+
+    pattern: str | None = Field(default=None, min_length=1, max_length=256)
+    names: tuple[BucketName, ...] | None = Field(default=None, min_length=1)
+
+    @field_validator("pattern")
+    @classmethod
+    def _whole(cls, pattern: str | None) -> str | None:
+        if pattern is not None and "\0" in pattern:
+            raise ValueError("holds a zero byte")
+        if pattern is not None and (len(pattern) - len(pattern.rstrip("\\"))) % 2:
+            raise ValueError("ends with a backslash that escapes nothing")
+        return pattern
+
+    @field_validator("names")
+    @classmethod
+    def _different(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        twice = sorted({name for name in names or () if (names or ()).count(name) > 1})
+        if twice:
+            raise ValueError(f"{twice[0]} stands there twice")
+        return names
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if (self.pattern is None) == (self.names is None):
+            raise ValueError("needs either pattern or names, and not both")
+        return self
+
+
+class ShardSection(Section):
+    """One PostgreSQL primary."""
+
+    dsn: Dsn
+    application_dsn: Dsn
+    capacity: dict[str, float] = Field(default_factory=dict)
+
+    @field_validator("dsn", "application_dsn")
+    @classmethod
+    def _somewhere(cls, dsn: str) -> str:
+        if not dsn.strip():
+            raise ValueError("is empty")
+        return dsn
+
+    @field_validator("capacity")
+    @classmethod
+    def _capacities(cls, capacity: dict[str, float]) -> dict[str, float]:
+        return {metric: capacity_of(metric, value) for metric, value in capacity.items()}
+
+
+class FleetDescription(Section):
+    """The whole file; read it by `read_description`."""
+
+    key_type: KeyType
+    bucketing: BucketingSection = BucketingSection()
+    buckets: BucketsSection
+    tables: dict[Identifier, Identifier] = Field(min_length=1)
+    shards: dict[ShardName, ShardSection] = Field(min_length=1)
+
+    @field_validator("shards")
+    @classmethod
+    def _apart(cls, shards: dict[str, ShardSection]) -> dict[str, ShardSection]:
+        seen: dict[tuple[object, ...], str] = {}
+        for name, shard in shards.items():
+            parts = conninfo_to_dict(shard.dsn)
+            place = tuple(parts.get(part) for part in ("host", "hostaddr", "port", "service", "dbname"))
+            if place in seen:
+                raise ValueError(f"{name} is the same database as {seen[place]}")
+            seen[place] = name
+        return shards
+
+
+def read_description(file: Path) -> FleetDescription:
+    """The description in ``file``.
+
+    Raises:
+        InvalidInput: one error, which names the field (or the file) and the remedy, whatever is wrong.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as unreadable:
+        reason = getattr(unreadable, "strerror", None) or "it is not UTF-8"
+        raise InvalidInput(
+            str(file), f"cannot be read ({reason}).", remedy="Name a description of your fleet (TOML)."
+        ) from None
+    return parse_description(text, str(file))
+
+
+def parse_description(text: str, file: str = "fleet.toml") -> FleetDescription:
+    """The description that ``text`` holds; ``file`` is for messages.
+
+    Raises:
+        InvalidInput: as `read_description`.
+    """
+    try:
+        values = tomllib.loads(text)
+    except (ValueError, RecursionError) as broken:  # a number of 5,000 digits is a plain ValueError
+        raise InvalidInput(file, f"is not valid TOML ({broken}).", remedy="Mend that line.") from None
+    try:
+        description = FleetDescription(**values)
+        description.bucketing.bucketing()
+    except ValidationError as invalid:
+        _explain(invalid, file)
+    except InvalidInput as refused:
+        raise InvalidInput(
+            refused.field, refused.message.removeprefix(f"{refused.field}: "), remedy=f"Correct it in {file}."
+        ) from None
+    return description
+
+
+def _explain(invalid: ValidationError, file: str) -> NoReturn:
+    """All problems as one error; values are left out, since one may be a secret in the wrong place."""
+    problems = invalid.errors(include_url=False, include_input=False, include_context=False)
+    # A name that nobody knows is why another one is missing.
+    first = next((one for one in problems if one["type"] == "extra_forbidden"), problems[0])
+    message = f"{first['msg'].removeprefix('Value error, ')}."
+    remedy = f"Correct it in {file}."
+    if first["type"] == "extra_forbidden":
+        section: Any = FleetDescription
+        for part in first["loc"][:-1]:
+            section = _SECTIONS.get(str(part), section)
+        message = "means nothing in a fleet's description."
+        remedy = f"Remove it or correct its name; known here: {', '.join(section.model_fields)}."
+    elif first["type"] == "missing":
+        message, remedy = "is missing.", f"Add it to {file}."
+    others = dict.fromkeys(_field(one["loc"]) for one in problems if one is not first)
+    if others:
+        remedy += f" Also wrong: {', '.join(others)}."
+    raise InvalidInput(_field(first["loc"]), message, remedy=remedy)
+
+
+_SECTIONS = {
+    "bucketing": BucketingSection,
+    "buckets": BucketsSection,
+    "shards": ShardSection,
+}
+
+
+def _field(location: tuple[int | str, ...]) -> str:
+    """The place as one writes it in TOML. pydantic says ``[key]`` where a name itself is wrong."""
+    parts = [str(part) for part in location if part != "[key]"]
+    return ".".join(part if _BARE_KEY.fullmatch(part) else json.dumps(part) for part in parts) or "fleet"
