@@ -17,6 +17,7 @@ from sqlalchemy.exc import OperationalError
 from foreshard.adoption.changes import Adoption, Topology, plan_adoption
 from foreshard.adoption.description import FleetDescription, read_description
 from foreshard.adoption.inspection import Report, inspect, look_up
+from foreshard.adoption.installation import install
 from foreshard.adoption.report import AdoptionReport, make_report
 from foreshard.cli_adoption import print_changes, print_report
 from foreshard.cli_output import AsJson, err, out, show
@@ -40,8 +41,9 @@ def adopt(
 ) -> None:
     """Takes over a fleet that is there: looks at every shard, says what can be moved and what stands in the way.
 
-    A dry run needs the file and the shards, nothing else, and changes nothing. --write then writes the topology,
-    unless it would not be true. Run it again at any time: it shows what is different.
+    A dry run needs the file and the shards, nothing else, and changes nothing. --write then installs Foreshard's
+    functions into schema foreshard of every shard and writes the topology, unless it would not be true. Run it again
+    at any time: it shows what is different.
 
     Exit codes: 0 all can be moved, 1 something cannot or nothing was written, 2 the file cannot be used.
 
@@ -84,6 +86,9 @@ def adopt(
 
 def _write(description: FleetDescription, report: AdoptionReport) -> Adoption:
     with session() as (_, control):
+        if not report.untrue:  # before routers learn of the shards
+            with progress() as report_progress:
+                install(description.shards, report_progress)
         return AdoptionStore(control).write(description, report)
 
 

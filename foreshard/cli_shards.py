@@ -19,6 +19,7 @@ from foreshard.adoption.description import (
 )
 from foreshard.adoption.facts import Finding, ShardFacts
 from foreshard.adoption.inspection import inspect
+from foreshard.adoption.installation import install
 from foreshard.adoption.report import databases
 from foreshard.cli_adoption import print_finding
 from foreshard.cli_fleet import progress
@@ -78,6 +79,7 @@ def shard_add(
         findings = _look(control, name, added)
         wrong = any(finding.blocks or finding.untrue for finding in findings)
         if not wrong and not dry_run:
+            install({name: added})
             TopologyStore(control).put_shard(
                 ShardRecord(name, added.dsn, added.application_dsn, added.capacity)
             )
