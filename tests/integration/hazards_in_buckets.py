@@ -40,11 +40,30 @@ IN_BUCKETS: dict[str, Case] = {
     "an inherited table": Case(
         "{b}.heirs: inherits", source=("CREATE TABLE {b}.heirs (PRIMARY KEY (owner)) INHERITS ({b}.account)",)
     ),
-    "a partitioned table": Case(
-        "{b}.entry: is partitioned",
+    "a partition in another schema": Case(
+        "public.far: is a partition of {b}.entry, in another schema",
         source=(
             "DROP TABLE {b}.entry",
             "CREATE TABLE {b}.entry (owner text, id int, PRIMARY KEY (owner, id)) PARTITION BY HASH (owner)",
+            "CREATE TABLE public.far PARTITION OF {b}.entry FOR VALUES WITH (MODULUS 1, REMAINDER 0)",
+        ),
+    ),
+    "a partition of another owner": Case(
+        "{b}.near: belongs to another role than {b}.entry, whose partition it is",
+        source=(
+            "DROP TABLE {b}.entry",
+            f"SET ROLE {OWNER}",
+            "CREATE TABLE {b}.entry (owner text, id int, PRIMARY KEY (owner, id)) PARTITION BY HASH (owner)",
+            "RESET ROLE",
+            "CREATE TABLE {b}.near PARTITION OF {b}.entry FOR VALUES WITH (MODULUS 1, REMAINDER 0)",
+        ),
+    ),
+    "a partition in the fleet's description": Case(
+        "{b}.entry: is described as a table, and is a partition of",
+        source=(
+            "DROP TABLE {b}.entry",
+            "CREATE TABLE {b}.whole (owner text, id int, PRIMARY KEY (owner, id)) PARTITION BY HASH (owner)",
+            "CREATE TABLE {b}.entry PARTITION OF {b}.whole FOR VALUES WITH (MODULUS 1, REMAINDER 0)",
         ),
     ),
     "a rule": Case(
@@ -106,13 +125,10 @@ IN_BUCKETS: dict[str, Case] = {
         WARNS,
         source=("ALTER TABLE {b}.account ADD number oid",),
     ),
-    "a column that names objects by number": Case(
-        "{b}.account.place: names objects by number (regclass)",
+    "a column that names objects of the database": Case(
+        "{b}.account.place: names objects of the database (regclass)",
+        WARNS,
         source=("ALTER TABLE {b}.account ADD place regclass",),
-    ),
-    "a type without binary form": Case(
-        "{b}.account.rights: is of type aclitem[], which has no binary form",
-        source=("ALTER TABLE {b}.account ADD rights aclitem[]",),
     ),
     # -- sequences ---------------------------------------------------------------------------------------
     "a sequence outside the bucket": Case(
