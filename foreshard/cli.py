@@ -24,6 +24,7 @@ from foreshard.control.session import session
 from foreshard.control.topology_store import TopologyStore
 from foreshard.errors import ForeshardError, InvalidInput
 from foreshard.planning.explain import explain
+from foreshard.postgres import passwords
 from foreshard.settings import STATE_DIR, load_settings
 
 
@@ -32,6 +33,7 @@ class Commands(typer.core.TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Runs the command."""
+        passwords.read_blocks_by(_secret_block)
         try:
             return super().invoke(ctx)
         except ForeshardError as error:
@@ -43,6 +45,12 @@ class Commands(typer.core.TyperGroup):
                     f"A database does not answer: {reason}.", remedy="`foreshard doctor` looks closer."
                 )
             )
+
+
+def _secret_block(name: str) -> str:
+    from deployments import prefect_client
+
+    return prefect_client.secret_block(name)
 
 
 def fail(error: ForeshardError) -> None:

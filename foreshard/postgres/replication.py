@@ -7,12 +7,15 @@ its root: one relation to copy, to watch and to compare, and the other side may 
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import psycopg
 from psycopg import errors, sql
+from psycopg.conninfo import conninfo_to_dict
 
 from foreshard.errors import ForeshardError, StreamBroken
 from foreshard.postgres.connect import Connection, sql_file, with_password
@@ -95,22 +98,40 @@ def subscribe(
     """
     if _exists(conn, "SELECT 1 FROM pg_subscription WHERE subname = %s", subscription):
         return
-    create = sql.SQL(
-        "CREATE SUBSCRIPTION {} CONNECTION {} PUBLICATION {}"
-        " WITH (copy_data = {}, enabled = {}, binary = {}, origin = none, streaming = on, slot_name = {},"
-        " synchronous_commit = {})"
+    options = sql.SQL(
+        "copy_data = {}, enabled = {}, binary = {}, origin = none, streaming = on, slot_name = {},"
+        " synchronous_commit = {}"
     ).format(
-        sql.Identifier(subscription),
-        sql.Literal(with_password(publisher_conninfo)),
-        sql.Identifier(names.publication),
         sql.SQL("true" if copy_data else "false"),
         sql.SQL("true" if enabled else "false"),
         sql.SQL("false" if not_binary(conn, names) else "true"),
         sql.Identifier(subscription),
         sql.SQL("local" if copy_data else "off"),
     )
-    with _unlogged(conn):
-        conn.execute(create)
+    failure = _create_subscription(conn, publisher_conninfo, names.publication, subscription, options)
+    if failure is not None:
+        raise failure
+
+
+def _create_subscription(
+    conn: Connection, publisher_conninfo: str, publication: str, subscription: str, options: sql.Composable
+) -> psycopg.Error | None:
+    """The one statement that holds a password. Its error is returned anew: frames of the first one hold it too."""
+    login = with_password(publisher_conninfo)
+    create = sql.SQL("CREATE SUBSCRIPTION {} CONNECTION {} PUBLICATION {} WITH ({})").format(
+        sql.Identifier(subscription), sql.Literal(login), sql.Identifier(publication), options
+    )
+    try:
+        with _unlogged(conn):
+            conn.execute(create)
+    except psycopg.Error as error:
+        # The server quotes the statement where it finds fault with its text.
+        text = re.sub(r"\n(LINE \d+:.*|\s*\^\s*)", "", str(error)).strip()
+        text = text.replace(str(conninfo_to_dict(login)["password"]), "***").replace(login, "***")
+        if "ssl" in login or "SSL" in text:
+            text += "\nThe subscribing server logs in here: sslrootcert, sslcert and sslkey name files of that server."
+        return type(error)(text)
+    return None
 
 
 def not_binary(conn: Connection, names: MigrationNames) -> list[str]:
