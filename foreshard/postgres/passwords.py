@@ -72,7 +72,8 @@ _process = _Process()
 def use(sources: Sequence[PasswordSource], passfile: Path | None = None) -> None:
     """From now on this process finds passwords there; the first entry that fits a login counts.
 
-    ``passfile`` is for logins that no entry fits and whose DSN or service file names no other one.
+    What a DSN names itself comes first: one with ``passfile=`` uses that. ``passfile`` is for logins that no entry fits
+    and whose service file names no other one.
     """
     _process.sources = tuple(sources)
     if passfile is not None:
@@ -191,7 +192,7 @@ def _source(conninfo: str) -> tuple[int, PasswordSource] | None:
     if not _process.sources:
         return None
     parts = libpq.conninfo_to_dict(conninfo)
-    if parts.get("password"):
+    if parts.get("password") or parts.get("passfile"):
         return None
     named = {name: str(value) for name, value in parts.items() if value is not None}
     if "service" not in named:  # what the service file says cannot be seen from here

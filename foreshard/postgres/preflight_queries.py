@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 from foreshard.postgres.connect import Connection, sql_file
 from foreshard.postgres.names import MigrationNames
+from foreshard.postgres.replication import QUIET
 from foreshard.topology.keys import KeyType
 
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """What a server allows. ``version`` as in server_version_num; ``may_keep_quiet``: to keep a statement unlogged."""
+    """What a server allows. ``version`` as in server_version_num; ``may_keep_quiet``: to keep a statement unlogged,
+    ``may_monitor``: to see other roles' statements and the server's settings."""
 
     version: int
     wal_level: str
@@ -20,6 +22,7 @@ class ServerSettings:
     free_senders: int
     may_subscribe: bool
     may_keep_quiet: bool
+    may_monitor: bool
     prepared: tuple[str, ...]
 
 
@@ -31,12 +34,14 @@ def server_settings(conn: Connection) -> ServerSettings:
         "       current_setting('max_wal_senders')::int"
         "         - (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walsender')::int,"
         "       pg_has_role('pg_create_subscription', 'MEMBER'),"
-        "       has_parameter_privilege('log_min_error_statement', 'SET'),"
-        "       ARRAY(SELECT gid::text FROM pg_prepared_xacts WHERE database = current_database())"
+        "       (SELECT bool_and(has_parameter_privilege(name, 'SET')) FROM unnest(%s::text[]) AS quiet (name)),"
+        "       pg_has_role('pg_read_all_stats', 'USAGE') AND pg_has_role('pg_read_all_settings', 'USAGE'),"
+        "       ARRAY(SELECT gid::text FROM pg_prepared_xacts WHERE database = current_database())",
+        (list(QUIET),),
     ).fetchone()
     assert row is not None  # a SELECT without FROM has one row
-    version, wal_level, slots, senders, may_subscribe, may_keep_quiet, prepared = row
-    return ServerSettings(version, wal_level, slots, senders, may_subscribe, may_keep_quiet, tuple(prepared))
+    *facts, prepared = row
+    return ServerSettings(*facts, prepared=tuple(prepared))
 
 
 def tables_present(conn: Connection, buckets: Sequence[str]) -> dict[str, set[str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -27,6 +27,18 @@ LOST = "lost"
 """The wal_status of a slot whose WAL was removed; the one before it is `UNRESERVED`."""
 
 UNRESERVED = "unreserved"
+
+QUIET: Mapping[str, str] = {
+    "log_statement": "none",
+    "log_min_error_statement": "panic",
+    "log_min_duration_statement": "-1",
+    "log_min_duration_sample": "-1",
+    "log_transaction_sample_rate": "0",
+    "track_activities": "off",  # or whoever may read pg_stat_activity reads it there
+    "pg_stat_statements.track_utility": "off",
+    "pgaudit.log": "none",
+}
+"""What could show a statement to others. A library that is not loaded does not mind."""
 
 
 @dataclass(frozen=True)
@@ -148,15 +160,14 @@ def drop_orphaned_slot(subscriber: Connection, publisher: Connection, subscripti
 
 @contextmanager
 def _unlogged(conn: Connection) -> Iterator[None]:
-    """Keeps statements out of the server's log, failed and slow ones too; `foreshard grants` allows it."""
-    quiet = {"log_statement": "none", "log_min_error_statement": "panic", "log_min_duration_statement": "-1"}
-    for name, value in quiet.items():
+    """Keeps statements, failed and slow ones too, out of what others read; `foreshard grants` allows it."""
+    for name, value in QUIET.items():
         conn.execute("SELECT set_config(%s, %s, false)", (name, value))
     try:
         yield
     finally:
-        for name in quiet:
-            conn.execute(sql.SQL("RESET {}").format(sql.Identifier(name)))
+        for name in QUIET:
+            conn.execute(sql.SQL("RESET {}").format(sql.Identifier(*name.split("."))))
 
 
 def refresh(conn: Connection, subscription: str) -> None:

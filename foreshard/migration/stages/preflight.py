@@ -106,6 +106,7 @@ def _server(conn: Connection, shard: str) -> list[Finding]:
     for allowed, lacking in (
         (settings.may_subscribe, "pg_create_subscription"),
         (settings.may_keep_quiet, "the right to keep CREATE SUBSCRIPTION out of the log"),
+        (settings.may_monitor, "pg_read_all_stats or pg_read_all_settings"),
     ):
         if not allowed:
             found.append(Finding(f"{shard}: role", f"lacks {lacking}", "Run `foreshard grants --sql` there."))

@@ -59,6 +59,7 @@ def source(**fields: str | int) -> PasswordSource:
         ("host=/var/run/postgresql user=foreshard", {"host": "/var/run/postgresql"}, True),
         ("user=foreshard", {"host": "localhost", "port": 5432}, True),
         ("hostaddr=10.0.0.1 user=foreshard", {"host": "10.0.0.1"}, True),
+        (f"{NOWHERE} passfile=/its/own", {}, False),
         ("service=shard-1", {}, False),
         ("service=shard-1 user=foreshard", {}, True),
         ("service=shard-1 user=foreshard", {"host": "localhost"}, False),
