@@ -12,6 +12,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.shadow_store import ShadowStore, ShadowTotals
+from foreshard.control.topology_store import TopologyStore
 from foreshard.errors import ForeshardError
 from foreshard.fleet.grants import (
     APPLICATION,
@@ -209,17 +210,20 @@ def test_the_application_can_neither_look_at_guards_nor_turn_them_off(copied_fle
             for statement in FORBIDDEN:
                 with pytest.raises(
                     (errors.InsufficientPrivilege, errors.ObjectNotInPrerequisiteState),
-                    match="denied|must be",
+                    match=r"denied|must be",
                 ):
                     conn.execute(statement.format(schema=schema).encode())
-            assert conn.execute("SELECT pg_sequence_last_value(%s::regclass::oid)", (0,)).fetchone() == (
                 None,
             )
 
 
 def test_the_operator_reads_no_password(shard: ShardDatabase) -> None:
     with shard.connect(OPERATOR) as conn:
-        for statement in (FORBIDDEN[-5], FORBIDDEN[-4], "SET session_replication_role = replica"):
+        for statement in (
+            "SELECT rolpassword FROM pg_authid",
+            "SELECT subconninfo FROM pg_subscription",
+            "SELECT usename, passwd FROM pg_shadow",
+        ):
             with pytest.raises(errors.InsufficientPrivilege):
                 conn.execute(statement.encode())
 
@@ -314,17 +318,17 @@ def test_a_router_works_as_the_application_and_needs_each_right(
     again = application_grants_sql(control_database=database).encode()
     for table in ("control_plane", "shards", "buckets", "migrations", "migration_buckets"):
         admin.execute(f"REVOKE SELECT ON {table} FROM {APPLICATION}".encode())
-        with pytest.raises(Exception, match="routing map|permission denied") as refused:
-            fleet_router(control, "test").close()
-        assert table in f"{refused.value} {getattr(refused.value, 'details', '')}" or table != "shards"
+        with pytest.raises(Exception, match=f"permission denied for table {table}"):
+            read_all(control)
         admin.execute(again)
+    read_all(control)
     for revoked in (
         "INSERT ON shadow_reads",
-        "SELECT (id) ON shadow_reads",
+        "SELECT (id, at) ON shadow_reads",
         "USAGE ON SEQUENCE shadow_reads_id_seq",
     ):
         admin.execute(f"REVOKE {revoked} FROM {APPLICATION}".encode())
-        with pytest.raises(Exception, match="permission denied for .* shadow_reads"):
+        with pytest.raises(Exception, match=r"permission denied for .* shadow_reads"):
             ShadowStore(control).record(fleet.migration, "test", evidence)
         admin.execute(again)
     with control.connect() as conn:
@@ -339,6 +343,13 @@ def test_a_router_works_as_the_application_and_needs_each_right(
         ):
             with pytest.raises(errors.InsufficientPrivilege):
                 conn.execute(statement.encode())
+
+
+def read_all(control: ControlDatabase) -> None:
+    """What a router reads: the map, and the addresses of shards."""
+    topology = TopologyStore(control)
+    topology.routing_map()
+    topology.shards()
 
 
 def test_nobody_else_enters_the_control_database(servers: ThrowawayServers) -> None:

@@ -21,5 +21,5 @@ GRANT SELECT ON public.control_plane, public.shards, public.buckets, public.migr
 
 -- Results of shadow reads, as evidence for the gate: routers add rows and read none.
 GRANT INSERT ON public.shadow_reads TO {applications};
-GRANT SELECT (id) ON public.shadow_reads TO {applications};
+GRANT SELECT (id, at) ON public.shadow_reads TO {applications};
 GRANT USAGE ON SEQUENCE public.shadow_reads_id_seq TO {applications};
