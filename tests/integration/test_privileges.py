@@ -213,8 +213,6 @@ def test_the_application_can_neither_look_at_guards_nor_turn_them_off(copied_fle
                     match=r"denied|must be",
                 ):
                     conn.execute(statement.format(schema=schema).encode())
-                None,
-            )
 
 
 def test_the_operator_reads_no_password(shard: ShardDatabase) -> None:
