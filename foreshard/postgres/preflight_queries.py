@@ -41,7 +41,7 @@ def server_settings(conn: Connection) -> ServerSettings:
     ).fetchone()
     assert row is not None  # a SELECT without FROM has one row
     *facts, prepared = row
-    return ServerSettings(*facts, prepared=tuple(prepared))
+    return ServerSettings(*facts, tuple(prepared))
 
 
 def tables_present(conn: Connection, buckets: Sequence[str]) -> dict[str, set[str]]:
