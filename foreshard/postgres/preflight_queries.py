@@ -14,7 +14,8 @@ from foreshard.topology.keys import KeyType
 @dataclass(frozen=True)
 class ServerSettings:
     """What a server allows. ``version`` as in server_version_num; ``may_keep_quiet``: to keep a statement unlogged,
-    ``may_monitor``: to see other roles' statements and the server's settings."""
+    ``may_monitor``: to see other roles' statements and the server's settings.
+    """
 
     version: int
     wal_level: str
@@ -40,8 +41,10 @@ def server_settings(conn: Connection) -> ServerSettings:
         (list(QUIET),),
     ).fetchone()
     assert row is not None  # a SELECT without FROM has one row
-    *facts, prepared = row
-    return ServerSettings(*facts, tuple(prepared))
+    version, wal_level, slots, senders, may_subscribe, may_keep_quiet, may_monitor, prepared = row
+    return ServerSettings(
+        version, wal_level, slots, senders, may_subscribe, may_keep_quiet, may_monitor, tuple(prepared)
+    )
 
 
 def tables_present(conn: Connection, buckets: Sequence[str]) -> dict[str, set[str]]:

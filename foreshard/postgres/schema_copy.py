@@ -125,15 +125,17 @@ def _run(tool: str, arguments: list[str], conninfo: str | None, application: str
     server = "no server" if conninfo is None else server_name(conninfo)
     # The interval lets the server notice within half a second that the tool is gone; no server on Windows has it.
     options = "-c lock_timeout=5s -c client_connection_check_interval=500ms"
-    environment = {**os.environ, "PGOPTIONS": options, "PGAPPNAME": application}
-    try:
-        done = subprocess.run(
-            [str(find_binaries().tool(tool)), *arguments],
-            env=environment, check=False, capture_output=True, encoding="utf-8", errors="replace", timeout=600,
-            preexec_fn=_dies_with(os.getpid()),
-        )  # fmt: skip
-    except subprocess.TimeoutExpired as error:
-        raise ForeshardError(f"{tool} on {server_name(conninfo)} took more than 10 minutes.") from error
+    with passwords.for_child(conninfo) as login:
+        database = [] if login.conninfo is None else [f"--dbname={login.conninfo}"]
+        try:
+            done = subprocess.run(
+                [str(find_binaries().tool(tool)), *database, *arguments],
+                env={**login.environment, "PGOPTIONS": options, "PGAPPNAME": application},
+                pass_fds=login.files, check=False, capture_output=True, encoding="utf-8", errors="replace",
+                timeout=600, preexec_fn=_dies_with(os.getpid()),
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as error:
+            raise ForeshardError(f"{tool} on {server} took more than 10 minutes.") from error
     if done.returncode:
         raise ForeshardError(
             f"{tool} on {server} failed: {done.stderr.strip()[-800:]}",

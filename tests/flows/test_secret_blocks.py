@@ -1,4 +1,4 @@
-"""A password from a real Secret block, read inside a flow, reaches the login and neither Prefect's logs nor its parameters."""
+"""A password from a real Secret block, read inside a flow, reaches the login and not Prefect's logs and parameters."""
 
 from __future__ import annotations
 
