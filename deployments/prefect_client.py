@@ -15,7 +15,7 @@ from foreshard.control.engine import ControlDatabase
 from foreshard.control.flip_store import ApprovalRecord, FlipStore
 from foreshard.control.migration_store import MigrationStore
 from foreshard.errors import ApprovalRequired, ConfigurationError, ForeshardError
-from foreshard.settings import Settings
+from foreshard.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
@@ -32,6 +32,14 @@ def use(settings: Settings) -> None:
     home = Path(os.environ.setdefault("PREFECT_HOME", str(settings.state_dir.absolute() / "prefect")))
     home.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("DO_NOT_TRACK", "1")
+
+
+def secret_block(name: str) -> str:
+    """The value of a Secret block of the configured server."""
+    use(load_settings())
+    from tasks.secret_blocks import read
+
+    return read(name)
 
 
 def start(flow: str, parameters: dict[str, Any] | None = None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,6 +28,7 @@ from foreshard.control.topology_store import TopologyStore
 from foreshard.errors import ForeshardError, InvalidInput
 from foreshard.migration.preflight.findings import journalled
 from foreshard.planning.explain import explain
+from foreshard.postgres import passwords
 from foreshard.settings import STATE_DIR, load_settings
 
 
@@ -35,6 +37,7 @@ class Commands(typer.core.TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Runs the command."""
+        passwords.read_blocks_by(_secret_block)
         try:
             return super().invoke(ctx)
         except ForeshardError as error:
@@ -46,6 +49,12 @@ class Commands(typer.core.TyperGroup):
                     f"A database does not answer: {reason}.", remedy="`foreshard doctor` looks closer."
                 )
             )
+
+
+def _secret_block(name: str) -> str:
+    from deployments import prefect_client
+
+    return prefect_client.secret_block(name)
 
 
 def fail(error: ForeshardError) -> None:
@@ -289,23 +298,72 @@ def doctor(as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
+class For(StrEnum):
+    """What the roles are for."""
+
+    SHARD = "shard"
+    CONTROL = "control"
+    APPLICATION = "application"
+    DIRECTORY = "directory"
+
+
 @app.command(rich_help_panel="Operate")
 def grants(
     sql: Annotated[bool, typer.Option("--sql", help="Print the script itself, nothing else.")] = False,
+    where: Annotated[
+        For,
+        typer.Option(
+            "--for",
+            help="Every shard; the control database's server; routers that read the map in the control database; "
+            "a directory of keys.",
+        ),
+    ] = For.SHARD,
     operator: Annotated[str, typer.Option(help="Role that moves buckets.")] = "foreshard",
-    owner: Annotated[str, typer.Option(help="Role that owns the buckets' tables.")] = "airline",
-    application: Annotated[str, typer.Option(help="Role that reads and writes them.")] = "airline_app",
-    database: Annotated[str, typer.Option(help="Database of the shard.")] = "airline",
+    owner: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Role that owns buckets and their tables; repeat it for several. [default: airline]"
+        ),
+    ] = None,
+    application: Annotated[
+        list[str] | None,
+        typer.Option(help="Role that reads and writes them; may be repeated. [default: airline_app]"),
+    ] = None,
+    database: Annotated[
+        str | None,
+        typer.Option(help="Database of the shard [default: airline], or the control database [foreshard]."),
+    ] = None,
+    scheduler: Annotated[
+        str, typer.Option(help="Prefect's role and database, with --for control; '' if they are elsewhere.")
+    ] = "prefect",
+    table: Annotated[str, typer.Option(help="The directory, as one writes it in SQL.")] = "",
+    key_column: Annotated[str, typer.Option(help="Its column with the key.")] = "",
+    bucket_column: Annotated[str, typer.Option(help="Its column with the bucket.")] = "",
 ) -> None:
-    """What an administrator runs once on each shard, as superuser, so that Foreshard needs none.
+    """What an administrator runs once as superuser, so that Foreshard needs none. It may be run again.
 
     Example: foreshard grants --sql --owner app --application app_rw --database app | psql -d app
     """
-    from foreshard.fleet.grants import grants_sql
+    from foreshard.fleet import grants as scripts
 
+    applications = application or [scripts.APPLICATION]
+    if where is For.SHARD:
+        shard = database or scripts.OWNER
+        script = scripts.grants_sql(operator, owner or [scripts.OWNER], applications, shard)
+    elif where is For.CONTROL:
+        control = database or scripts.OPERATOR
+        script = scripts.control_grants_sql(operator, scheduler or None, control, scheduler)
+    elif where is For.APPLICATION:
+        script = scripts.application_grants_sql(applications, database or scripts.OPERATOR)
+    else:
+        given = {"--table": table, "--key-column": key_column, "--bucket-column": bucket_column}
+        for option, value in given.items():
+            if not value:
+                raise InvalidInput(option, "is missing.", remedy="A directory needs it.")
+        script = scripts.directory_grants_sql(table, key_column, bucket_column, applications)
     if not sql:
-        out.print("To be run once on each shard, connected to its database (--sql prints this script alone):")
-    sys.stdout.write(grants_sql(operator, owner, application, database))
+        out.print(f"To be run once for each {where.value} (--sql prints this script alone):", highlight=False)
+    sys.stdout.write(script)
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from sqlalchemy.exc import OperationalError
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.topology_store import ShardRecord, TopologyStore
 from foreshard.errors import ForeshardError
+from foreshard.postgres import passwords
 from foreshard.postgres.connect import connect
 from foreshard.settings import Settings
 
@@ -40,6 +41,7 @@ class Finding:
 
 def examine(settings: Settings) -> list[Finding]:
     """All findings: control database, every shard, Prefect."""
+    passwords.use(settings.passwords, settings.passfile)
     return [*_control(settings), *_prefect(settings)]
 
 
@@ -59,7 +61,7 @@ def _control(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             f"control database does not answer: {reason}",
             False,
-            "Start it, or correct control.dsn and its passfile.",
+            "Start it, or correct control.dsn and its password.",
         )
     finally:
         control.close()

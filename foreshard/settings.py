@@ -4,7 +4,12 @@
     canary_percent = [1, 10, 50]          # or FORESHARD_MIGRATION__CANARY_PERCENT='[1, 10, 50]'
 
 The file is the one named by `FORESHARD_CONFIG`, else `foreshard.toml`, else `.foreshard/foreshard.toml`
-(which the demo writes) in the working directory. No secret belongs into it: a DSN carries `passfile=`.
+(which the demo writes) in the working directory. No secret belongs into it: it says where passwords stand.
+
+    [[passwords]]                         # for logins that passfile, PGPASSWORD or a service file do not serve
+    role = "foreshard"
+    host = "db1.example.com"              # and port: as in the DSN; without them, any
+    env = "SHARD1_PASSWORD"               # or secret_block = "shard-1"
 """
 
 from __future__ import annotations
@@ -17,8 +22,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 from zoneinfo import ZoneInfo
 
-from psycopg import ProgrammingError
-from psycopg.conninfo import conninfo_to_dict
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
@@ -30,6 +33,7 @@ from pydantic_settings import (
 from foreshard.clock import FleetClock
 from foreshard.errors import ConfigurationError, InvalidInput
 from foreshard.planning.policy import DecisionPolicy
+from foreshard.postgres.passwords import PasswordSource, without_secret
 
 CONFIG_VARIABLE = "FORESHARD_CONFIG"
 CONFIG_FILE = "foreshard.toml"
@@ -39,17 +43,7 @@ Percent = Annotated[float, Field(gt=0, lt=100)]
 Approval = Literal["cutover_only", "every_flip", "never"]
 
 
-def _without_password(dsn: str) -> str:
-    try:
-        parts = conninfo_to_dict(dsn)
-    except ProgrammingError as broken:
-        raise ValueError(f"is not a PostgreSQL connection string ({str(broken).strip()})") from None
-    if parts.get("password"):
-        raise ValueError("must not hold a password; put it into a pgpass file and name that by passfile=")
-    return dsn
-
-
-Dsn = Annotated[str, AfterValidator(_without_password)]
+Dsn = Annotated[str, AfterValidator(without_secret)]
 
 
 class Section(BaseModel):
@@ -184,7 +178,10 @@ class Settings(BaseSettings):
 
     control: ControlSettings
     passfile: Path | None = Field(
-        default=None, description="the pgpass file with every password of the fleet, mode 0600"
+        default=None, description="a pgpass file, mode 0600, for DSNs that name none"
+    )
+    passwords: tuple[PasswordSource, ...] = Field(
+        default=(), description="where passwords stand that are in no pgpass file; the first that fits counts"
     )
     clock: ClockSettings = ClockSettings()
     prefect: PrefectSettings = PrefectSettings()

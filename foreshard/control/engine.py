@@ -15,21 +15,22 @@ from sqlalchemy import Engine, create_engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from foreshard.errors import ConfigurationError, ShardUnavailable
+from foreshard.postgres import passwords
 
 
 class ControlDatabase:
     """Foreshard's own database: the truth about plans and migrations, and the store of load and forecasts.
 
-    ``conninfo`` is a libpq connection string; passwords belong into its ``passfile``.
+    ``conninfo`` is a libpq connection string without a password: see `postgres.passwords`.
     """
 
     def __init__(self, conninfo: str) -> None:
         try:
             psycopg.conninfo.conninfo_to_dict(conninfo)
-        except psycopg.ProgrammingError as error:
-            raise ConfigurationError("control.dsn", "is not a libpq connection string.") from error
+        except psycopg.ProgrammingError:  # its text may quote a password
+            raise ConfigurationError("control.dsn", "is not a libpq connection string.") from None
         self.conninfo = conninfo
-        # libpq does the parsing: SQLAlchemy never sees host, user or passfile, and cannot print them.
+        # libpq does the parsing: SQLAlchemy never sees host, user or password, and cannot print them.
         self.engine: Engine = create_engine(
             "postgresql+psycopg://", creator=self.connect, pool_size=4, max_overflow=8, pool_pre_ping=True
         )
@@ -37,7 +38,7 @@ class ControlDatabase:
 
     def connect(self) -> psycopg.Connection:
         """A new psycopg connection, for LISTEN and COPY; the caller closes it."""
-        return psycopg.connect(
+        return passwords.log_in(
             self.conninfo,
             connect_timeout=5,
             options="-c timezone=UTC",

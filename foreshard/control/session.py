@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from foreshard.control.engine import ControlDatabase
+from foreshard.postgres import passwords
 from foreshard.settings import Settings, load_settings
 
 
@@ -13,6 +14,7 @@ from foreshard.settings import Settings, load_settings
 def session() -> Iterator[tuple[Settings, ControlDatabase]]:
     """The settings of this process and an open control database, closed at the end."""
     settings = load_settings()
+    passwords.use(settings.passwords, settings.passfile)
     control = ControlDatabase(settings.control.dsn)
     try:
         yield settings, control

@@ -6,7 +6,6 @@ import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.orm import Session
 
@@ -15,6 +14,7 @@ from foreshard.control.models import Bucket, CalendarEvent, ControlPlane, Migrat
 from foreshard.errors import InvalidInput, NotFound
 from foreshard.forecast.calendar import Event
 from foreshard.migration.lifecycle import ENDS
+from foreshard.postgres.passwords import without_secret
 from foreshard.topology.bucketing import Bucketing
 from foreshard.topology.keys import KeyType
 from foreshard.topology.placement import Placement
@@ -223,8 +223,10 @@ def publish_routing(session: Session) -> int:
 
 
 def _refuse_password(field: str, dsn: str) -> None:
-    if conninfo_to_dict(dsn).get("password"):
-        raise InvalidInput(field, "holds a password.", remedy="Use passfile= in its place.")
+    try:
+        without_secret(dsn)
+    except ValueError as refused:
+        raise InvalidInput(field, f"{refused}.") from None
 
 
 def _plane(session: Session) -> ControlPlane:

@@ -87,7 +87,11 @@ def create_buckets(
     for bucket in buckets:
         if conn.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", [bucket]).fetchone() is None:
             with conn.transaction():
-                conn.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(OWNER)))
+                owner = sql.Identifier(OWNER)
+                conn.execute(
+                    sql.SQL("CREATE SCHEMA {} AUTHORIZATION {}").format(sql.Identifier(bucket), owner)
+                )
+                conn.execute(sql.SQL("SET LOCAL ROLE {}").format(owner))
                 conn.execute(_script("airline_tables.sql", bucket))
                 _copy(conn, bucket, "aircraft", aircraft.get(bucket, airline.aircraft[:0]), AIRCRAFT)
                 _copy(conn, bucket, "flights", flights.get(bucket, airline.flights[:0]), FLIGHTS)

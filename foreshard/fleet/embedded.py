@@ -23,7 +23,6 @@ from foreshard.fleet.binaries import find_binaries
 from foreshard.fleet.grants import (
     APPLICATION,
     OPERATOR,
-    OWNER,
     SCHEDULER,
     control_grants_sql,
     grants_sql,
@@ -187,9 +186,7 @@ class EmbeddedFleet:
                 if known is None:
                     conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
         with server.connect(databases[0]) as conn:
-            script = (
-                control_grants_sql() if control else grants_sql(OPERATOR, OWNER, APPLICATION, SHARD_DATABASE)
-            )
+            script = control_grants_sql() if control else grants_sql(database=SHARD_DATABASE)
             conn.execute(script.encode())
             for role in roles:
                 set_password(conn, role, self.passwords.ensure(server.port, role))

@@ -1,12 +1,18 @@
-"""What an administrator runs once as superuser, so that Foreshard itself never needs to be one."""
+"""What an administrator runs once as superuser, so that Foreshard itself never needs to be one.
+
+The scripts hold no password (see `set_password`) and may be run again. They are the same for PostgreSQL 16, 17 and 18.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import LiteralString
 
 import psycopg
 from psycopg import sql
+
+from foreshard.postgres.replication import QUIET
 
 OPERATOR = "foreshard"
 OWNER = "airline"
@@ -15,36 +21,61 @@ SCHEDULER = "prefect"
 
 
 def grants_sql(
-    operator: str = OPERATOR, owner: str = OWNER, application: str = APPLICATION, database: str = OWNER
+    operator: str = OPERATOR,
+    owners: Sequence[str] = (OWNER,),
+    applications: Sequence[str] = (APPLICATION,),
+    database: str = OWNER,
 ) -> str:
-    """The script for a shard: roles, memberships and the schema ``foreshard``.
+    """The script for a shard, source or target alike: roles, memberships and the schema ``foreshard``.
 
-    ``operator`` is the role that migrates buckets, ``owner`` the role that owns their tables, ``application``
-    the role that reads and writes them. To be run connected to ``database``, by psql or any client; it may be
-    run again. It holds no password: see ``set_password``.
+    ``operator`` is the role that migrates buckets, ``owners`` the roles that own their schemas and tables,
+    ``applications`` those that read and write them. To be run connected to ``database``, by psql or any client.
     """
     return _script(
-        "shard_grants.sql", operator=operator, owner=owner, application=application, database=database
+        "shard_grants.sql",
+        {"operator": operator, "database": database},
+        {"owners": owners, "applications": applications},
+        quiet=sql.SQL(", ").join(sql.Identifier(*name.split(".")) for name in QUIET),
     )
 
 
 def control_grants_sql(
     operator: str = OPERATOR,
-    scheduler: str = SCHEDULER,
+    scheduler: str | None = SCHEDULER,
     control_database: str = OPERATOR,
     scheduler_database: str = SCHEDULER,
 ) -> str:
-    """The script for the control server: Foreshard's own role and database rights, and Prefect's.
+    """The script for the control server: Foreshard's own role and database, and Prefect's if that is there, too.
 
-    To be run connected to any database of that server, once both databases are there; it may be run again.
+    To be run connected to any database of that server, once the databases are there.
     """
+    owned = {control_database: operator}
+    if scheduler is not None:
+        owned[scheduler_database] = scheduler
     return _script(
         "control_grants.sql",
-        operator=operator,
-        scheduler=scheduler,
-        control_database=control_database,
-        scheduler_database=scheduler_database,
+        {},
+        {"roles": list(owned.values()), "databases": list(owned)},
+        ownership=sql.SQL("\n").join(
+            sql.SQL("ALTER DATABASE {} OWNER TO {};").format(sql.Identifier(database), sql.Identifier(role))
+            for database, role in owned.items()
+        ),
     )
+
+
+def application_grants_sql(
+    applications: Sequence[str] = (APPLICATION,), control_database: str = OPERATOR
+) -> str:
+    """The script for routers that read the routing map as the application; run in the control database."""
+    return _script("application_grants.sql", {"database": control_database}, {"applications": applications})
+
+
+def directory_grants_sql(
+    table: str, key_column: str, bucket_column: str, applications: Sequence[str] = (APPLICATION,)
+) -> str:
+    """The script for a directory of keys; ``table`` as one writes it in SQL. Run in the directory's database."""
+    names = {"table": table, "key_column": key_column, "bucket_column": bucket_column}
+    return _script("directory_grants.sql", names, {"applications": applications})
 
 
 def set_password(conn: psycopg.Connection[tuple[object, ...]], role: str, password: str) -> None:
@@ -53,9 +84,15 @@ def set_password(conn: psycopg.Connection[tuple[object, ...]], role: str, passwo
     conn.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(verifier)))
 
 
-def _script(name: str, **names: str) -> str:
+def _script(
+    file: str, names: dict[str, str], lists: dict[str, Sequence[str]], **parts: sql.Composable
+) -> str:
+    """The file with ``{name}`` as an identifier and ``{name_name}`` as a literal; lists with commas."""
     # Trusted like a literal: the file is part of this package.
-    text: LiteralString = (files("foreshard.fleet") / "sql" / name).read_text(encoding="utf-8")
-    parts: dict[str, sql.Composable] = {key: sql.Identifier(value) for key, value in names.items()}
-    parts |= {f"{key}_name": sql.Literal(value) for key, value in names.items()}
+    text: LiteralString = (files("foreshard.fleet") / "sql" / file).read_text(encoding="utf-8")
+    for name, values in {**{name: [value] for name, value in names.items()}, **lists}.items():
+        parts[name] = sql.SQL(", ").join(sql.Identifier(value) for value in values)
+        parts[f"{name}_name"] = parts[f"{name}_names"] = sql.SQL(", ").join(
+            sql.Literal(value) for value in values
+        )
     return sql.SQL(text).format(**parts).as_string(None)

@@ -213,7 +213,8 @@ class PostgresServer:
         try:
             done = self.os_user.run(
                 [self.binaries.tool(tool), *arguments],
-                env=tool_environment(),
+                # Subscriptions look for certificates in HOME; ours may be out of the account's reach.
+                env={**tool_environment(), "HOME": str(self.directory)},
                 cwd=self.directory,
                 timeout=START_TIMEOUT_S + 10,
             )

@@ -19,7 +19,7 @@ import psycopg
 from psycopg import sql
 
 from foreshard.fleet.binaries import find_binaries
-from foreshard.fleet.grants import APPLICATION, OPERATOR, grants_sql, set_password
+from foreshard.fleet.grants import APPLICATION, OPERATOR, OWNER, grants_sql, set_password
 from foreshard.fleet.os_user import server_user
 from foreshard.fleet.pgpass import PasswordFile
 from foreshard.fleet.server import SUPERUSER, PostgresServer, free_port
@@ -115,6 +115,12 @@ class ThrowawayServers:
         database = self._create_database(server)
         with server.connect(database) as conn:
             conn.execute(grants_sql(database=database).encode())
+            # The application of tests makes its schemas itself; Foreshard does not need this.
+            conn.execute(
+                sql.SQL("GRANT CREATE ON DATABASE {} TO {}").format(
+                    sql.Identifier(database), sql.Identifier(OWNER)
+                )
+            )
             for role in (OPERATOR, APPLICATION):
                 self._ensure_password(conn, server, role)
         return ShardDatabase(name, server, database)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib.resources import files
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import psycopg
@@ -11,6 +10,16 @@ from psycopg import conninfo as libpq
 from psycopg import sql
 
 from foreshard.errors import ConfigurationError, ShardUnavailable
+from foreshard.postgres import passwords
+
+OUR_FILES = frozenset({"passfile", "service", "servicefile"})
+"""Parameters that only this machine can make sense of."""
+
+OF_A_SESSION = frozenset(
+    {"application_name", "fallback_application_name", "options", "client_encoding", "connect_timeout"}
+    | {"keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout"}
+)
+"""Parameters that say nothing of who logs in where."""
 
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
@@ -20,6 +29,7 @@ def connect(conninfo: str, *, application: str = "foreshard", statement_timeout_
 
     Raises:
         ShardUnavailable: the server does not answer or refuses the login.
+        ConfigurationError: the settings name a password that is not there.
     """
     # synchronous_commit: a close, or a promise never to open, must survive a crash whatever the server's default.
     options = (
@@ -27,7 +37,7 @@ def connect(conninfo: str, *, application: str = "foreshard", statement_timeout_
         f" -c statement_timeout={int(statement_timeout_s * 1000)}"
     )
     try:
-        return psycopg.connect(
+        return passwords.log_in(
             conninfo,
             autocommit=True,
             application_name=application,
@@ -41,62 +51,48 @@ def connect(conninfo: str, *, application: str = "foreshard", statement_timeout_
     except psycopg.OperationalError as error:
         raise ShardUnavailable(
             f"{server_name(conninfo)} does not answer: {str(error).strip()}",
-            remedy="Check that the server runs and that the DSN and its passfile are right.",
+            remedy="Check that the server runs and that the DSN and its password are right.",
         ) from error
 
 
 def server_name(conninfo: str) -> str:
-    """``host:port/dbname`` of a connection string, for messages."""
+    """``host:port/dbname`` of a connection string, or its service, for messages."""
     parts = libpq.conninfo_to_dict(conninfo)
-    return f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}/{parts.get('dbname', '')}"
+    if "service" in parts and "host" not in parts:
+        return f"service {parts['service']}"
+    host = parts.get("host") or parts.get("hostaddr") or "localhost"
+    return f"{host}:{parts.get('port', 5432)}/{parts.get('dbname', '')}"
 
 
 def with_password(conninfo: str) -> str:
-    """The connection string with its password looked up in its passfile, and without the passfile.
+    """What another server needs to log in as we do: password in it, without our passfile and service file.
 
-    Only for ``CREATE SUBSCRIPTION``: the subscribing server cannot read our passfile, and for a role that is no
-    superuser PostgreSQL insists on a password in the string itself. Never log the result.
+    Only for ``CREATE SUBSCRIPTION``: the subscribing server cannot read our files, and for a role that is no superuser
+    PostgreSQL insists on a password in the string itself. It asks libpq by logging in: what is in the environment or
+    a service file, which line of a passfile fits, which of several hosts answers, is libpq's to know. What the DSN
+    says of TLS stays as it is, names of files too: the subscribing server reads its own. Never log the result.
 
     Raises:
-        ConfigurationError: the passfile has no entry for this server and role.
+        ShardUnavailable: as `connect`.
+        ConfigurationError: the server lets us in without a password.
     """
-    parts = {key: str(value) for key, value in libpq.conninfo_to_dict(conninfo).items()}
-    passfile = parts.pop("passfile", None)
-    if "password" not in parts:
-        if passfile is None:
-            raise ConfigurationError("dsn", "names no passfile.", remedy="Add passfile=… to the shard's DSN.")
-        wanted = [
-            parts.get("host", ""),
-            parts.get("port", "5432"),
-            parts.get("dbname", ""),
-            parts.get("user", ""),
-        ]
-        parts["password"] = _password(Path(passfile), wanted)
+    named = libpq.conninfo_to_dict(conninfo)
+    with connect(conninfo) as conn:
+        asked = conn.pgconn.used_password
+        parts: dict[str, Any] = {
+            name: value
+            for name, value in conn.info.get_parameters().items()
+            if name not in OUR_FILES and (name in named or name not in OF_A_SESSION)
+        }
+        parts |= {"port": conn.info.port, "password": conn.info.password}
+    if not asked:
+        raise ConfigurationError(
+            "dsn",
+            f"{server_name(conninfo)} asks us for no password, and a subscription of a role that is no superuser "
+            "must use one",
+            remedy="Let its pg_hba.conf ask for scram-sha-256.",
+        )
     return libpq.make_conninfo("", **parts)
-
-
-def _password(passfile: Path, wanted: list[str]) -> str:
-    for line in passfile.read_text(encoding="utf-8").splitlines():
-        fields = _passfile_fields(line)
-        if len(fields) == 5 and all(have in ("*", want) for have, want in zip(fields, wanted, strict=False)):
-            return fields[4]
-    raise ConfigurationError(
-        "passfile", f"has no line for role {wanted[3]!r} at {wanted[0]}:{wanted[1]}.", remedy="Add one."
-    )
-
-
-def _passfile_fields(line: str) -> list[str]:
-    """Split at colons; a backslash escapes the next character (libpq's rule)."""
-    fields = [""]
-    characters = iter("" if line.startswith("#") else line)
-    for character in characters:
-        if character == "\\":
-            fields[-1] += next(characters, "")
-        elif character == ":" and len(fields) < 5:
-            fields.append("")
-        else:
-            fields[-1] += character
-    return fields
 
 
 def sql_file(name: str) -> sql.SQL:

@@ -7,12 +7,15 @@ its root: one relation to copy, to watch and to compare, and the other side may 
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import psycopg
 from psycopg import errors, sql
+from psycopg.conninfo import conninfo_to_dict
 
 from foreshard.errors import ForeshardError, StreamBroken
 from foreshard.postgres.connect import Connection, sql_file, with_password
@@ -24,6 +27,18 @@ LOST = "lost"
 """The wal_status of a slot whose WAL was removed; the one before it is `UNRESERVED`."""
 
 UNRESERVED = "unreserved"
+
+QUIET: Mapping[str, str] = {
+    "log_statement": "none",
+    "log_min_error_statement": "panic",
+    "log_min_duration_statement": "-1",
+    "log_min_duration_sample": "-1",
+    "log_transaction_sample_rate": "0",
+    "track_activities": "off",  # or whoever may read pg_stat_activity reads it there
+    "pg_stat_statements.track_utility": "off",
+    "pgaudit.log": "none",
+}
+"""What could show a statement to others. A library that is not loaded does not mind."""
 
 
 @dataclass(frozen=True)
@@ -95,22 +110,40 @@ def subscribe(
     """
     if _exists(conn, "SELECT 1 FROM pg_subscription WHERE subname = %s", subscription):
         return
-    create = sql.SQL(
-        "CREATE SUBSCRIPTION {} CONNECTION {} PUBLICATION {}"
-        " WITH (copy_data = {}, enabled = {}, binary = {}, origin = none, streaming = on, slot_name = {},"
-        " synchronous_commit = {})"
+    options = sql.SQL(
+        "copy_data = {}, enabled = {}, binary = {}, origin = none, streaming = on, slot_name = {},"
+        " synchronous_commit = {}"
     ).format(
-        sql.Identifier(subscription),
-        sql.Literal(with_password(publisher_conninfo)),
-        sql.Identifier(names.publication),
         sql.SQL("true" if copy_data else "false"),
         sql.SQL("true" if enabled else "false"),
         sql.SQL("false" if not_binary(conn, names) else "true"),
         sql.Identifier(subscription),
         sql.SQL("local" if copy_data else "off"),
     )
-    with _unlogged(conn):
-        conn.execute(create)
+    failure = _create_subscription(conn, publisher_conninfo, names.publication, subscription, options)
+    if failure is not None:
+        raise failure
+
+
+def _create_subscription(
+    conn: Connection, publisher_conninfo: str, publication: str, subscription: str, options: sql.Composable
+) -> psycopg.Error | None:
+    """The one statement that holds a password. Its error is returned anew: frames of the first one hold it too."""
+    login = with_password(publisher_conninfo)
+    create = sql.SQL("CREATE SUBSCRIPTION {} CONNECTION {} PUBLICATION {} WITH ({})").format(
+        sql.Identifier(subscription), sql.Literal(login), sql.Identifier(publication), options
+    )
+    try:
+        with _unlogged(conn):
+            conn.execute(create)
+    except psycopg.Error as error:
+        # The server quotes the statement where it finds fault with its text.
+        text = re.sub(r"\n(LINE \d+:.*|\s*\^\s*)", "", str(error)).strip()
+        text = text.replace(str(conninfo_to_dict(login)["password"]), "***").replace(login, "***")
+        if "ssl" in login or "SSL" in text:
+            text += "\nThe subscribing server logs in here: sslrootcert, sslcert and sslkey name files of that server."
+        return type(error)(text)
+    return None
 
 
 def not_binary(conn: Connection, names: MigrationNames) -> list[str]:
@@ -127,15 +160,14 @@ def drop_orphaned_slot(subscriber: Connection, publisher: Connection, subscripti
 
 @contextmanager
 def _unlogged(conn: Connection) -> Iterator[None]:
-    """Keeps statements out of the server's log, failed and slow ones too; `foreshard grants` allows it."""
-    quiet = {"log_statement": "none", "log_min_error_statement": "panic", "log_min_duration_statement": "-1"}
-    for name, value in quiet.items():
+    """Keeps statements, failed and slow ones too, out of what others read; `foreshard grants` allows it."""
+    for name, value in QUIET.items():
         conn.execute("SELECT set_config(%s, %s, false)", (name, value))
     try:
         yield
     finally:
-        for name in quiet:
-            conn.execute(sql.SQL("RESET {}").format(sql.Identifier(name)))
+        for name in QUIET:
+            conn.execute(sql.SQL("RESET {}").format(sql.Identifier(*name.split("."))))
 
 
 def refresh(conn: Connection, subscription: str) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from foreshard.errors import ForeshardError
 from foreshard.fleet.binaries import find_binaries
+from foreshard.postgres import passwords
 from foreshard.postgres.connect import server_name
 from foreshard.postgres.names import GUARD_TRIGGER, TRUNCATE_TRIGGER
 
@@ -65,7 +66,7 @@ def dump(conninfo: str, schemas: Sequence[str], archive: Path, application: str)
         "--encoding=UTF8",  # the list of its entries is read by us
     ]
     patterns = [f'--schema="{schema.replace(chr(34), chr(34) * 2)}"' for schema in schemas]
-    _run("pg_dump", [*command, *patterns, f"--file={archive}", f"--dbname={conninfo}"], conninfo, application)
+    _run("pg_dump", [*command, *patterns, f"--file={archive}"], conninfo, application)
 
 
 def restore_before_data(conninfo: str, archive: Path, schemas: Sequence[str], application: str) -> None:
@@ -82,13 +83,13 @@ def _restore(
     conninfo: str, archive: Path, schemas: Sequence[str], application: str, *, after_data: bool
 ) -> None:
     listing = archive.with_suffix(".after.list" if after_data else ".before.list")
-    listed = _run("pg_restore", ["--list", str(archive)], conninfo, application)
+    listed = _run("pg_restore", ["--list", str(archive)], None, application)
     before, after = split_entries(listed.split("\n"), schemas)
     chosen = after if after_data else before
     if not chosen:
         return
     listing.write_text("\n".join(chosen) + "\n", encoding="utf-8")
-    options = ["--single-transaction", "--exit-on-error", f"--use-list={listing}", f"--dbname={conninfo}"]
+    options = ["--single-transaction", "--exit-on-error", f"--use-list={listing}"]
     _run("pg_restore", [*options, str(archive)], conninfo, application)
 
 
@@ -119,22 +120,25 @@ def split_entries(lines: Sequence[str], schemas: Sequence[str]) -> tuple[list[st
     return before, after
 
 
-def _run(tool: str, arguments: list[str], conninfo: str, application: str) -> str:
-    # The passfile is named in the connection string, so no secret is in the arguments or the environment.
+def _run(tool: str, arguments: list[str], conninfo: str | None, application: str) -> str:
+    """Run it on that server, or on none (None); returns what it says."""
+    server = "no server" if conninfo is None else server_name(conninfo)
     # The interval lets the server notice within half a second that the tool is gone; no server on Windows has it.
     options = "-c lock_timeout=5s -c client_connection_check_interval=500ms"
-    environment = {**os.environ, "PGOPTIONS": options, "PGAPPNAME": application}
-    try:
-        done = subprocess.run(
-            [str(find_binaries().tool(tool)), *arguments],
-            env=environment, check=False, capture_output=True, encoding="utf-8", errors="replace", timeout=600,
-            preexec_fn=_dies_with(os.getpid()),
-        )  # fmt: skip
-    except subprocess.TimeoutExpired as error:
-        raise ForeshardError(f"{tool} on {server_name(conninfo)} took more than 10 minutes.") from error
+    with passwords.for_child(conninfo) as login:
+        database = [] if login.conninfo is None else [f"--dbname={login.conninfo}"]
+        try:
+            done = subprocess.run(
+                [str(find_binaries().tool(tool)), *database, *arguments],
+                env={**login.environment, "PGOPTIONS": options, "PGAPPNAME": application},
+                pass_fds=login.files, check=False, capture_output=True, encoding="utf-8", errors="replace",
+                timeout=600, preexec_fn=_dies_with(os.getpid()),
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as error:
+            raise ForeshardError(f"{tool} on {server} took more than 10 minutes.") from error
     if done.returncode:
         raise ForeshardError(
-            f"{tool} on {server_name(conninfo)} failed: {done.stderr.strip()[-800:]}",
+            f"{tool} on {server} failed: {done.stderr.strip()[-800:]}",
             remedy="Its own words say what is missing; nothing was left half done on the target.",
         )
     return done.stdout

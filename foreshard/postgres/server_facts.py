@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from psycopg.rows import class_row
 
 from foreshard.postgres.connect import Connection, sql_file
+from foreshard.postgres.replication import QUIET
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,8 @@ class ServerFacts:
     ``version`` as in server_version_num; ``free_…``: what its max_… settings leave; ``keep_bytes``:
     max_slot_wal_keep_size, None if it sets no limit; ``idle_timeout_s``: idle_replication_slot_timeout, None if slots
     never time out; ``owns_schema``: Foreshard's own;
-    ``may_keep_quiet``: to keep a statement out of the log; ``old_transactions``: in words; ``session``:
+    ``may_keep_quiet``: to keep a statement out of the log; ``may_monitor``: to see other roles' statements and the
+    server's settings; ``old_transactions``: in words; ``session``:
     what a session of the same cluster finds of ours in pg_stat_activity.
     """
 
@@ -63,7 +65,9 @@ class ClockOffset:
 def read(conn: Connection, old_s: float) -> ServerFacts:
     """The facts; transactions count as old after ``old_s`` seconds. Works on a standby, too."""
     with conn.cursor(row_factory=class_row(ServerFacts)) as cursor:
-        facts = cursor.execute(sql_file("server_facts.sql"), {"old_s": old_s}).fetchone()
+        facts = cursor.execute(
+            sql_file("server_facts.sql"), {"old_s": old_s, "quiet": list(QUIET)}
+        ).fetchone()
     assert facts is not None  # our own database
     return facts
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import threading
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -11,6 +12,7 @@ from psycopg import Connection, conninfo, errors, sql
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from foreshard.errors import ConfigurationError, InvalidInput, ShardUnavailable
+from foreshard.postgres import passwords
 from foreshard.topology.bucketing import Bucketing, BucketingKind, BucketOf
 from foreshard.topology.keys import Key
 
@@ -64,14 +66,15 @@ class Directory:
         self._query: sql.Composed | None = None
         self._known: dict[Key, tuple[str, float]] = {}
         self._lock = threading.Lock()
+        dsn = conninfo.make_conninfo(
+            bucketing.dsn,
+            application_name=f"{application}-directory",
+            connect_timeout=3,
+            tcp_user_timeout=10_000,
+            options=_TIMEOUTS,
+        )
         self._pool: ConnectionPool[Connection[tuple[Any, ...]]] = ConnectionPool(
-            conninfo.make_conninfo(
-                bucketing.dsn,
-                application_name=f"{application}-directory",
-                connect_timeout=3,
-                tcp_user_timeout=10_000,
-                options=_TIMEOUTS,
-            ),
+            partial(passwords.completed, dsn),
             connection_class=Connection[tuple[Any, ...]],
             kwargs={"autocommit": True},
             min_size=0,

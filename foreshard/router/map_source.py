@@ -15,6 +15,7 @@ import psycopg
 from psycopg import sql
 
 from foreshard.errors import ForeshardError, ShardUnavailable
+from foreshard.postgres import passwords
 from foreshard.topology.routing_map import RoutingMap
 
 log = logging.getLogger(__name__)
@@ -145,7 +146,7 @@ class ControlMapSource:
     def _follow(self) -> None:
         while not self._closing:
             try:
-                with psycopg.connect(self._conninfo, autocommit=True, connect_timeout=3) as connection:
+                with passwords.log_in(self._conninfo, autocommit=True, connect_timeout=3) as connection:
                     connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(_CHANNEL)))
                     while not self._closing:
                         self._read()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -12,6 +13,7 @@ from psycopg import conninfo
 from psycopg_pool import ConnectionPool
 
 from foreshard.errors import NotFound
+from foreshard.postgres import passwords
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -72,8 +74,9 @@ class ShardPools:
             if self._closed:
                 raise psycopg.InterfaceError("the router is closed")
             if shard not in self._pools:
+                dsn = self._dsn(shard)
                 self._pools[shard] = ConnectionPool(
-                    self._dsn(shard),
+                    partial(passwords.completed, dsn),  # asked at every login: the pool keeps no password
                     connection_class=Connection,
                     kwargs={"autocommit": True},
                     min_size=0,

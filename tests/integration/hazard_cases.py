@@ -49,7 +49,7 @@ WITH_A_TEST_OF_ITS_OWN: dict[str, tuple[str, bool, str]] = {
     "a DSN that loses session settings": (
         "drops the settings of our session", True, "test_a_pooler_is_not_the_server",
     ),
-    "a role without pg_monitor": ("lacks pg_monitor", True, "test_without_the_grants_nothing_else_is_asked"),
+    "a role that may not look": ("lacks pg_read_all_stats", True, "test_without_the_grants_nothing_else_is_asked"),
     "no schema foreshard, or not ours": (
         "is not there or not ours", True, "test_without_the_grants_nothing_else_is_asked",
     ),

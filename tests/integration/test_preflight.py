@@ -222,7 +222,11 @@ def test_a_pooler_is_not_the_server(work: Work, own_pid: bool, why: str) -> None
 @pytest.mark.parametrize(
     ("taken", "given", "why"),
     [
-        (f"REVOKE pg_monitor FROM {OPERATOR}", f"GRANT pg_monitor TO {OPERATOR}", "lacks pg_monitor"),
+        (
+            f"REVOKE pg_read_all_stats FROM {OPERATOR}",
+            f"GRANT pg_read_all_stats TO {OPERATOR}",
+            "lacks pg_read_all_stats",
+        ),
         (
             "ALTER SCHEMA foreshard OWNER TO postgres",
             f"ALTER SCHEMA foreshard OWNER TO {OPERATOR}",

@@ -1,6 +1,4 @@
--- The tables of one bucket, without anything that would slow down filling them. Run as their owner.
-CREATE SCHEMA {bucket};
-
+-- The tables of one bucket, without anything that would slow down filling them. Run as the owner of its schema.
 CREATE TABLE {bucket}.aircraft (
     tailnum      text NOT NULL,
     model        text,

@@ -1,21 +1,24 @@
--- Foreshard: what a superuser runs once on the control server. It may be run again.
--- Passwords are set apart from this (psql: \password).
+-- Foreshard: what a superuser runs once on the server of the control database. It may be run again.
+-- PostgreSQL 16, 17 and 18 alike. Passwords are set apart from this (psql: \password).
 DO $grants$
 DECLARE
     wanted name;
 BEGIN
-    FOREACH wanted IN ARRAY ARRAY[{operator_name}, {scheduler_name}]::name[] LOOP
+    FOREACH wanted IN ARRAY ARRAY[{roles_names}]::name[] LOOP
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = wanted) THEN
             EXECUTE format('CREATE ROLE %I', wanted);
+        END IF;
+        -- LOGIN and nothing else.
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = wanted AND rolcanlogin
+                          AND NOT (rolsuper OR rolcreaterole OR rolcreatedb OR rolbypassrls)) THEN
+            EXECUTE format('ALTER ROLE %I LOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB NOBYPASSRLS', wanted);
         END IF;
     END LOOP;
 END
 $grants$;
 
-ALTER ROLE {operator} WITH LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS;
-ALTER ROLE {scheduler} WITH LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS;
+-- Each owns its database and nothing else: it makes and alters its own tables there when a new version starts.
+{ownership}
 
--- Each owns its database and nothing else; neither can look into the other's.
-ALTER DATABASE {control_database} OWNER TO {operator};
-ALTER DATABASE {scheduler_database} OWNER TO {scheduler};
-REVOKE CONNECT ON DATABASE {control_database}, {scheduler_database} FROM PUBLIC;
+-- Nobody else looks into them. (`foreshard grants --for application` lets routers in, to read the routing map.)
+REVOKE CONNECT, TEMPORARY ON DATABASE {databases} FROM PUBLIC;

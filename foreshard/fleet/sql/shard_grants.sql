@@ -1,39 +1,66 @@
 -- Foreshard: what a superuser runs once on each shard, connected to its database. It may be run again.
+-- PostgreSQL 16, 17 and 18 alike. It takes no right from anybody and changes no role that is as it should be.
 -- Passwords are set apart from this (psql: \password), so that this file can be kept and reviewed.
 DO $grants$
 DECLARE
-    wanted name;
+    operator     CONSTANT name   := {operator_name};
+    owners       CONSTANT name[] := ARRAY[{owners_names}];
+    applications CONSTANT name[] := ARRAY[{applications_names}];
+    wanted       name;
 BEGIN
     IF current_database() <> {database_name} THEN
         RAISE EXCEPTION 'connect to the database % first (this is %)', {database_name}, current_database();
     END IF;
-    FOREACH wanted IN ARRAY ARRAY[{operator_name}, {owner_name}, {application_name}]::name[] LOOP
+    -- Every role must be on every shard: a bucket's copy has the owner and the grants of the original.
+    FOREACH wanted IN ARRAY operator || owners || applications LOOP
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = wanted) THEN
-            EXECUTE format('CREATE ROLE %I', wanted);
+            EXECUTE format('CREATE ROLE %I %s', wanted,
+                           CASE WHEN wanted = operator OR wanted = ANY (applications) THEN 'LOGIN' ELSE 'NOLOGIN' END);
+        END IF;
+    END LOOP;
+    -- LOGIN: it works by connections. REPLICATION: for the slots behind its subscriptions, and canary samples.
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = operator AND rolcanlogin AND rolreplication
+                      AND NOT (rolsuper OR rolcreaterole OR rolcreatedb OR rolbypassrls)) THEN
+        EXECUTE format('ALTER ROLE %I LOGIN REPLICATION NOSUPERUSER NOCREATEROLE NOCREATEDB NOBYPASSRLS', operator);
+    END IF;
+    FOREACH wanted IN ARRAY owners LOOP
+        IF EXISTS (SELECT FROM pg_roles WHERE rolname = wanted AND rolsuper) THEN
+            RAISE EXCEPTION 'role % is a superuser: who may act as it needs no other right', wanted
+                USING HINT = 'Give the buckets and their tables to an owner that is none (ALTER ... OWNER TO).';
+        END IF;
+        IF wanted = ANY (applications) THEN
+            RAISE WARNING 'role % owns the tables that it writes: guards bind it only as long as it leaves them on',
+                wanted;
         END IF;
     END LOOP;
 END
 $grants$;
 
--- The operator migrates buckets. REPLICATION: for the slots behind its subscriptions.
-ALTER ROLE {operator} WITH LOGIN REPLICATION NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS;
+-- INHERIT: only an owner puts guards on tables, publishes them, drops a copy that is done with.
+-- SET: replicated rows are applied as the owner of their table, and a copy is given to the owner of the original.
+GRANT {owners} TO {operator} WITH INHERIT TRUE, SET TRUE;
 
--- The application reads and writes rows, through the router.
-ALTER ROLE {application} WITH LOGIN;
+-- CREATE SUBSCRIPTION, without being a superuser.
+GRANT pg_create_subscription TO {operator};
 
--- INHERIT: guards and publications are made on the owner's tables. SET: replicated rows are applied as the owner.
-GRANT {owner} TO {operator} WITH INHERIT TRUE, SET TRUE;
-GRANT pg_create_subscription, pg_monitor TO {operator};
+-- pg_read_all_stats: who still runs a statement or holds the fence; standbys and how far they are; sizes.
+-- pg_read_all_settings: where the data directory is, whose disk must not run full.
+-- pg_ls_waldir: the same where that disk cannot be seen from Foreshard's machine.
+GRANT pg_read_all_stats, pg_read_all_settings TO {operator};
+GRANT EXECUTE ON FUNCTION pg_catalog.pg_ls_waldir() TO {operator};
 
--- CREATE: subscriptions, publications and the schemas of buckets are made in this database.
-GRANT CONNECT, CREATE, TEMPORARY ON DATABASE {database} TO {operator};
-GRANT CONNECT, CREATE ON DATABASE {database} TO {owner};
-GRANT CONNECT ON DATABASE {database} TO {application};
+-- CREATE: subscriptions, publications, the schemas of migrations and of copied buckets are made in this database.
+-- CONNECT: where it was taken from PUBLIC.
+GRANT CONNECT, CREATE ON DATABASE {database} TO {operator};
+GRANT CONNECT ON DATABASE {database} TO {applications};
 
 -- Foreshard's own objects (guards, markers) stand in a schema of their own, never in a bucket.
 CREATE SCHEMA IF NOT EXISTS foreshard AUTHORIZATION {operator};
 ALTER SCHEMA foreshard OWNER TO {operator};
-GRANT USAGE ON SCHEMA foreshard TO {application};
 
--- CREATE SUBSCRIPTION must hold a password: these let the operator keep that statement out of the server's log.
-GRANT SET ON PARAMETER log_statement, log_min_error_statement, log_min_duration_statement TO {operator};
+-- USAGE: every write transaction begins with foreshard.assert_owner. Nothing in there can be read or changed by it.
+GRANT USAGE ON SCHEMA foreshard TO {applications};
+
+-- CREATE SUBSCRIPTION must hold a password. With these the operator keeps that statement out of the server's log, of
+-- pg_stat_activity, and of pg_stat_statements and pgaudit, should they be loaded.
+GRANT SET ON PARAMETER {quiet} TO {operator};

@@ -28,7 +28,7 @@ def unreachable(shard: str, facts: ServerFacts, libpq_pid: int) -> list[Finding]
     """Why nothing else can be asked: the DSN does not lead straight to a primary, or our role may not look."""
     found = []
     if not facts.may_monitor:
-        found.append(Finding(f"{shard}: role", "lacks pg_monitor", GRANTS))
+        found.append(Finding(f"{shard}: role", "lacks pg_read_all_stats or pg_read_all_settings", GRANTS))
     if not facts.owns_schema:
         found.append(Finding(f"{shard}: schema foreshard", "is not there or not ours", GRANTS))
     if facts.in_recovery:

@@ -2,7 +2,7 @@
 -- may neither read the bound nor skip it. STABLE: see foreshard.require_owner. Replication's apply worker runs
 -- with session_replication_role = replica and does not fire it.
 CREATE OR REPLACE FUNCTION {migration}.{guard}() RETURNS trigger
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     old_slot int;
     new_slot int;

@@ -24,10 +24,10 @@ SELECT current_setting('server_version_num')::int AS version,
           FROM pg_settings WHERE name = 'idle_replication_slot_timeout' AND setting <> '0') AS idle_timeout_s,
        (SELECT rolreplication OR rolsuper FROM pg_roles WHERE rolname = current_user) AS may_replicate,
        pg_has_role('pg_create_subscription', 'MEMBER') AS may_subscribe,
-       pg_has_role('pg_monitor', 'USAGE') AS may_monitor,
+       pg_has_role('pg_read_all_stats', 'USAGE') AND pg_has_role('pg_read_all_settings', 'USAGE') AS may_monitor,
        has_database_privilege(current_database(), 'CREATE') AS may_create,
        EXISTS (SELECT FROM pg_namespace WHERE nspname = 'foreshard' AND nspowner = current_user::regrole) AS owns_schema,
-       has_parameter_privilege('log_min_error_statement', 'SET') AS may_keep_quiet,
+       (SELECT bool_and(has_parameter_privilege(name, 'SET')) FROM unnest(%(quiet)s::text[]) AS quiet (name)) AS may_keep_quiet,
        ARRAY(SELECT gid::text FROM pg_prepared_xacts WHERE database = current_database() ORDER BY 1) AS prepared,
        -- In any database: a new logical slot waits for each of them.
        ARRAY(SELECT format('prepared transaction %%s of database %%s', gid, database) FROM pg_prepared_xacts

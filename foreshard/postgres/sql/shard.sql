@@ -32,6 +32,7 @@ CREATE TABLE IF NOT EXISTS foreshard.moving (
 -- the newest bound even under an old REPEATABLE READ snapshot), then the mirror row as the caller's snapshot
 -- sees it. STABLE on purpose: a VOLATILE function would take a new snapshot and hide that the caller's is old.
 -- Rights and search_path are its callers': guards and assert_owner are SECURITY DEFINER with a pinned search_path.
+-- pg_temp stands last in it: not named it would come first, and the application's own type there would be ours.
 CREATE OR REPLACE FUNCTION foreshard.require_owner(in_bucket text, slot int, other_slot int, must_move boolean)
 RETURNS void LANGUAGE plpgsql STABLE AS $$
 DECLARE
@@ -90,35 +91,35 @@ REVOKE ALL ON FUNCTION foreshard.require_owner FROM PUBLIC;
 -- First statement of every write transaction. The row guard alone is not enough: a transaction may read on a
 -- side that does not own the key yet, and act on what it read. PL/pgSQL keeps its plans, an SQL function does not.
 CREATE OR REPLACE FUNCTION foreshard.assert_owner(bucket text, key text)
-RETURNS void LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $$
+RETURNS void LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     slot int := (hashtextextended(key, {seed}) & 1023)::int;
 BEGIN
     PERFORM foreshard.require_owner(bucket, slot, slot, false);
 END $$;
 CREATE OR REPLACE FUNCTION foreshard.assert_owner(bucket text, key smallint)
-RETURNS void LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $$
+RETURNS void LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     slot int := (hashint2extended(key, {seed}) & 1023)::int;
 BEGIN
     PERFORM foreshard.require_owner(bucket, slot, slot, false);
 END $$;
 CREATE OR REPLACE FUNCTION foreshard.assert_owner(bucket text, key int)
-RETURNS void LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $$
+RETURNS void LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     slot int := (hashint4extended(key, {seed}) & 1023)::int;
 BEGIN
     PERFORM foreshard.require_owner(bucket, slot, slot, false);
 END $$;
 CREATE OR REPLACE FUNCTION foreshard.assert_owner(bucket text, key bigint)
-RETURNS void LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $$
+RETURNS void LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     slot int := (hashint8extended(key, {seed}) & 1023)::int;
 BEGIN
     PERFORM foreshard.require_owner(bucket, slot, slot, false);
 END $$;
 CREATE OR REPLACE FUNCTION foreshard.assert_owner(bucket text, key uuid)
-RETURNS void LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $$
+RETURNS void LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     slot int := (uuid_hash_extended(key, {seed}) & 1023)::int;
 BEGIN
