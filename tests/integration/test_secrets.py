@@ -34,10 +34,14 @@ def test_a_subscription_leaves_no_password_in_any_log(pair: ShardPair) -> None:
     with pair.target.connect() as admin:
         admin.execute("ALTER SYSTEM SET log_min_duration_statement = 0")
         admin.execute("SELECT pg_reload_conf()")
-    with connect(pair.target.operator_dsn, statement_timeout_s=20) as conn:
+    with (
+        connect(pair.target.operator_dsn, statement_timeout_s=20) as conn,
+        connect(pair.source.operator_dsn, statement_timeout_s=20) as source,
+    ):
         with pytest.raises(psycopg.OperationalError):
-            replication.subscribe(conn, elsewhere, NAMES, NAMES.forward, copy_data=True)
-        replication.subscribe(conn, pair.source.operator_dsn, NAMES, NAMES.forward, copy_data=True)
+            replication.subscribe(conn, source, elsewhere, NAMES, NAMES.forward, copy_data=True)
+        replication.drop_orphaned_slot(conn, source, NAMES.forward)
+        replication.subscribe(conn, source, pair.source.operator_dsn, NAMES, NAMES.forward, copy_data=True)
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             conn.execute("SELECT subconninfo FROM pg_subscription")
     with pair.target.connect() as admin:

@@ -49,7 +49,7 @@ def run(work: Work, report: Report) -> dict[str, Any]:
         work.store.record_resource(work.lease, work.source.name, "slot", work.names.forward)
         replication.drop_orphaned_slot(target, source, work.names.forward)
         replication.subscribe(
-            target, work.source.dsn, work.names, work.names.forward, copy_data=True, enabled=False
+            target, source, work.source.dsn, work.names, work.names.forward, copy_data=True, enabled=False
         )
         sync_slots = replication.sync_slots(target, work.names.forward)
         if sync_slots is not None:
