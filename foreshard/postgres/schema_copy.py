@@ -2,25 +2,32 @@
 
 Before the data: schemas, types, functions, tables, sequences, defaults, primary keys and grants. After it:
 indexes, foreign keys and triggers, which would slow the copy down (52 MB/s against 20, DESIGN section 5).
+
+The servers may be of different versions. pg_restore writes a script and psql runs it: connected to an older server
+than itself, pg_restore stops at its own first lines, which set what that server does not know.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from foreshard.errors import ForeshardError
-from foreshard.fleet.binaries import find_binaries
-from foreshard.postgres.connect import server_name
+from foreshard.fleet.binaries import PostgresBinaries
+from foreshard.fleet.client_tools import tools_for
+from foreshard.postgres.connect import Connection, server_name
 
 AFTER_DATA = frozenset({"INDEX", "INDEX ATTACH", "FK CONSTRAINT", "TRIGGER"})
 """Kinds of archive entries that are restored after the data."""
 
+
+_SET = re.compile(r"SET (\w+) = ")
 
 _PR_SET_PDEATHSIG = 1
 """From linux/prctl.h; see prctl(2)."""
@@ -45,7 +52,14 @@ def _dies_with(parent: int) -> Callable[[], None] | None:
     return arrange
 
 
-def dump(conninfo: str, schemas: Sequence[str], archive: Path, application: str) -> None:
+def tools_between(source: Connection, target: Connection) -> PostgresBinaries:
+    """The programs for a copy from server to server. Raises `ForeshardError` if none can read the source."""
+    return tools_for(source.info.server_version // 10000, target.info.server_version // 10000)
+
+
+def dump(
+    tools: PostgresBinaries, conninfo: str, schemas: Sequence[str], archive: Path, application: str
+) -> None:
     """Write the definition of ``schemas`` (no data, no subscriptions or publications) into ``archive``.
 
     ``application``: what the session on the server is called.
@@ -58,28 +72,71 @@ def dump(conninfo: str, schemas: Sequence[str], archive: Path, application: str)
         "--lock-wait-timeout=5s",
     ]
     patterns = [f'--schema="{schema.replace(chr(34), chr(34) * 2)}"' for schema in schemas]
-    _run("pg_dump", [*command, *patterns, f"--file={archive}", f"--dbname={conninfo}"], conninfo, application)
+    arguments = [*command, *patterns, f"--file={archive}", f"--dbname={conninfo}"]
+    _run(tools, "pg_dump", arguments, conninfo, application)
 
 
-def restore_before_data(conninfo: str, archive: Path, application: str) -> None:
+def restore_before_data(
+    tools: PostgresBinaries, target: Connection, conninfo: str, archive: Path, application: str
+) -> None:
     """Create everything of the archive but indexes, foreign keys and triggers, in one transaction."""
-    _restore(conninfo, archive, application, after_data=False)
+    _restore(tools, target, conninfo, archive, application, after_data=False)
 
 
-def restore_after_data(conninfo: str, archive: Path, application: str) -> None:
+def restore_after_data(
+    tools: PostgresBinaries, target: Connection, conninfo: str, archive: Path, application: str
+) -> None:
     """Create indexes, foreign keys and user triggers, in one transaction: it happened wholly or not at all."""
-    _restore(conninfo, archive, application, after_data=True)
+    _restore(tools, target, conninfo, archive, application, after_data=True)
 
 
-def _restore(conninfo: str, archive: Path, application: str, *, after_data: bool) -> None:
-    listing = archive.with_suffix(".after.list" if after_data else ".before.list")
-    entries = _run("pg_restore", ["--list", str(archive)], conninfo, application).splitlines()
-    chosen = [entry for entry in entries if _is_entry(entry) and (_kind_is_after(entry) == after_data)]
+def rehearse(
+    tools: PostgresBinaries, target: Connection, conninfo: str, archive: Path, application: str
+) -> None:
+    """Create everything of the archive and take it back. Raises `ForeshardError` with the server's words."""
+    _restore(tools, target, conninfo, archive, application, after_data=None)
+
+
+def _restore(
+    tools: PostgresBinaries,
+    target: Connection,
+    conninfo: str,
+    archive: Path,
+    application: str,
+    *,
+    after_data: bool | None,
+) -> None:
+    """``after_data`` None: both parts, and rolled back."""
+    part = {True: ".after.list", False: ".before.list", None: ".all.list"}[after_data]
+    listing = archive.with_suffix(part)
+    entries = _run(tools, "pg_restore", ["--list", str(archive)], conninfo, application).splitlines()
+    chosen = [
+        entry
+        for entry in entries
+        if _is_entry(entry) and (after_data is None or _kind_is_after(entry) == after_data)
+    ]
     if not chosen:
         return
     listing.write_text("\n".join(chosen) + "\n", encoding="utf-8")
-    options = ["--single-transaction", "--exit-on-error", f"--use-list={listing}", f"--dbname={conninfo}"]
-    _run("pg_restore", [*options, str(archive)], conninfo, application)
+    script = listing.with_suffix(".sql")
+    arguments = [f"--use-list={listing}", f"--file={script}", str(archive)]
+    _run(tools, "pg_restore", arguments, conninfo, application)
+    known = {name for (name,) in target.execute("SELECT name FROM pg_settings")}
+    statements = _without_unknown(script.read_text(encoding="utf-8"), known)
+    script.write_text(statements + ("\nROLLBACK;\n" if after_data is None else ""), encoding="utf-8")
+    options = ["--no-psqlrc", "--quiet", "--single-transaction", "--set=ON_ERROR_STOP=1", f"--file={script}"]
+    _run(tools, "psql", [*options, f"--dbname={conninfo}"], conninfo, application)
+
+
+def _without_unknown(script: str, known: Collection[str]) -> str:
+    """``script`` without the settings of its preamble that a server does not know; it has only the ``known`` ones.
+
+    The preamble ends where the first object begins; behind it the same words may stand in a function's body.
+    """
+    preamble, begin, objects = script.partition("\n-- Name: ")
+    lines = preamble.split("\n")
+    kept = [line for line in lines if (set_ := _SET.match(line)) is None or set_[1] in known]
+    return "\n".join(kept) + begin + objects
 
 
 def _is_entry(line: str) -> bool:
@@ -93,14 +150,14 @@ def _kind_is_after(line: str) -> bool:
     return any(rest.startswith(f"{kind} ") for kind in AFTER_DATA)
 
 
-def _run(tool: str, arguments: list[str], conninfo: str, application: str) -> str:
+def _run(tools: PostgresBinaries, tool: str, arguments: list[str], conninfo: str, application: str) -> str:
     # The passfile is named in the connection string, so no secret is in the arguments or the environment.
     # The interval lets the server notice within half a second that the tool is gone; no server on Windows has it.
     options = "-c lock_timeout=5s -c client_connection_check_interval=500ms"
     environment = {**os.environ, "PGOPTIONS": options, "PGAPPNAME": application}
     try:
         done = subprocess.run(
-            [str(find_binaries().tool(tool)), *arguments],
+            [str(tools.tool(tool)), *arguments],
             env=environment, check=False, capture_output=True, text=True, timeout=600,
             preexec_fn=_dies_with(os.getpid()),
         )  # fmt: skip
