@@ -8,7 +8,7 @@ from typing import Any
 
 from foreshard.control.topology_store import DISK_BYTES
 from foreshard.errors import PreflightFailed
-from foreshard.migration import headroom
+from foreshard.migration import definitions, headroom
 from foreshard.migration.progress import Report
 from foreshard.migration.work import Work
 from foreshard.postgres import guard, hazards, preflight_queries, standbys
@@ -179,4 +179,5 @@ def _buckets(source: Connection, target: Connection, work: Work) -> list[Finding
 def _between(source: Connection, target: Connection, work: Work) -> list[Finding]:
     ends = {work.source.name: source, work.target.name: target}
     wrong = preflight_queries.pair_hazards(ends, work.names, work.buckets, work.key_type)
+    wrong += definitions.obstacles(work, source, target)
     return [Finding(*each) for each in wrong]
