@@ -6,7 +6,7 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow stress down clean
+.PHONY: help demo test slow versions stress down clean
 
 help:  ## show this
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -23,6 +23,11 @@ test: $(VENV)/test.stamp  ## ruff, mypy, import rules and tests on real servers
 
 slow: $(VENV)/test.stamp  ## the tests that take longest: failovers, several migrations at once
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS) -m slow
+
+versions: $(VENV)/test.stamp  ## PostgreSQL 16, 17 and 18 in every pairing: migrate, reverse, abort; prints the table of docs/versions.md
+	@mkdir -p build
+	$(VENV)/bin/python -m pytest tests/integration/test_versions.py tests/integration/test_keys_match_postgres.py --junitxml=build/versions.xml
+	@$(VENV)/bin/python -m tests.versions_table build/versions.xml
 
 stress: $(VENV)/test.stamp  ## flips under writers, fences broken on purpose, failover, kill -9; FLIPS=300 SEED=1 PARTS=flips,controls,failover,kills JSON=file
 	$(VENV)/bin/python -m tests.stress --flips $(or $(FLIPS),300) --seed $(or $(SEED),1) $(if $(PARTS),--only $(PARTS)) $(if $(JSON),--json $(JSON))

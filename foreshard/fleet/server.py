@@ -60,6 +60,13 @@ SETTINGS: Mapping[str, str] = {
     "log_line_prefix": "%m [%p] %q%u@%d %a ",
 }
 
+SETTINGS_SINCE: Mapping[int, Mapping[str, str]] = {
+    18: {
+        "max_active_replication_origins": "32"
+    },  # before, as many as slots; one for each worker that copies a table
+}
+"""Settings that came with a major version; the servers before it do not start with them."""
+
 
 @dataclass
 class PostgresServer:
@@ -138,7 +145,10 @@ class PostgresServer:
         if self.is_running:
             return
         self._clear_stale_pid()
-        settings = {**SETTINGS, **self.extra_settings, "port": str(self.port)}
+        settings = {**SETTINGS}
+        for major, since in SETTINGS_SINCE.items():
+            settings |= since if self.binaries.major >= major else {}
+        settings |= {**self.extra_settings, "port": str(self.port)}
         lines = [f"{name} = '{value}'\n" for name, value in settings.items()]
         self._write(self.data_dir / "foreshard.conf", "".join(lines))
         self._run(

@@ -18,7 +18,7 @@ from typing import Self
 import psycopg
 from psycopg import sql
 
-from foreshard.fleet.binaries import find_binaries
+from foreshard.fleet.binaries import PostgresBinaries, binaries_of, find_binaries
 from foreshard.fleet.grants import APPLICATION, OPERATOR, OWNER, grants_sql, set_password
 from foreshard.fleet.os_user import server_user
 from foreshard.fleet.pgpass import PasswordFile
@@ -78,7 +78,7 @@ class ThrowawayServers:
         self.directory = Path(tempfile.mkdtemp(prefix="foreshard-throwaway-"))
         self.directory.chmod(0o755)
         self._user = server_user()
-        self._binaries = runnable_binaries(find_binaries(), self._user, self.directory)
+        self._binaries: dict[int | None, PostgresBinaries] = {}
         self._passwords = PasswordFile(self.directory / "pgpass")
         self._servers: dict[str, PostgresServer] = {}
         self._numbers = itertools.count(1)
@@ -91,15 +91,18 @@ class ThrowawayServers:
             server.kill9()
         shutil.rmtree(self.directory)
 
-    def server(self, name: str) -> PostgresServer:
-        """The server of that name, running: made at the first call, started again if it was killed."""
+    def server(self, name: str, major: int | None = None) -> PostgresServer:
+        """The server of that name, running: made at the first call, started again if it was killed.
+
+        ``major``: PostgreSQL's version, for one that is to be made; None is the one that `find_binaries` finds.
+        """
         if name not in self._servers:
             port = free_port({server.port for server in self._servers.values()})
             server = PostgresServer(
                 name,
                 self.directory / name,
                 port,
-                self._binaries,
+                self._programs(major),
                 self._user,
                 self._passwords,
                 self._settings,
@@ -109,9 +112,14 @@ class ThrowawayServers:
         self._servers[name].start()
         return self._servers[name]
 
-    def new_shard(self, name: str) -> ShardDatabase:
-        """A fresh shard on the server ``name``. Its owner is the superuser; the operator has what was granted."""
-        server = self.server(name)
+    def new_shard(
+        self, name: str, major: int | None = None, *, server_name: str | None = None
+    ) -> ShardDatabase:
+        """A fresh shard on the server ``name``. Its owner is the superuser; the operator has what was granted.
+
+        ``server_name``: that of a server which several shards share; ``major`` as for `server`.
+        """
+        server = self.server(server_name or name, major)
         database = self._create_database(server)
         with server.connect(database) as conn:
             conn.execute(grants_sql(database=database).encode())
@@ -168,6 +176,12 @@ class ThrowawayServers:
                 [database],
             )
             conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(database)))
+
+    def _programs(self, major: int | None) -> PostgresBinaries:
+        if major not in self._binaries:
+            found = find_binaries() if major is None else binaries_of(major)
+            self._binaries[major] = runnable_binaries(found, self._user, self.directory)
+        return self._binaries[major]
 
     def _create_database(self, server: PostgresServer) -> str:
         database = f"database_{next(self._numbers)}"

@@ -171,7 +171,9 @@ def _rebuild_stream(work: Work, publishing: Side, ends: Mapping[Side, Connection
     work.store.renew(work.lease, work.lease_seconds)
     replication.unsubscribe(subscriber, name, publisher_gone=True)
     drop_slots(ends[publishing], work.names, publishing, ())
-    replication.subscribe(subscriber, work.shard(publishing).dsn, work.names, name, copy_data=False)
+    replication.subscribe(
+        subscriber, ends[publishing], work.shard(publishing).dsn, work.names, name, copy_data=False
+    )
 
 
 def _prove(work: Work, into: Side, slots: range) -> None:

@@ -93,6 +93,7 @@ def publish(conn: Connection, names: MigrationNames, tables: Sequence[tuple[str,
 
 def subscribe(
     conn: Connection,
+    publisher: Connection,
     publisher_conninfo: str,
     names: MigrationNames,
     subscription: str,
@@ -102,17 +103,21 @@ def subscribe(
 ) -> None:
     """Create ``subscription`` to the peer's publication; its slot has the same name.
 
+    The slot is made first, by us: it waits for every transaction of the publisher's cluster that has written, and were
+    it made by CREATE SUBSCRIPTION, in a database of that cluster, it would wait for that very statement. So
+    ``publisher`` needs a statement_timeout, and a slot that an attempt left behind is in the way: `drop_orphaned_slot`.
+
     ``origin = none``: rows that came from the peer do not go back. A copy commits synchronously until
     `apply_asynchronously`: a crash that forgets "this table is copied" after its slot was dropped leaves the table
-    stuck for ever. ``conn`` needs a statement_timeout: the slot waits for every transaction on the publisher that has
-    written. Not ``enabled``, nothing is copied yet: there is time to record the names of the slots that the copy will
-    make. Rows travel in binary (the copy is twice as fast), unless a column's binary form is the server's own.
+    stuck for ever. Not ``enabled``, nothing is copied yet: there is time to record the names of the slots that the copy
+    will make. Rows travel in binary (the copy is twice as fast), unless a column's binary form is the server's own.
     """
     if _exists(conn, "SELECT 1 FROM pg_subscription WHERE subname = %s", subscription):
         return
+    publisher.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (subscription,))
     options = sql.SQL(
         "copy_data = {}, enabled = {}, binary = {}, origin = none, streaming = on, slot_name = {},"
-        " synchronous_commit = {}"
+        " create_slot = false, synchronous_commit = {}"
     ).format(
         sql.SQL("true" if copy_data else "false"),
         sql.SQL("true" if enabled else "false"),

@@ -5,22 +5,27 @@ indexes, foreign keys and triggers, which would slow the copy down (52 MB/s agai
 
 A partitioned table's key is valid only when the keys of all its partitions have been attached to it: before the data,
 since replicated changes find their rows by it. Of an index that backs no constraint the parts are attached after it.
+
+The servers may be of different versions. pg_restore writes a script and psql runs it: connected to an older server
+than itself, pg_restore stops at its own first lines, which set what that server does not know.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from foreshard.errors import ForeshardError
-from foreshard.fleet.binaries import find_binaries
+from foreshard.fleet.binaries import PostgresBinaries
+from foreshard.fleet.client_tools import tools_for
 from foreshard.postgres import passwords
-from foreshard.postgres.connect import server_name
+from foreshard.postgres.connect import Connection, server_name
 from foreshard.postgres.names import GUARD_TRIGGER, TRUNCATE_TRIGGER
 
 AFTER_DATA = ("INDEX", "FK CONSTRAINT", "TRIGGER")
@@ -28,6 +33,8 @@ AFTER_DATA = ("INDEX", "FK CONSTRAINT", "TRIGGER")
 
 _ATTACH = "INDEX ATTACH "
 _OURS = (GUARD_TRIGGER, TRUNCATE_TRIGGER)
+
+_SET = re.compile(r"SET (\w+) = ")
 
 _PR_SET_PDEATHSIG = 1
 """From linux/prctl.h; see prctl(2)."""
@@ -52,7 +59,14 @@ def _dies_with(parent: int) -> Callable[[], None] | None:
     return arrange
 
 
-def dump(conninfo: str, schemas: Sequence[str], archive: Path, application: str) -> None:
+def tools_between(source: Connection, target: Connection) -> PostgresBinaries:
+    """The programs for a copy from server to server. Raises `ForeshardError` if none can read the source."""
+    return tools_for(source.info.server_version // 10000, target.info.server_version // 10000)
+
+
+def dump(
+    tools: PostgresBinaries, conninfo: str, schemas: Sequence[str], archive: Path, application: str
+) -> None:
     """Write the definition of ``schemas`` (no data, no subscriptions or publications) into ``archive``.
 
     ``application``: what the session on the server is called.
@@ -66,31 +80,86 @@ def dump(conninfo: str, schemas: Sequence[str], archive: Path, application: str)
         "--encoding=UTF8",  # the list of its entries is read by us
     ]
     patterns = [f'--schema="{schema.replace(chr(34), chr(34) * 2)}"' for schema in schemas]
-    _run("pg_dump", [*command, *patterns, f"--file={archive}"], conninfo, application)
+    _run(tools, "pg_dump", [*command, *patterns, f"--file={archive}"], conninfo, application)
 
 
-def restore_before_data(conninfo: str, archive: Path, schemas: Sequence[str], application: str) -> None:
+def restore_before_data(
+    tools: PostgresBinaries,
+    target: Connection,
+    conninfo: str,
+    archive: Path,
+    schemas: Sequence[str],
+    application: str,
+) -> None:
     """Create everything of the archive but indexes, foreign keys and triggers, in one transaction."""
-    _restore(conninfo, archive, schemas, application, after_data=False)
+    before, _ = _entries(tools, archive, schemas)
+    _restore(tools, target, conninfo, archive, before, application, part="before")
 
 
-def restore_after_data(conninfo: str, archive: Path, schemas: Sequence[str], application: str) -> None:
+def restore_after_data(
+    tools: PostgresBinaries,
+    target: Connection,
+    conninfo: str,
+    archive: Path,
+    schemas: Sequence[str],
+    application: str,
+) -> None:
     """Create indexes, foreign keys and user triggers, in one transaction: it happened wholly or not at all."""
-    _restore(conninfo, archive, schemas, application, after_data=True)
+    _, after = _entries(tools, archive, schemas)
+    _restore(tools, target, conninfo, archive, after, application, part="after")
+
+
+def rehearse(
+    tools: PostgresBinaries,
+    target: Connection,
+    conninfo: str,
+    archive: Path,
+    schemas: Sequence[str],
+    application: str,
+) -> None:
+    """Create everything of the archive and take it back. Raises `ForeshardError` with the server's words."""
+    before, after = _entries(tools, archive, schemas)
+    _restore(tools, target, conninfo, archive, before + after, application, part="all", take_back=True)
+
+
+def _entries(tools: PostgresBinaries, archive: Path, schemas: Sequence[str]) -> tuple[list[str], list[str]]:
+    listed = _run(tools, "pg_restore", ["--list", str(archive)], None, "")
+    return split_entries(listed.split("\n"), schemas)
 
 
 def _restore(
-    conninfo: str, archive: Path, schemas: Sequence[str], application: str, *, after_data: bool
+    tools: PostgresBinaries,
+    target: Connection,
+    conninfo: str,
+    archive: Path,
+    entries: Sequence[str],
+    application: str,
+    *,
+    part: str,
+    take_back: bool = False,
 ) -> None:
-    listing = archive.with_suffix(".after.list" if after_data else ".before.list")
-    listed = _run("pg_restore", ["--list", str(archive)], None, application)
-    before, after = split_entries(listed.split("\n"), schemas)
-    chosen = after if after_data else before
-    if not chosen:
+    if not entries:
         return
-    listing.write_text("\n".join(chosen) + "\n", encoding="utf-8")
-    options = ["--single-transaction", "--exit-on-error", f"--use-list={listing}"]
-    _run("pg_restore", [*options, str(archive)], conninfo, application)
+    listing, script = archive.with_suffix(f".{part}.list"), archive.with_suffix(f".{part}.sql")
+    listing.write_text("\n".join(entries) + "\n", encoding="utf-8")
+    written = [f"--use-list={listing}", f"--file={script}", str(archive)]
+    _run(tools, "pg_restore", written, None, application)
+    known = {name for (name,) in target.execute("SELECT name FROM pg_settings")}
+    statements = _without_unknown(script.read_text(encoding="utf-8"), known)
+    script.write_text(statements + ("\nROLLBACK;\n" if take_back else ""), encoding="utf-8")
+    options = ["--no-psqlrc", "--quiet", "--single-transaction", "--set=ON_ERROR_STOP=1", f"--file={script}"]
+    _run(tools, "psql", options, conninfo, application)
+
+
+def _without_unknown(script: str, known: Collection[str]) -> str:
+    """``script`` without the settings of its preamble that a server does not know; it has only the ``known`` ones.
+
+    The preamble ends where the first object begins; behind it the same words may stand in a function's body.
+    """
+    preamble, begin, objects = script.partition("\n-- Name: ")
+    lines = preamble.split("\n")
+    kept = [line for line in lines if (set_ := _SET.match(line)) is None or set_[1] in known]
+    return "\n".join(kept) + begin + objects
 
 
 def split_entries(lines: Sequence[str], schemas: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -120,7 +189,9 @@ def split_entries(lines: Sequence[str], schemas: Sequence[str]) -> tuple[list[st
     return before, after
 
 
-def _run(tool: str, arguments: list[str], conninfo: str | None, application: str) -> str:
+def _run(
+    tools: PostgresBinaries, tool: str, arguments: list[str], conninfo: str | None, application: str
+) -> str:
     """Run it on that server, or on none (None); returns what it says."""
     server = "no server" if conninfo is None else server_name(conninfo)
     # The interval lets the server notice within half a second that the tool is gone; no server on Windows has it.
@@ -129,7 +200,7 @@ def _run(tool: str, arguments: list[str], conninfo: str | None, application: str
         database = [] if login.conninfo is None else [f"--dbname={login.conninfo}"]
         try:
             done = subprocess.run(
-                [str(find_binaries().tool(tool)), *database, *arguments],
+                [str(tools.tool(tool)), *database, *arguments],
                 env={**login.environment, "PGOPTIONS": options, "PGAPPNAME": application},
                 pass_fds=login.files, check=False, capture_output=True, encoding="utf-8", errors="replace",
                 timeout=600, preexec_fn=_dies_with(os.getpid()),

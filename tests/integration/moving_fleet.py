@@ -171,7 +171,7 @@ class MovingFleet:
         with self.pair.source.connect() as conn:
             return [
                 Start(str(tailnum), bucket, int(str(cycles)), int(str(flight)))
-                for bucket in BUCKETS
+                for bucket in self.buckets
                 for tailnum, cycles, flight in conn.execute(
                     sql.SQL(
                         "SELECT tailnum, a.cycles, max(f.flight_id) FROM {} a JOIN {} f USING (tailnum)"
@@ -182,7 +182,7 @@ class MovingFleet:
 
     def checked(self, ledger: Ledger, owner: ShardDatabase) -> CheckResult:
         """The history held against what ``owner`` has."""
-        shards = dict.fromkeys(BUCKETS, owner.name)
+        shards = dict.fromkeys(self.buckets, owner.name)
         reader = OwnerReader(shards, {owner.name: owner.superuser_dsn})
         return check(ledger.operations(), ledger.starts(), reader)
 
@@ -256,6 +256,6 @@ def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 20) 
 def drop_pair(servers: ThrowawayServers, pair: ShardPair) -> None:
     """Drop both databases; the subscriptions of both first, or their workers would come back to the slots."""
     for shard in (pair.target, pair.source):
-        servers.unsubscribe(shard.name, shard.database)
+        servers.unsubscribe(shard.server.name, shard.database)
     for shard in (pair.target, pair.source):
-        servers.drop(shard.name, shard.database)
+        servers.drop(shard.server.name, shard.database)

@@ -111,9 +111,13 @@ def migrating(shard_pair: ShardPair) -> Iterator[Migrating]:
             replication.publish(conn, NAMES, tables)
         stack.callback(replication.unsubscribe, source, NAMES.reverse)
         stack.callback(replication.unsubscribe, target, NAMES.forward)
-        replication.subscribe(target, shard_pair.source.operator_dsn, NAMES, NAMES.forward, copy_data=True)
+        replication.subscribe(
+            target, source, shard_pair.source.operator_dsn, NAMES, NAMES.forward, copy_data=True
+        )
         wait_until_copied(target, NAMES.forward)
-        replication.subscribe(source, shard_pair.target.operator_dsn, NAMES, NAMES.reverse, copy_data=False)
+        replication.subscribe(
+            source, target, shard_pair.target.operator_dsn, NAMES, NAMES.reverse, copy_data=False
+        )
         wait_until_copied(source, NAMES.reverse)
         sequences.advance(target, source, BUCKETS)
         lines = [

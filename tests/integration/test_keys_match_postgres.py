@@ -1,14 +1,16 @@
-"""The router's arithmetic against the server's: thousands of keys of every type in one round trip each."""
+"""The router's arithmetic against every version's: thousands of keys of every type in one round trip each."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from random import Random
 from uuid import UUID
 
 import pytest
 from psycopg import sql
 
-from foreshard.fleet.throwaway import ShardDatabase
+from foreshard.fleet.binaries import SUPPORTED
+from foreshard.fleet.throwaway import ShardDatabase, ThrowawayServers
 from foreshard.topology.keys import (
     SLOT_SEED,
     SLOTS,
@@ -19,6 +21,7 @@ from foreshard.topology.keys import (
     slot,
     slot_sql,
 )
+from tests.integration import versions
 
 KEYS = 3000
 MODULI = (1, 3, 48, 1000)
@@ -50,8 +53,28 @@ def _keys(key_type: KeyType, random: Random) -> list[Key]:
     return [*edges, *(random.randrange(-limit, limit) for _ in range(KEYS))]
 
 
+@pytest.fixture(params=SUPPORTED)
+def shard_of_version(servers: ThrowawayServers, request: pytest.FixtureRequest) -> Iterator[ShardDatabase]:
+    versions.require(request.param)
+    fresh = servers.new_shard(f"source-{request.param}", request.param)
+    yield fresh
+    servers.drop(fresh.name, fresh.database)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("key_type", KeyType)
+def test_hash_bucket_and_slot_agree_with_every_version(
+    shard_of_version: ShardDatabase, key_type: KeyType
+) -> None:
+    _assert_agree(shard_of_version, key_type)
+
+
 @pytest.mark.parametrize("key_type", KeyType)
 def test_hash_bucket_and_slot_agree_with_the_server(shard: ShardDatabase, key_type: KeyType) -> None:
+    _assert_agree(shard, key_type)
+
+
+def _assert_agree(shard: ShardDatabase, key_type: KeyType) -> None:
     keys = _keys(key_type, Random(20131128))
     type_name = sql.Identifier(str(key_type))
     with shard.connect() as conn:

@@ -79,23 +79,28 @@ def test_a_subscription_shows_its_password_to_nobody(pair: ShardPair) -> None:
                 seen.extend(str(row) for row in admin.execute("SELECT * FROM pg_stat_activity").fetchall())
 
     watching = threading.Thread(target=watch)
-    with changed_settings(pair.target, loud), connect(pair.source.superuser_dsn) as writer:
-        writer.execute("CREATE TABLE public.busy ()")
-        with connect(pair.target.operator_dsn, statement_timeout_s=20) as conn:
-            with connect(pair.source.operator_dsn) as source:
-                source.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (NAMES.forward,))
-            with pytest.raises(psycopg.Error, match="already exists") as refused:
-                replication.subscribe(conn, pair.source.operator_dsn, NAMES, NAMES.forward, copy_data=True)
-            with connect(pair.source.operator_dsn) as source:
-                replication.drop_slot(source, NAMES.forward)
-            writer.execute("BEGIN; CREATE TABLE public.busier ()")  # the new slot waits for its end
-            watching.start()
-            threading.Timer(1, lambda: writer.execute("COMMIT")).start()
-            replication.subscribe(conn, pair.source.operator_dsn, NAMES, NAMES.forward, copy_data=True)
-            done.set()
-            watching.join()
-            with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                conn.execute("SELECT subconninfo FROM pg_subscription")
+    login = pair.source.operator_dsn
+    with (
+        changed_settings(pair.target, loud),
+        connect(pair.target.superuser_dsn) as admin,
+        connect(pair.source.operator_dsn, statement_timeout_s=20) as source,
+        connect(pair.target.operator_dsn, statement_timeout_s=20) as conn,
+    ):
+        admin.execute(f"REVOKE pg_create_subscription FROM {OPERATOR}".encode())
+        with pytest.raises(psycopg.Error, match="permission denied") as refused:
+            replication.subscribe(conn, source, login, NAMES, NAMES.forward, copy_data=True)
+        admin.execute(f"GRANT pg_create_subscription TO {OPERATOR}".encode())
+        replication.drop_orphaned_slot(conn, source, NAMES.forward)
+        admin.execute(
+            "BEGIN; LOCK TABLE pg_subscription IN EXCLUSIVE MODE"
+        )  # the statement waits for its end
+        watching.start()
+        threading.Timer(1, lambda: admin.execute("COMMIT")).start()
+        replication.subscribe(conn, source, login, NAMES, NAMES.forward, copy_data=True)
+        done.set()
+        watching.join()
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            conn.execute("SELECT subconninfo FROM pg_subscription")
     assert password not in "".join(held_by(refused.value))
     assert len(seen) > 100
     assert not [row for row in seen if password in row]
@@ -217,12 +222,14 @@ def test_every_way_serves_connections_tools_and_subscriptions(
         dsn = find(pair.source, tmp_path, monkeypatch)
         with connect(dsn) as conn:
             conn.execute("CREATE SCHEMA few")
-        schema_copy.dump(dsn, ["few"], tmp_path / "few.dump", "test")
+        with connect(dsn, statement_timeout_s=20) as source:
+            tools = schema_copy.tools_between(source, target)
+            schema_copy.dump(tools, dsn, ["few"], tmp_path / "few.dump", "test")
+            replication.subscribe(target, source, dsn, NAMES, NAMES.forward, copy_data=False)
         assert (tmp_path / "few.dump").stat().st_size > 0
         parts = conninfo_to_dict(with_password(dsn))
         assert parts["password"] == password_of(pair.source)
         assert not {"passfile", "service", "options", "application_name"} & set(parts)
-        replication.subscribe(target, dsn, NAMES, NAMES.forward, copy_data=False)
 
 
 def test_a_block_is_read_again_when_a_login_is_refused(pair: ShardPair) -> None:

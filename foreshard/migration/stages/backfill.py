@@ -49,7 +49,7 @@ def run(work: Work, report: Report) -> dict[str, Any]:
         work.store.record_resource(work.lease, work.source.name, "slot", work.names.forward)
         replication.drop_orphaned_slot(target, source, work.names.forward)
         replication.subscribe(
-            target, work.source.dsn, work.names, work.names.forward, copy_data=True, enabled=False
+            target, source, work.source.dsn, work.names, work.names.forward, copy_data=True, enabled=False
         )
         sync_slots = replication.sync_slots(target, work.names.forward)
         if sync_slots is not None:
@@ -120,11 +120,14 @@ def _restore_rest(work: Work, source: Connection, target: Connection, report: Re
     wanted, there = (preflight_queries.secondary_objects(conn, work.buckets) for conn in (source, target))
     if wanted - there:
         report(Progress("indexes and foreign keys", 0, len(wanted), "objects"))
+        tools = schema_copy.tools_between(source, target)
         if not work.archive.exists():  # prepared on another machine
-            schema_copy.dump(work.source.dsn, work.buckets, work.archive, work.session_name)
+            schema_copy.dump(tools, work.source.dsn, work.buckets, work.archive, work.session_name)
         # The apply worker and ADD FOREIGN KEY lock the same two tables in opposite orders.
         with replication.paused(target, work.names.forward):
-            schema_copy.restore_after_data(work.target.dsn, work.archive, work.buckets, work.session_name)
+            schema_copy.restore_after_data(
+                tools, target, work.target.dsn, work.archive, work.buckets, work.session_name
+            )
     for table, _ in guard.tables_of(work.buckets, work.tables):
         target.execute(sql.SQL("ANALYZE {}").format(table))
     report(Progress("indexes and foreign keys", len(wanted), len(wanted), "objects"))

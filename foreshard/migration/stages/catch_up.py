@@ -31,7 +31,9 @@ def run(work: Work, report: Report) -> dict[str, Any]:
         work.store.record_resource(work.lease, work.source.name, "subscription", work.names.reverse)
         work.store.record_resource(work.lease, work.target.name, "slot", work.names.reverse)
         replication.drop_orphaned_slot(source, target, work.names.reverse)
-        replication.subscribe(source, work.target.dsn, work.names, work.names.reverse, copy_data=False)
+        replication.subscribe(
+            source, target, work.target.dsn, work.names, work.names.reverse, copy_data=False
+        )
         start_lag = replication.slot_lag_bytes(source, work.names.forward) or 0
     # Before the first flip, not at the cutover: the checks before it want the target's sequences ahead.
     head_start.give(work, opening=Side.TARGET)

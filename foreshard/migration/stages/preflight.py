@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from foreshard.errors import PreflightFailed
+from foreshard.migration import definitions
 from foreshard.migration.preflight import buckets, disk, pair, server, surroundings
 from foreshard.migration.preflight.findings import Finding, of_hazards
 from foreshard.migration.progress import Report
@@ -42,6 +43,7 @@ def run(work: Work, report: Report) -> dict[str, Any]:
             *of_hazards(found),
             *surroundings.lacking(source, target, work.buckets, work.target.name),
             *pair.agreement(facts, work.key_type),
+            *(Finding(*each) for each in definitions.obstacles(work, source, target)),
             *pair.clocks({shard: server_facts.clock_offset(conn) for shard, conn in ends.items()}),
             *disk.room(work, Side.SOURCE, source, 0),
             *disk.room(work, Side.TARGET, target, size),

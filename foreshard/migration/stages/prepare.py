@@ -35,7 +35,7 @@ def run(work: Work, report: Report) -> dict[str, Any]:
         work.store.renew(
             work.lease, work.lease_seconds
         )  # nothing is copied for a migration that ended meanwhile
-        _copy_definitions(work, target)
+        _copy_definitions(work, source, target)
         _arm(work, target, report)
         # Time has passed: nothing is put up on the source for a migration that ended meanwhile.
         work.store.renew(work.lease, work.lease_seconds)
@@ -59,14 +59,17 @@ def _refuse_foreign(work: Work, target: Connection) -> None:
         )
 
 
-def _copy_definitions(work: Work, target: Connection) -> None:
+def _copy_definitions(work: Work, source: Connection, target: Connection) -> None:
     for bucket in work.buckets:
         work.store.record_resource(work.lease, work.target.name, "copy", bucket)
     if not preflight_queries.schemas_present(
         target, work.buckets
     ):  # restored in one transaction: all or none
-        schema_copy.dump(work.source.dsn, work.buckets, work.archive, work.session_name)
-        schema_copy.restore_before_data(work.target.dsn, work.archive, work.buckets, work.session_name)
+        tools = schema_copy.tools_between(source, target)
+        schema_copy.dump(tools, work.source.dsn, work.buckets, work.archive, work.session_name)
+        schema_copy.restore_before_data(
+            tools, target, work.target.dsn, work.archive, work.buckets, work.session_name
+        )
 
 
 def _arm(work: Work, conn: Connection, report: Report) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from foreshard.errors import ConfigurationError, ForeshardError
 from foreshard.fleet import binaries
-from foreshard.fleet.binaries import find_binaries, tool_environment
+from foreshard.fleet.binaries import PostgresBinaries, binaries_of, find_binaries, tool_environment
 
 
 def program(directory: Path, version: str) -> Path:
@@ -20,7 +20,8 @@ def program(directory: Path, version: str) -> Path:
 
 @pytest.fixture(autouse=True)
 def _nothing_configured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("FORESHARD_PG_BIN", raising=False)
+    for variable in ("FORESHARD_PG_BIN", *(f"FORESHARD_PG{major}_BIN" for major in binaries.SUPPORTED)):
+        monkeypatch.delenv(variable, raising=False)
 
 
 def test_the_wheel_is_found_and_complete() -> None:
@@ -55,6 +56,38 @@ def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert caught.value.field == "FORESHARD_PG_BIN"
 
 
+def test_a_version_is_found_by_its_own_setting_before_all_else(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FORESHARD_PG_BIN", str(program(tmp_path / "default", "18.1")))
+    assert binaries_of(18).version == "18.1"
+    monkeypatch.setenv("FORESHARD_PG18_BIN", str(program(tmp_path / "eighteen", "18.4 (Debian 18.4-1)")))
+    assert binaries_of(18) == PostgresBinaries(tmp_path / "eighteen", "18.4")
+    assert find_binaries().version == "18.1"
+
+
+def test_a_version_is_found_where_the_system_keeps_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(binaries, "SYSTEM_DIRECTORIES", (str(tmp_path / "{}" / "bin"),))
+    monkeypatch.setattr(binaries, "_wheel_of_versions", lambda: ())
+    monkeypatch.setenv("PATH", str(tmp_path))
+    program(tmp_path / "16" / "bin", "16.9")
+    assert binaries_of(16).version == "16.9"
+
+
+def test_a_setting_of_another_version_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FORESHARD_PG16_BIN", str(program(tmp_path / "bin", "17.10")))
+    with pytest.raises(ConfigurationError) as caught:
+        binaries_of(16)
+    assert caught.value.field == "FORESHARD_PG16_BIN"
+
+
+def test_a_version_that_is_not_there_is_an_error_with_a_remedy() -> None:
+    with pytest.raises(ForeshardError, match=r"No PostgreSQL 99 was found"):
+        binaries_of(99)
+
+
 def test_an_old_version_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FORESHARD_PG_BIN", str(program(tmp_path / "bin", "15.9")))
     with pytest.raises(ForeshardError, match=r"15\.9 .* is too old"):
@@ -86,6 +119,21 @@ def test_a_copy_can_be_read_and_run_by_everybody_but_written_by_nobody_else(
     assert modes == {"bin": 0o755, "postgres": 0o755, "lib": 0o755, "share": 0o755, "libpq.so": 0o644}
     assert find_binaries().copied_to(store) == copy
     assert [path.name for path in store.iterdir()] == ["postgresql-17.10"]
+
+
+def test_the_libraries_of_a_wheel_keep_their_place_in_a_copy(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bin_dir = program(tmp_path / "site" / "package" / "pginstall18" / "bin", "18.4")
+    for name in ("lib", "share"):
+        (bin_dir.parent / name).mkdir()
+    libraries = tmp_path / "site" / "package.libs"
+    libraries.mkdir()
+    (libraries / "libpq.so").write_text("")
+    monkeypatch.setenv("FORESHARD_PG_BIN", str(bin_dir))
+    copy = find_binaries().copied_to(tmp_path)
+    assert (copy.bin_dir / ".." / ".." / ".." / "package.libs" / "libpq.so").is_file()
+    assert find_binaries().copied_to(tmp_path) == copy
 
 
 def test_an_installation_spread_over_the_system_is_not_copied(
