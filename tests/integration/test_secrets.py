@@ -16,6 +16,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from foreshard.control.engine import ControlDatabase
 from foreshard.errors import ForeshardError, ShardUnavailable
+from foreshard.fleet.binaries import find_binaries
 from foreshard.fleet.grants import APPLICATION, OPERATOR, set_password
 from foreshard.fleet.server import SUPERUSER
 from foreshard.fleet.throwaway import ShardDatabase, ShardPair, ThrowawayServers
@@ -376,7 +377,9 @@ def failing_logins(fleet: MovingFleet) -> Iterator[BaseException]:
             for attempt in (
                 lambda: connect(source.operator_dsn),
                 lambda: with_password(source.operator_dsn),
-                lambda: schema_copy.dump(source.operator_dsn, ["b0000"], fleet.state_dir / "x", "test"),
+                lambda: schema_copy.dump(
+                    find_binaries(), source.operator_dsn, ["b0000"], fleet.state_dir / "x", "test"
+                ),
             ):
                 with pytest.raises(ForeshardError, match="password authentication failed") as refused:
                     attempt()
