@@ -26,6 +26,7 @@ from foreshard.control.models import (
     MigrationBucket,
     Plan,
     Resource,
+    Shard,
     StageRun,
 )
 from foreshard.control.topology_store import publish_routing
@@ -69,7 +70,7 @@ class MigrationStore:
             NotFound: no such plan.
             BucketBusy: a bucket is still on its way to the plan's source; ``details['migration']`` brings it.
             ForeshardError: a bucket of the plan is in another migration that has not ended, has moved away, or was to
-                come by a migration that was given up.
+                come by a migration that was given up; or the target is being drained.
         """
         try:
             with self._control.transaction() as session:
@@ -82,6 +83,12 @@ class MigrationStore:
                 if plan.state != "proposed":
                     raise ForeshardError(f"Plan {plan_id} is {plan.state}.", remedy="Make a new decision.")
                 _refuse_elsewhere(session, plan)
+                target = session.get_one(Shard, plan.target)
+                if target.state != "active":
+                    raise ForeshardError(
+                        f"Plan {plan_id} moves buckets to {plan.target}, which is {target.state}.",
+                        remedy="Make a new decision.",
+                    )
                 migration = Migration(plan_id=plan_id, source=plan.source, target=plan.target)
                 session.add(migration)
                 session.flush()

@@ -234,7 +234,7 @@ def _plane(session: Session) -> ControlPlane:
     if plane is None:
         raise NotFound(
             "The control database describes no fleet yet.",
-            remedy="Start the demo (`foreshard demo`), which makes one.",
+            remedy="`foreshard adopt` takes over a fleet; `foreshard demo` makes one.",
         )
     return plane
 

@@ -108,6 +108,10 @@ def test_a_shard_is_drained_and_removed(topology: TopologyStore, control: Contro
     assert "draining" in call("list").stdout
     with pytest.raises(ForeshardError, match="rejected"):
         MigrationStore(control).open(onto)
+    with pytest.raises(
+        ForeshardError, match="one, which is draining"
+    ):  # decided while the shard was being drained
+        MigrationStore(control).open(new_plan(control, "two", "one", []))
 
     assert not document("undrain", "one")["draining"]
     assert not topology.shard("one").draining
