@@ -64,14 +64,17 @@ def mended(shard_pair: ShardPair) -> Iterator[None]:
 WITHOUT = {
     "REPLICATION": ("ALTER ROLE {operator} NOREPLICATION", "REPLICATION"),
     "owner, INHERIT": ("GRANT {owner} TO {operator} WITH INHERIT FALSE", "b0000|schema|owner"),
-    "owner, SET": ("GRANT {owner} TO {operator} WITH SET FALSE", f"SET ROLE.*{OWNER}"),
+    "owner, SET": (
+        "GRANT {owner} TO {operator} WITH SET FALSE",
+        f"belongs to {OWNER}, which we may not act for",
+    ),
     "pg_create_subscription": ("REVOKE pg_create_subscription FROM {operator}", "pg_create_subscription"),
     "pg_read_all_stats": ("REVOKE pg_read_all_stats FROM {operator}", "pg_read_all_stats|pg_monitor"),
     "pg_read_all_settings": (
         "REVOKE pg_read_all_settings FROM {operator}",
         "pg_read_all_settings|pg_monitor",
     ),
-    "CREATE": ("REVOKE CREATE ON DATABASE {database} FROM {operator}", "CREATE|for database"),
+    "CREATE": ("REVOKE CREATE ON DATABASE {database} FROM {operator}, {owner}", "CREATE|for database"),
     "CONNECT": ("REVOKE CONNECT ON DATABASE {database} FROM {operator}, PUBLIC", "CONNECT privilege"),
     "schema": ("ALTER SCHEMA foreshard OWNER TO {owner}", "schema foreshard|permission"),
 }
