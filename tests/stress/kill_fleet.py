@@ -22,6 +22,7 @@ from foreshard.fleet.ledger import Ledger
 from foreshard.fleet.operations import Operations
 from foreshard.fleet.server import PostgresServer
 from foreshard.fleet.throwaway import ShardDatabase, ShardPair, ThrowawayServers
+from foreshard.migration import janitor
 from foreshard.migration.lifecycle import Stage
 from foreshard.router.fleet_router import fleet_router
 from foreshard.settings import MigrationSettings
@@ -174,6 +175,8 @@ class KillFleet:
         wrong = []
         if not result.passed:
             wrong.append(f"history: {result}")
+        if any(run.detail.get("left_to_the_janitor") for run in moving.store.stage_runs(moving.migration)):
+            janitor.clean(moving.control)  # it was aborted while its target was down, which is back now
         if left := moving.leftovers():
             wrong.append(f"leftovers: {left}")
         if moving.schemas(owner) != list(BUCKETS) or moving.schemas(other):
