@@ -19,6 +19,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from foreshard.errors import ForeshardError
@@ -59,106 +60,87 @@ def _dies_with(parent: int) -> Callable[[], None] | None:
     return arrange
 
 
-def tools_between(source: Connection, target: Connection) -> PostgresBinaries:
-    """The programs for a copy from server to server. Raises `ForeshardError` if none can read the source."""
-    return tools_for(source.info.server_version // 10000, target.info.server_version // 10000)
+@dataclass(frozen=True)
+class SchemaCopy:
+    """A copy of the definitions of ``schemas`` by way of the file ``archive``.
 
-
-def dump(
-    tools: PostgresBinaries, conninfo: str, schemas: Sequence[str], archive: Path, application: str
-) -> None:
-    """Write the definition of ``schemas`` (no data, no subscriptions or publications) into ``archive``.
-
-    ``application``: what the session on the server is called.
+    ``application``: what its sessions on servers are called.
     """
-    command = [
-        "--format=custom",
-        "--schema-only",
-        "--no-publications",
-        "--no-subscriptions",
-        "--lock-wait-timeout=5s",
-        "--encoding=UTF8",  # the list of its entries is read by us
-    ]
-    patterns = [f'--schema="{schema.replace(chr(34), chr(34) * 2)}"' for schema in schemas]
-    _run(tools, "pg_dump", [*command, *patterns, f"--file={archive}"], conninfo, application)
+
+    tools: PostgresBinaries
+    schemas: Sequence[str]
+    archive: Path
+    application: str
+
+    def dump(self, conninfo: str) -> None:
+        """Write the definitions (no data, no subscriptions or publications) into the archive."""
+        options = [
+            "--format=custom",
+            "--schema-only",
+            "--no-publications",
+            "--no-subscriptions",
+            "--lock-wait-timeout=5s",
+            "--encoding=UTF8",  # the list of its entries is read by us
+        ]
+        patterns = [f'--schema="{schema.replace(chr(34), chr(34) * 2)}"' for schema in self.schemas]
+        self._run("pg_dump", [*options, *patterns, f"--file={self.archive}"], conninfo)
+
+    def restore_before_data(self, target: Connection, conninfo: str) -> None:
+        """Create everything of the archive but indexes, foreign keys and triggers, in one transaction.
+
+        ``conninfo`` leads to the same server as ``target``.
+        """
+        self._play("before", self._entries()[0], target, conninfo)
+
+    def restore_after_data(self, target: Connection, conninfo: str) -> None:
+        """Create indexes, foreign keys and user triggers, in one transaction: it happened wholly or not at all."""
+        self._play("after", self._entries()[1], target, conninfo)
+
+    def rehearse(self, target: Connection, conninfo: str) -> None:
+        """Create everything of the archive, and take it back. Raises `ForeshardError` with the server's words."""
+        before, after = self._entries()
+        self._play("rehearsal", [*before, *after], target, conninfo, ending="\nROLLBACK;\n")
+
+    def _entries(self) -> tuple[list[str], list[str]]:
+        return split_entries(self._run("pg_restore", ["--list", str(self.archive)]).split("\n"), self.schemas)
+
+    def _play(
+        self, part: str, entries: Sequence[str], target: Connection, conninfo: str, ending: str = ""
+    ) -> None:
+        """Those entries of the archive as SQL that the target's version takes, run there in one transaction."""
+        if not entries:
+            return
+        listing, script = (self.archive.with_suffix(f".{part}.{kind}") for kind in ("list", "sql"))
+        listing.write_text("\n".join(entries) + "\n", encoding="utf-8")
+        self._run("pg_restore", [f"--use-list={listing}", f"--file={script}", str(self.archive)])
+        known = {name for (name,) in target.execute("SELECT name FROM pg_settings")}
+        with script.open(encoding="utf-8", newline="") as file:  # definitions may hold line ends of their own
+            statements = without_unknown(file.read(), known)
+        with script.open("w", encoding="utf-8", newline="") as file:
+            file.write(statements + ending)
+        options = ["--no-psqlrc", "--quiet", "--single-transaction", "--set=ON_ERROR_STOP=1"]
+        self._run("psql", [*options, f"--file={script}"], conninfo)
+
+    def _run(self, tool: str, arguments: list[str], conninfo: str | None = None) -> str:
+        return _run(self.tools.tool(tool), arguments, conninfo, self.application)
 
 
-def restore_before_data(
-    tools: PostgresBinaries,
-    target: Connection,
-    conninfo: str,
-    archive: Path,
-    schemas: Sequence[str],
-    application: str,
-) -> None:
-    """Create everything of the archive but indexes, foreign keys and triggers, in one transaction."""
-    before, _ = _entries(tools, archive, schemas)
-    _restore(tools, target, conninfo, archive, before, application, part="before")
+def between(
+    source: Connection, target: Connection, schemas: Sequence[str], archive: Path, application: str
+) -> SchemaCopy:
+    """A copy by the tools that suit both servers. Raises `ForeshardError` if none can read the source."""
+    tools = tools_for(source.info.server_version // 10000, target.info.server_version // 10000)
+    return SchemaCopy(tools, schemas, archive, application)
 
 
-def restore_after_data(
-    tools: PostgresBinaries,
-    target: Connection,
-    conninfo: str,
-    archive: Path,
-    schemas: Sequence[str],
-    application: str,
-) -> None:
-    """Create indexes, foreign keys and user triggers, in one transaction: it happened wholly or not at all."""
-    _, after = _entries(tools, archive, schemas)
-    _restore(tools, target, conninfo, archive, after, application, part="after")
-
-
-def rehearse(
-    tools: PostgresBinaries,
-    target: Connection,
-    conninfo: str,
-    archive: Path,
-    schemas: Sequence[str],
-    application: str,
-) -> None:
-    """Create everything of the archive and take it back. Raises `ForeshardError` with the server's words."""
-    before, after = _entries(tools, archive, schemas)
-    _restore(tools, target, conninfo, archive, before + after, application, part="all", take_back=True)
-
-
-def _entries(tools: PostgresBinaries, archive: Path, schemas: Sequence[str]) -> tuple[list[str], list[str]]:
-    listed = _run(tools, "pg_restore", ["--list", str(archive)], None, "")
-    return split_entries(listed.split("\n"), schemas)
-
-
-def _restore(
-    tools: PostgresBinaries,
-    target: Connection,
-    conninfo: str,
-    archive: Path,
-    entries: Sequence[str],
-    application: str,
-    *,
-    part: str,
-    take_back: bool = False,
-) -> None:
-    if not entries:
-        return
-    listing, script = archive.with_suffix(f".{part}.list"), archive.with_suffix(f".{part}.sql")
-    listing.write_text("\n".join(entries) + "\n", encoding="utf-8")
-    written = [f"--use-list={listing}", f"--file={script}", str(archive)]
-    _run(tools, "pg_restore", written, None, application)
-    known = {name for (name,) in target.execute("SELECT name FROM pg_settings")}
-    statements = _without_unknown(script.read_text(encoding="utf-8"), known)
-    script.write_text(statements + ("\nROLLBACK;\n" if take_back else ""), encoding="utf-8")
-    options = ["--no-psqlrc", "--quiet", "--single-transaction", "--set=ON_ERROR_STOP=1", f"--file={script}"]
-    _run(tools, "psql", options, conninfo, application)
-
-
-def _without_unknown(script: str, known: Collection[str]) -> str:
+def without_unknown(script: str, known: Collection[str]) -> str:
     """``script`` without the settings of its preamble that a server does not know; it has only the ``known`` ones.
 
     The preamble ends where the first object begins; behind it the same words may stand in a function's body.
     """
     preamble, begin, objects = script.partition("\n-- Name: ")
     lines = preamble.split("\n")
-    kept = [line for line in lines if (set_ := _SET.match(line)) is None or set_[1] in known]
+    kept = [line for line in lines if (found := _SET.match(line)) is None or found[1] in known]
     return "\n".join(kept) + begin + objects
 
 
@@ -189,10 +171,9 @@ def split_entries(lines: Sequence[str], schemas: Sequence[str]) -> tuple[list[st
     return before, after
 
 
-def _run(
-    tools: PostgresBinaries, tool: str, arguments: list[str], conninfo: str | None, application: str
-) -> str:
+def _run(program: Path, arguments: list[str], conninfo: str | None, application: str) -> str:
     """Run it on that server, or on none (None); returns what it says."""
+    tool = program.name
     server = "no server" if conninfo is None else server_name(conninfo)
     # The interval lets the server notice within half a second that the tool is gone; no server on Windows has it.
     options = "-c lock_timeout=5s -c client_connection_check_interval=500ms"
@@ -200,7 +181,7 @@ def _run(
         database = [] if login.conninfo is None else [f"--dbname={login.conninfo}"]
         try:
             done = subprocess.run(
-                [str(tools.tool(tool)), *database, *arguments],
+                [str(program), *database, *arguments],
                 env={**login.environment, "PGOPTIONS": options, "PGAPPNAME": application},
                 pass_fds=login.files, check=False, capture_output=True, encoding="utf-8", errors="replace",
                 timeout=600, preexec_fn=_dies_with(os.getpid()),

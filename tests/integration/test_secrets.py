@@ -224,8 +224,7 @@ def test_every_way_serves_connections_tools_and_subscriptions(
         with connect(dsn) as conn:
             conn.execute("CREATE SCHEMA few")
         with connect(dsn, statement_timeout_s=20) as source:
-            tools = schema_copy.tools_between(source, target)
-            schema_copy.dump(tools, dsn, ["few"], tmp_path / "few.dump", "test")
+            schema_copy.between(source, target, ["few"], tmp_path / "few.dump", "test").dump(dsn)
             replication.subscribe(target, source, dsn, NAMES, NAMES.forward, copy_data=False)
         assert (tmp_path / "few.dump").stat().st_size > 0
         parts = conninfo_to_dict(with_password(dsn))
@@ -371,15 +370,14 @@ def rows_of(control: ControlDatabase) -> str:
 def failing_logins(fleet: MovingFleet) -> Iterator[BaseException]:
     """A wrong password, a server that is away, a dump and a subscription that fail, a statement with parameters."""
     source, target = fleet.pair.source, fleet.pair.target
+    copy = schema_copy.SchemaCopy(find_binaries(), ["b0000"], fleet.state_dir / "x", "test")
     with source.connect() as admin:
         set_password(admin, OPERATOR, "another one")
         try:
             for attempt in (
                 lambda: connect(source.operator_dsn),
                 lambda: with_password(source.operator_dsn),
-                lambda: schema_copy.dump(
-                    find_binaries(), source.operator_dsn, ["b0000"], fleet.state_dir / "x", "test"
-                ),
+                lambda: copy.dump(source.operator_dsn),
             ):
                 with pytest.raises(ForeshardError, match="password authentication failed") as refused:
                     attempt()

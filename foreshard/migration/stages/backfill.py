@@ -120,14 +120,12 @@ def _restore_rest(work: Work, source: Connection, target: Connection, report: Re
     wanted, there = (preflight_queries.secondary_objects(conn, work.buckets) for conn in (source, target))
     if wanted - there:
         report(Progress("indexes and foreign keys", 0, len(wanted), "objects"))
-        tools = schema_copy.tools_between(source, target)
+        copy = schema_copy.between(source, target, work.buckets, work.archive, work.session_name)
         if not work.archive.exists():  # prepared on another machine
-            schema_copy.dump(tools, work.source.dsn, work.buckets, work.archive, work.session_name)
+            copy.dump(work.source.dsn)
         # The apply worker and ADD FOREIGN KEY lock the same two tables in opposite orders.
         with replication.paused(target, work.names.forward):
-            schema_copy.restore_after_data(
-                tools, target, work.target.dsn, work.archive, work.buckets, work.session_name
-            )
+            copy.restore_after_data(target, work.target.dsn)
     for table, _ in guard.tables_of(work.buckets, work.tables):
         target.execute(sql.SQL("ANALYZE {}").format(table))
     report(Progress("indexes and foreign keys", len(wanted), len(wanted), "objects"))

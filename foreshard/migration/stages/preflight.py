@@ -7,8 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from foreshard.errors import PreflightFailed
-from foreshard.migration import definitions
-from foreshard.migration.preflight import buckets, disk, pair, server, surroundings
+from foreshard.migration.preflight import buckets, definitions, disk, pair, server, surroundings
 from foreshard.migration.preflight.findings import Finding, of_hazards
 from foreshard.migration.progress import Report
 from foreshard.migration.work import Work
@@ -43,11 +42,14 @@ def run(work: Work, report: Report) -> dict[str, Any]:
             *of_hazards(found),
             *surroundings.lacking(source, target, work.buckets, work.target.name),
             *pair.agreement(facts, work.key_type),
-            *(Finding(*each) for each in definitions.obstacles(work, source, target)),
             *pair.clocks({shard: server_facts.clock_offset(conn) for shard, conn in ends.items()}),
             *disk.room(work, Side.SOURCE, source, 0),
             *disk.room(work, Side.TARGET, target, size),
+            *definitions.tools(source, target),
+            *definitions.newer(work, source, target),
         ]
+        if not any(finding.blocking for finding in findings):
+            findings += definitions.rehearsed(work, source, target)
     findings.sort(key=lambda finding: not finding.blocking)
     _refuse(findings)
     obstacles = [str(hazard) for hazard in found if hazard.effect is Effect.WHOLE]

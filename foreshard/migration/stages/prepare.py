@@ -65,11 +65,9 @@ def _copy_definitions(work: Work, source: Connection, target: Connection) -> Non
     if not preflight_queries.schemas_present(
         target, work.buckets
     ):  # restored in one transaction: all or none
-        tools = schema_copy.tools_between(source, target)
-        schema_copy.dump(tools, work.source.dsn, work.buckets, work.archive, work.session_name)
-        schema_copy.restore_before_data(
-            tools, target, work.target.dsn, work.archive, work.buckets, work.session_name
-        )
+        copy = schema_copy.between(source, target, work.buckets, work.archive, work.session_name)
+        copy.dump(work.source.dsn)
+        copy.restore_before_data(target, work.target.dsn)
 
 
 def _arm(work: Work, conn: Connection, report: Report) -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from foreshard.postgres.schema_copy import _without_unknown
+from foreshard.postgres.schema_copy import without_unknown
 
 SCRIPT = """\\restrict abc
 -- Dumped from database version 18.4
@@ -18,7 +18,7 @@ $$;
 
 
 def test_only_the_preamble_loses_settings_that_the_server_does_not_know() -> None:
-    assert _without_unknown(SCRIPT, {"statement_timeout"}) == SCRIPT.replace(
+    assert without_unknown(SCRIPT, {"statement_timeout"}) == SCRIPT.replace(
         "SET transaction_timeout = 0;\n", "", 1
     )
-    assert _without_unknown(SCRIPT, {"statement_timeout", "transaction_timeout"}) == SCRIPT
+    assert without_unknown(SCRIPT, {"statement_timeout", "transaction_timeout"}) == SCRIPT
