@@ -218,7 +218,7 @@ HAZARDS = {
         "CREATE FOREIGN DATA WRAPPER nothing; CREATE SERVER nowhere FOREIGN DATA WRAPPER nothing;"
         " CREATE TABLE b0000.extra (id int) PARTITION BY RANGE (id);"
         " CREATE FOREIGN TABLE b0000.far PARTITION OF b0000.extra DEFAULT SERVER nowhere",
-        "b0000 (f)",
+        "b0000.far",
         "foreign table",
     ),
     "an unlogged partition": ("ALTER TABLE b0001.later SET UNLOGGED", "b0001.later", "is unlogged"),
