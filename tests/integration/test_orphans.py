@@ -1,4 +1,4 @@
-"""kill -9 of a runner while pg_restore works for it: nothing of it goes on, and the next runner need not wait."""
+"""kill -9 of a runner while psql restores definitions for it: nothing of it goes on, and the next runner need not wait."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ def test_a_killed_runner_leaves_no_restore_at_work(fleet: MovingFleet) -> None:
             cwd=ROOT,
         )
         try:
-            wait_until(lambda: sessions(target, name, waiting=True) == 1, "pg_restore waits for its lock")
+            wait_until(lambda: sessions(target, name, waiting=True) == 1, "psql waits for its lock")
             tools = psutil.Process(runner.pid).children(recursive=True)
-            assert [tool.name() for tool in tools] == ["pg_restore"]
+            assert [tool.name() for tool in tools] == ["psql"]
         finally:
             os.kill(runner.pid, signal.SIGKILL)
             runner.wait()
