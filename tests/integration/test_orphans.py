@@ -1,4 +1,4 @@
-"""kill -9 of a runner while psql restores definitions for it: nothing of it goes on, and the next runner need not wait."""
+"""kill -9 of a runner while psql makes indexes for it: nothing of it goes on, and the next runner need not wait."""
 
 from __future__ import annotations
 
