@@ -60,6 +60,7 @@ def main() -> int:
     document = report.document(results, versions, arguments.flips, arguments.seed, time.monotonic() - begun)
     report.show(console, results, document)
     if arguments.json is not None:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     return 0 if document["passed"] else 1
 
