@@ -79,8 +79,16 @@ RESERVED = ["pg_catalog", "pg_x", "information_schema", "foreshard", "foreshard_
 
 MISTAKES: list[tuple[tuple[str, ...], st.SearchStrategy[Any], str]] = [
     # where, what is wrong there (None: it is missing), what the error's field begins with
-    (("key_type",), NAMES | NO_TEXT | st.just("int16"), "key_type"),
-    (("bucketing", "kind"), NAMES | NO_TEXT, "bucketing.kind"),
+    (
+        ("key_type",),
+        NAMES.filter(lambda name: name not in set(KeyType)) | NO_TEXT | st.just("int16"),
+        "key_type",
+    ),
+    (
+        ("bucketing", "kind"),
+        NAMES.filter(lambda name: name not in set(BucketingKind)) | NO_TEXT,
+        "bucketing.kind",
+    ),
     (("bucketing", "kind"), st.sampled_from(["directory", "callable"]), "bucketing."),
     (("bucketing", "function"), NAMES, "bucketing.function"),
     (("bucketing", "dsn"), PASSWORDS | NOT_A_DSN | NO_TEXT, "bucketing.dsn"),
