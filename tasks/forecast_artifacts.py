@@ -14,7 +14,7 @@ from foreshard.control.fleet_view import ACTIVITY, forecast_input
 from foreshard.control.forecast_store import ForecastRecord, ForecastStore
 from foreshard.control.topology_store import ShardRecord, TopologyStore
 from foreshard.forecast.band import QUANTILES
-from foreshard.forecast.forecaster import ForecastResult
+from foreshard.forecast.result import ForecastResult
 from foreshard.forecast.series import SeriesKey
 from foreshard.settings import Settings
 from tasks.plots import ForecastPicture, as_markdown, forecast_png

@@ -16,7 +16,8 @@ from foreshard.control.engine import ControlDatabase
 from foreshard.control.fleet_view import ForecastInput, forecast_input
 from foreshard.control.forecast_store import ForecastRecord, ForecastStore
 from foreshard.control.topology_store import TopologyStore
-from foreshard.forecast.forecaster import ForecastResult, forecast_many
+from foreshard.forecast.forecaster import forecast_many
+from foreshard.forecast.result import ForecastResult
 from foreshard.settings import Settings
 from tasks.retries import is_transient
 

@@ -15,7 +15,7 @@ from foreshard.control.engine import ControlDatabase
 from foreshard.control.models import ForecastBand, ForecastRun
 from foreshard.errors import NotFound
 from foreshard.forecast.band import Band
-from foreshard.forecast.forecaster import ForecastResult
+from foreshard.forecast.result import ForecastResult
 from foreshard.forecast.series import SeriesKey
 
 

@@ -19,7 +19,8 @@ from foreshard.forecast.calendar import Event, effect
 from foreshard.forecast.models.model import Model
 from foreshard.forecast.models.prophet import ProphetModel
 from foreshard.forecast.models.seasonal_naive import SeasonalNaive
-from foreshard.forecast.series import STEP, Series, SeriesKey
+from foreshard.forecast.result import ForecastResult
+from foreshard.forecast.series import STEP, Series
 
 PROPHET_NEEDS = timedelta(days=14)
 """Known hours below which daily and weekly curves cannot be told from noise."""
@@ -28,26 +29,6 @@ STALE_AFTER = timedelta(hours=3)
 
 Progress = Callable[[int, int], None]
 """Called with (series done, series in all)."""
-
-
-@dataclass(frozen=True, eq=False)
-class ForecastResult:
-    """One series' forecast.
-
-    ``trained_from`` and ``trained_to`` are the first and last known hour, None without any; ``points`` counts
-    the known hours. ``score`` is the chosen model's pinball loss in the backtest relative to the seasonal
-    naive's (below 1 is better; 1 is the naive itself), None if there was too little history for a backtest.
-    ``note`` says what a reader must know to trust the band, empty if nothing.
-    """
-
-    key: SeriesKey
-    band: Band
-    model: str
-    trained_from: datetime | None
-    trained_to: datetime | None
-    points: int
-    score: float | None
-    note: str
 
 
 def forecast_one(

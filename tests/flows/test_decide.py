@@ -18,7 +18,7 @@ from foreshard.control.forecast_store import ForecastStore
 from foreshard.control.migration_store import MigrationStore
 from foreshard.control.plan_store import PlanStore
 from foreshard.forecast.band import Band
-from foreshard.forecast.forecaster import ForecastResult
+from foreshard.forecast.result import ForecastResult
 from foreshard.forecast.series import SeriesKey
 from tests.flows.conftest import BUCKETS, Deployed
 

@@ -31,7 +31,7 @@ from foreshard.errors import (
     NotFound,
 )
 from foreshard.forecast.band import Band
-from foreshard.forecast.forecaster import ForecastResult
+from foreshard.forecast.result import ForecastResult
 from foreshard.forecast.series import SeriesKey
 from foreshard.load.sample import Sample
 from foreshard.migration.lifecycle import PATH, Stage

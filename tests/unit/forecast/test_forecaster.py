@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from foreshard.errors import InvalidInput
 from foreshard.forecast.calendar import Event
-from foreshard.forecast.forecaster import ForecastResult, forecast_many, forecast_one
+from foreshard.forecast.forecaster import forecast_many, forecast_one
 from foreshard.forecast.models.prophet import ProphetModel
+from foreshard.forecast.result import ForecastResult
 from foreshard.forecast.series import Series, SeriesKey
 
 MakeLoad = Callable[..., "pd.Series[float]"]
