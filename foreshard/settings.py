@@ -123,7 +123,23 @@ class MigrationSettings(Section):
     soak_s: float = Field(
         default=600.0, ge=0, description="between the cutover and the drop of the source's copy"
     )
+    backfill: Literal["auto", "pipe", "subscription"] = Field(
+        default="auto",
+        description="how rows are copied: through the runner, or by the servers themselves; auto chooses",
+    )
     backfill_max_bytes_per_s: int | None = Field(default=None, gt=0)
+    backfill_max_utilisation: float = Field(
+        default=0.85,
+        gt=0,
+        le=1,
+        description="a copy slows down while a resource of the source is used above this share of its capacity",
+    )
+    copy_workers: int = Field(
+        default=2, ge=1, le=32, description="tables copied, indexes made at the same time"
+    )
+    index_memory_bytes: int = Field(
+        default=256 * 2**20, ge=2**20, description="maintenance_work_mem of each index that is made"
+    )
     lock_timeout_ms: int = Field(default=50, ge=1, le=900, description="must stay far below deadlock_timeout")
     marker_timeout_s: float = Field(default=2.0, gt=0)
     standbys: dict[str, tuple[str, ...]] = Field(

@@ -6,20 +6,17 @@ from datetime import datetime
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
-from psycopg.conninfo import conninfo_to_dict
 from pydantic import TypeAdapter
 
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.load_store import LoadStore
 from foreshard.control.topology_store import ShardRecord
 from foreshard.errors import NotFound, ShardUnavailable
-from foreshard.load.process import ProcessReading, listening_pid, process_samples, read_process
+from foreshard.load.process import ProcessReading, process_samples, read_process, server_pid
 from foreshard.load.rates import rates
 from foreshard.load.sample import CounterReading
 from foreshard.load.statistics import read_counters
 from foreshard.postgres.connect import connect
-
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 _PROCESS: TypeAdapter[ProcessReading] = TypeAdapter(ProcessReading)
 
@@ -56,10 +53,7 @@ def collect_shard(
 
 def _process(shard: ShardRecord, now: datetime) -> ProcessReading | None:
     """CPU, memory and I/O of a server on this machine; one elsewhere has to tell them in another way."""
-    parts = conninfo_to_dict(shard.dsn)
-    if parts.get("host") not in LOOPBACK:
-        return None
-    pid = listening_pid(int(str(parts.get("port") or 5432)))
+    pid = server_pid(shard.dsn)
     if pid is None:
         return None
     try:

@@ -103,6 +103,19 @@ class LoadStore:
             self._means(LoadSample.bucket, LoadSample.bucket != "", now),
         )
 
+    def newest(self, shard: str) -> tuple[datetime, dict[str, float]] | None:
+        """The newest live samples of a shard as a whole, and when they were taken; None if there are none."""
+        with self._control.transaction() as session:
+            rows = session.execute(
+                select(LoadSample.ts, LoadSample.metric, LoadSample.value)
+                .where(LoadSample.shard == shard, LoadSample.bucket == "", LoadSample.source == "live")
+                .order_by(LoadSample.ts.desc())
+                .limit(20)
+            ).all()
+        if not rows:
+            return None
+        return rows[0].ts, {metric: float(value) for ts, metric, value in rows if ts == rows[0].ts}
+
     def _means(self, name: Any, scope: Any, now: datetime) -> dict[str, dict[str, float]]:
         found: dict[str, dict[str, float]] = {}
         with self._control.transaction() as session:

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import psutil
+from psycopg.conninfo import conninfo_to_dict
 
 from foreshard.errors import NotFound, ShardUnavailable
 from foreshard.load.rates import MAX_GAP, interval_s
 from foreshard.load.sample import Sample
 
 ATTEMPTS = 10
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,12 @@ def process_samples(
         rate = (after.io_bytes - before.io_bytes) / seconds
         samples.append(Sample(after.ts, after.shard, None, "io_bytes_per_s", rate))
     return samples
+
+
+def server_pid(dsn: str) -> int | None:
+    """The postmaster that ``dsn`` leads to, if it runs on this machine and may be known."""
+    parts = conninfo_to_dict(dsn)
+    return listening_pid(int(str(parts.get("port") or 5432))) if parts.get("host") in LOOPBACK else None
 
 
 def listening_pid(port: int) -> int | None:

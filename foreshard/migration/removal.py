@@ -15,7 +15,7 @@ import psycopg
 from psycopg import errors
 
 from foreshard.errors import ForeshardError
-from foreshard.postgres import guard, replication
+from foreshard.postgres import copy_snapshot, guard, replication
 from foreshard.postgres.connect import Connection
 from foreshard.postgres.guard import Side
 from foreshard.postgres.names import MigrationNames
@@ -52,7 +52,9 @@ def drop_subscription(
 def drop_slots(
     conn: Connection, names: MigrationNames, side: Side, sync_slots: Iterable[str], attempts: int = ATTEMPTS
 ) -> None:
-    """End what the other side reads from this one. ``sync_slots``: recorded names of kind `SYNC_SLOTS`."""
+    """End what the other side reads, or copies, from this one. ``sync_slots``: recorded names of kind `SYNC_SLOTS`."""
+    if side is Side.SOURCE:
+        copy_snapshot.release(conn, names)
     for slot in (slot_on(names, side), *sync_slots):
         patiently(partial(replication.drop_slot, conn, slot), attempts)
 

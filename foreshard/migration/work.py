@@ -10,7 +10,9 @@ from typing import Any
 
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.flip_store import FlipStore
+from foreshard.control.forecast_store import ForecastStore
 from foreshard.control.lease import Lease
+from foreshard.control.load_store import LoadStore
 from foreshard.control.migration_store import MigrationRecord, MigrationStore
 from foreshard.control.shadow_store import ShadowStore
 from foreshard.control.topology_store import ShardRecord, TopologyStore
@@ -31,11 +33,15 @@ class Work:
     def __init__(self, control: ControlDatabase, settings: Settings, lease: Lease) -> None:
         self.lease = lease
         self.settings: MigrationSettings = settings.migration
+        self.policy = settings.decision
+        self.clock = settings.clock.fleet_clock()
         self.lease_seconds = settings.migration.lease_s
         self.state_dir = settings.state_dir
         self.store = MigrationStore(control)
         self.flips = FlipStore(control)
         self.shadows = ShadowStore(control)
+        self.loads = LoadStore(control)
+        self.forecasts = ForecastStore(control)
         topology = TopologyStore(control)
         record = self.record
         self.names = MigrationNames(topology.control_plane_id(), record.id)

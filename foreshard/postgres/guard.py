@@ -13,7 +13,13 @@ from psycopg import errors, sql
 
 from foreshard.errors import ForeshardError, InvalidInput, NotFound
 from foreshard.postgres.connect import Connection, sql_file
-from foreshard.postgres.names import FENCE_CLASS, GUARD_TRIGGER, TRUNCATE_TRIGGER, MigrationNames
+from foreshard.postgres.names import (
+    COPY_TRIGGER,
+    FENCE_CLASS,
+    GUARD_TRIGGER,
+    TRUNCATE_TRIGGER,
+    MigrationNames,
+)
 from foreshard.topology.keys import SLOT_SEED, KeyType, slot_sql
 
 STALE_FLIP = "FS004"
@@ -131,12 +137,13 @@ def arm(
 ) -> None:
     """Put the guard and the TRUNCATE refusal onto one table and its partitions, after `create_guards`. Idempotent.
 
-    It waits for the table's writers, so set a lock_timeout. PostgreSQL clones the row trigger to all partitions, to
-    those that come later too; a statement trigger it does not, and a partition can be truncated by its own name.
+    In place of the copy guard, where one stands. It waits for the table's writers, so set a lock_timeout. PostgreSQL
+    clones the row trigger to all partitions, to those that come later too; a statement trigger it does not, and a
+    partition can be truncated by its own name.
     """
     guard = sql.Identifier(names.schema, guard_function(column, key_type))
     refusal = sql.Identifier(names.schema, "refuse_truncate")
-    partitions = conn.execute(sql_file("partitions.sql"), {"table": table.as_string(conn)}).fetchall()
+    members = _with_partitions(conn, table)
     statements = [
         sql.SQL(
             "CREATE OR REPLACE TRIGGER {} BEFORE INSERT OR UPDATE OR DELETE ON {} FOR EACH ROW EXECUTE FUNCTION {}()"
@@ -145,9 +152,45 @@ def arm(
         sql.SQL(
             "CREATE OR REPLACE TRIGGER {} BEFORE TRUNCATE ON {} FOR EACH STATEMENT EXECUTE FUNCTION {}()"
         ).format(sql.Identifier(TRUNCATE_TRIGGER), member, refusal)
-        for member in (table, *(sql.Identifier(*name) for name in partitions))
+        for member in members
+    ]
+    statements += [
+        sql.SQL("DROP TRIGGER IF EXISTS {} ON {}").format(sql.Identifier(COPY_TRIGGER), member)
+        for member in members
     ]
     conn.execute(sql.SQL("; ").join(statements))  # one message, and so one transaction
+
+
+def arm_for_copy(conn: Connection, names: MigrationNames, table: sql.Identifier) -> None:
+    """Put the copy guard onto one table and its partitions, before anything is copied into it. Idempotent."""
+    refusal = sql.Identifier(names.schema, "refuse_write")
+    statements = [
+        sql.SQL(
+            "CREATE OR REPLACE TRIGGER {} BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {}"
+            " FOR EACH STATEMENT EXECUTE FUNCTION {}()"
+        ).format(sql.Identifier(COPY_TRIGGER), member, refusal)
+        for member in _with_partitions(conn, table)
+    ]
+    conn.execute(sql.SQL("; ").join(statements))
+
+
+def armed(conn: Connection, buckets: Sequence[str]) -> set[tuple[str, str]]:
+    """(schema, table) of the buckets' tables on which the row guard stands."""
+    rows = conn.execute(
+        "SELECT n.nspname, c.relname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid"
+        "  JOIN pg_namespace n ON n.oid = c.relnamespace WHERE t.tgname = %s AND n.nspname = ANY (%s)",
+        (GUARD_TRIGGER, list(buckets)),
+    )
+    return {(schema, table) for schema, table in rows}
+
+
+def create_copy_guard(conn: Connection, names: MigrationNames) -> None:
+    """The copy guard's function. Idempotent."""
+    conn.execute(
+        sql_file("copy_guard.sql").format(
+            migration=sql.Identifier(names.schema), schema_name=sql.Literal(names.schema)
+        )
+    )
 
 
 def guard_function(column: str, key_type: KeyType) -> str:
@@ -269,6 +312,11 @@ def fence_holders(
 def tables_of(buckets: Sequence[str], tables: Mapping[str, str]) -> list[tuple[sql.Identifier, str]]:
     """Every table of the buckets with its distribution column."""
     return [(sql.Identifier(bucket, table), column) for bucket in buckets for table, column in tables.items()]
+
+
+def _with_partitions(conn: Connection, table: sql.Identifier) -> list[sql.Identifier]:
+    partitions = conn.execute(sql_file("partitions.sql"), {"table": table.as_string(conn)}).fetchall()
+    return [table, *(sql.Identifier(*name) for name in partitions)]
 
 
 def _one(conn: Connection, query: str, *parameters: object) -> object:

@@ -15,6 +15,9 @@ GUARD_TRIGGER = "zz_foreshard_guard"
 
 TRUNCATE_TRIGGER = "zz_foreshard_truncate"
 
+COPY_TRIGGER = "zz_foreshard_copy"
+"""Stands in for both while a side is being copied to."""
+
 
 @dataclass(frozen=True)
 class MigrationNames:

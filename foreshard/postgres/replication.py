@@ -103,9 +103,10 @@ def subscribe(
 ) -> None:
     """Create ``subscription`` to the peer's publication; its slot has the same name.
 
-    The slot is made first, by us: it waits for every transaction of the publisher's cluster that has written, and were
-    it made by CREATE SUBSCRIPTION, in a database of that cluster, it would wait for that very statement. So
-    ``publisher`` needs a statement_timeout, and a slot that an attempt left behind is in the way: `drop_orphaned_slot`.
+    The slot is made first, by us, unless it is there (a copy began with it; one that an attempt left behind for nothing
+    must be gone: `drop_orphaned_slot`). It waits for every transaction of the publisher's cluster that has written, and
+    were it made by CREATE SUBSCRIPTION, in a database of that cluster, it would wait for that very statement. So
+    ``publisher`` needs a statement_timeout.
 
     ``origin = none``: rows that came from the peer do not go back. A copy commits synchronously until
     `apply_asynchronously`: a crash that forgets "this table is copied" after its slot was dropped leaves the table
@@ -114,7 +115,8 @@ def subscribe(
     """
     if _exists(conn, "SELECT 1 FROM pg_subscription WHERE subname = %s", subscription):
         return
-    publisher.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (subscription,))
+    if slot_status(publisher, subscription) is None:
+        publisher.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (subscription,))
     options = sql.SQL(
         "copy_data = {}, enabled = {}, binary = {}, origin = none, streaming = on, slot_name = {},"
         " create_slot = false, synchronous_commit = {}"
@@ -246,6 +248,13 @@ def health(conn: Connection, subscription: str) -> StreamHealth | None:
         (subscription,),
     ).fetchone()
     return None if row is None else StreamHealth(*row)
+
+
+def wal_position(conn: Connection) -> int:
+    """Bytes of WAL that this server has written in its life."""
+    row = conn.execute("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint").fetchone()
+    assert row is not None  # a SELECT without FROM has one row
+    return int(row[0])
 
 
 def slot_lag_bytes(conn: Connection, slot: str) -> int | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -113,6 +114,11 @@ class MovingFleet:
         self.store = MigrationStore(self.control)
         self.flips = FlipStore(self.control)
         self.migration = self.store.open(self.plan(pair.source.name, pair.target.name, self.buckets))
+
+    def configure(self, **migration: Any) -> None:
+        """Change settings of migrations, for runners that are made from now on."""
+        changed = self.settings.migration.model_copy(update=migration)
+        self.settings = self.settings.model_copy(update={"migration": changed})
 
     def plan(self, source: str, target: str, buckets: Sequence[str]) -> int:
         """A new plan, as a decision makes it."""

@@ -125,6 +125,7 @@ def test_a_dead_stream_is_not_waited_for(copied_fleet: MovingFleet) -> None:
 def test_a_throttled_backfill_publishes_no_further_table(
     fleet: MovingFleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    fleet.configure(backfill="subscription")
     fleet.run_until(Stage.BACKFILL)
     published: list[int] = []
 

@@ -15,7 +15,9 @@ from foreshard.topology.keys import SLOTS
 from tests.integration.moving_fleet import BUCKETS, QUICK, MovingFleet, allow, assert_whole, ignore, writers
 
 
-def test_a_whole_migration_under_writers_loses_and_doubles_nothing(fleet: MovingFleet) -> None:
+@pytest.mark.parametrize("method", ["pipe", "subscription"])
+def test_a_whole_migration_under_writers_loses_and_doubles_nothing(fleet: MovingFleet, method: str) -> None:
+    fleet.configure(backfill=method)
     with writers(fleet) as writing:
         writing.wait_for_more(50)
         fleet.run_until(None)

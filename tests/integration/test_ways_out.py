@@ -67,7 +67,9 @@ def test_leftovers_are_those_of_this_migration_alone(fleet: MovingFleet) -> None
     abort(fleet)
 
 
-def test_resumed_after_the_runner_died_while_the_stream_was_paused(fleet: MovingFleet) -> None:
+@pytest.mark.parametrize("method", ["pipe", "subscription"])
+def test_resumed_after_the_runner_died_while_the_stream_was_paused(fleet: MovingFleet, method: str) -> None:
+    fleet.configure(backfill=method)
     fleet.run_until(Stage.CATCH_UP)
     with fleet.runner() as runner:
         forward = runner.work.names.forward
@@ -91,6 +93,7 @@ def test_a_copy_commits_synchronously_until_it_is_complete(
             seen.append(conn.execute(query, (subscription,)).fetchone())
 
     monkeypatch.setattr(replication, "apply_asynchronously", look)
+    fleet.configure(backfill="subscription")
     fleet.run_until(Stage.CATCH_UP)
     assert seen == [("local",), ("off",)]
 

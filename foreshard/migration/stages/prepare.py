@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import random
 import time
 from typing import Any
 
-from psycopg import errors
-
-from foreshard.errors import ForeshardError, PreflightFailed
-from foreshard.migration.progress import Progress, Report
+from foreshard.errors import PreflightFailed
+from foreshard.migration import arming
+from foreshard.migration.copying import after_data, method
+from foreshard.migration.copying.method import Method
+from foreshard.migration.progress import Report
 from foreshard.migration.work import Work
-from foreshard.postgres import catalog, guard, preflight_queries, replication, schema_copy
+from foreshard.postgres import catalog, guard, preflight_queries, replication
 from foreshard.postgres.connect import Connection
 from foreshard.postgres.guard import Side
 
-ARM_ATTEMPTS = 100
+METHOD = "backfill_method"
+"""The fact that says how rows are copied. A migration that was prepared without one has a subscription."""
+
+WAL_SAMPLE_S = 0.5
 
 
 def run(work: Work, report: Report) -> dict[str, Any]:
@@ -35,18 +38,15 @@ def run(work: Work, report: Report) -> dict[str, Any]:
         work.store.renew(
             work.lease, work.lease_seconds
         )  # nothing is copied for a migration that ended meanwhile
-        _copy_definitions(work, source, target)
-        _arm(work, target, report)
+        chosen = _copy_definitions(work, source, target)
+        arming.arm_for_copy(work, target, report)
         # Time has passed: nothing is put up on the source for a migration that ended meanwhile.
         work.store.renew(work.lease, work.lease_seconds)
         guard.create_side(source, work.names, Side.SOURCE, work.target.name, work.buckets)
-        _arm(work, source, report)
+        arming.arm(work, source, report)
         replication.create_publication(source, work.names)
         replication.create_publication(target, work.names)
-        replication.publish(
-            target, work.names, [(bucket, table) for bucket in work.buckets for table in work.tables]
-        )
-    return {"tables": len(work.buckets) * len(work.tables)}
+    return {"tables": len(work.buckets) * len(work.tables), "backfill": chosen.value}
 
 
 def _refuse_foreign(work: Work, target: Connection) -> None:
@@ -59,33 +59,38 @@ def _refuse_foreign(work: Work, target: Connection) -> None:
         )
 
 
-def _copy_definitions(work: Work, source: Connection, target: Connection) -> None:
+def _copy_definitions(work: Work, source: Connection, target: Connection) -> Method:
+    """What comes before the data; how the data will come decides what that is."""
+    chosen = _method(work, source)
     for bucket in work.buckets:
         work.store.record_resource(work.lease, work.target.name, "copy", bucket)
     if not preflight_queries.schemas_present(
         target, work.buckets
     ):  # restored in one transaction: all or none
-        copy = schema_copy.between(source, target, work.buckets, work.archive, work.session_name)
+        copy = after_data.archive(work, source, target, chosen)
         copy.dump(work.source.dsn)
         copy.restore_before_data(target, work.target.dsn)
+    return chosen
 
 
-def _arm(work: Work, conn: Connection, report: Report) -> None:
-    """Guards on all tables. CREATE TRIGGER waits for writers and new ones queue behind it: short waits, retries."""
-    conn.execute(f"SET lock_timeout = {work.settings.lock_timeout_ms}".encode())
-    guard.create_guards(conn, work.names, work.tables.values(), work.key_type)
-    tables = guard.tables_of(work.buckets, work.tables)
-    for number, (table, column) in enumerate(tables, 1):
-        for _ in range(ARM_ATTEMPTS):
-            try:
-                guard.arm(conn, work.names, table, column, work.key_type)
-                break
-            except errors.LockNotAvailable:
-                time.sleep(random.uniform(0.02, 0.2))
-        else:
-            raise ForeshardError(
-                f"No lock on {table.as_string()} in {ARM_ATTEMPTS} attempts.",
-                remedy="A long transaction holds it; end it or try again later.",
-            )
-        report(Progress("guards", number, len(tables), "tables"))
-    conn.execute("SET lock_timeout = 0")
+def _method(work: Work, source: Connection) -> Method:
+    """How rows are copied: decided once, since the target's tables are made for it."""
+    known = work.facts().get(METHOD)
+    if known is not None:
+        return Method(known)
+    chosen, why = method.choose(
+        work.settings.backfill,
+        preflight_queries.total_bytes(source, work.buckets),
+        work.policy.copy_bytes_per_s,
+        _wal_bytes_per_s(source),
+        work.settings.wal_budget_bytes,
+    )
+    work.store.put_facts(work.lease, **{METHOD: chosen.value, "backfill_method_why": why})
+    return chosen
+
+
+def _wal_bytes_per_s(source: Connection) -> float:
+    """What all writers of the source's cluster write now."""
+    begun, started = replication.wal_position(source), time.monotonic()
+    time.sleep(WAL_SAMPLE_S)
+    return (replication.wal_position(source) - begun) / (time.monotonic() - started)

@@ -1,0 +1,1 @@
+"""How a bucket's rows, and what comes after them, get to the target."""

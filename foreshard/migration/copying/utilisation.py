@@ -1,0 +1,89 @@
+"""How busy the source is while rows are read from it, and what the forecast leaves for reading them.
+
+Of a server on this machine the operating system tells its CPU each second, the copy's own part included. Of one
+elsewhere the newest samples count, which are minutes old: there the forecast matters more.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+
+from foreshard.errors import ForeshardError
+from foreshard.forecast.series import STEP, SeriesKey
+from foreshard.load.process import ProcessReading, process_samples, read_process, server_pid
+from foreshard.migration.copying.pace import Pace
+from foreshard.migration.work import Work
+
+logger = logging.getLogger(__name__)
+
+CPU = "cpu_cores"
+STALE = timedelta(minutes=3)
+"""Samples older than this say nothing about now."""
+
+
+class SourceUse:
+    """The source's utilisation: the busiest resource's share of its capacity."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._shard = work.source.name
+        self._limit = work.settings.backfill_max_utilisation
+        self._capacity = {name: float(value) for name, value in work.source.capacity.items() if value}
+        self._pid = server_pid(work.source.dsn) if CPU in self._capacity else None
+        self._before: ProcessReading | None = None
+        self._seen: datetime | None = None
+        if self._pid is not None:
+            self._of_process()
+
+    def begin(self, pace: Pace) -> None:
+        """Set out with what the forecast leaves: the headroom, over what a copy at full rate takes of capacity."""
+        expected, policy = self.expected(), self._work.policy
+        if expected is not None and policy.copy_load:
+            share = (self._limit - expected) / policy.copy_load
+            if share < 1:
+                pace.begin(max(0.0, share) * policy.copy_bytes_per_s)
+
+    def follow(self, pace: Pace, present_bytes_per_s: float) -> None:
+        """Adjust the pace to what the source bears now; a source of which nothing new is known is left as it is."""
+        now = self._of_process() if self._pid is not None else self._of_samples()
+        if now is not None:
+            pace.follow(now, self._limit, present_bytes_per_s)
+
+    def expected(self) -> float | None:
+        """The forecast of this hour at the policy's quantile; None without a forecast that covers it."""
+        newest, now = self._work.forecasts.newest(), self._work.clock.now()
+        if newest is None:
+            return None
+        results = self._work.forecasts.results(newest.id)
+        shares = []
+        for metric, capacity in self._capacity.items():
+            found = results.get(SeriesKey(self._shard, None, metric))
+            if found is not None:
+                steps = found.band.at(self._work.policy.predicted_quantile)
+                step = (now - found.band.ts[0].to_pydatetime()) // STEP
+                if 0 <= step < len(steps):
+                    shares.append(float(steps[step]) / capacity)
+        return max(shares) if shares else None
+
+    def _of_process(self) -> float | None:
+        """CPU since the last look, from the operating system."""
+        assert self._pid is not None
+        try:
+            reading = read_process(self._pid, self._shard, self._work.clock.now())
+        except ForeshardError as gone:
+            logger.info("the processes of %s cannot be read: %s", self._shard, gone)
+            return None
+        before, self._before = self._before, reading
+        cores = [one.value for one in process_samples(before, reading) if one.metric == CPU]
+        return cores[0] / self._capacity[CPU] if cores else None
+
+    def _of_samples(self) -> float | None:
+        newest = self._work.loads.newest(self._shard)
+        if newest is None or newest[0] == self._seen or self._work.clock.now() - newest[0] > STALE:
+            return None
+        self._seen, values = newest
+        shares = [
+            value / self._capacity[metric] for metric, value in values.items() if metric in self._capacity
+        ]
+        return max(shares) if shares else None
