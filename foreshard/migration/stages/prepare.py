@@ -18,12 +18,13 @@ from foreshard.postgres.guard import Side
 METHOD = "backfill_method"
 """The fact that says how rows are copied. A migration that was prepared without one has a subscription."""
 
-WAL_SAMPLE_S = 0.5
+WAL_SAMPLE_S = 0.2
 
 
 def run(work: Work, report: Report) -> dict[str, Any]:
     """Everything that the copy needs, in the order in which nothing can go wrong: the target's guard first."""
     with work.connections(statement_timeout_s=60) as (source, target):
+        wal = _WalRate(source)
         for conn in (source, target):
             replication.end_backends(conn, work.application, work.lease.token)
         work.store.put_facts(work.lease, fingerprint=catalog.fingerprint(source, work.buckets))
@@ -38,7 +39,7 @@ def run(work: Work, report: Report) -> dict[str, Any]:
         work.store.renew(
             work.lease, work.lease_seconds
         )  # nothing is copied for a migration that ended meanwhile
-        chosen = _copy_definitions(work, source, target)
+        chosen = _copy_definitions(work, source, target, wal)
         arming.arm_for_copy(work, target, report)
         # Time has passed: nothing is put up on the source for a migration that ended meanwhile.
         work.store.renew(work.lease, work.lease_seconds)
@@ -59,9 +60,9 @@ def _refuse_foreign(work: Work, target: Connection) -> None:
         )
 
 
-def _copy_definitions(work: Work, source: Connection, target: Connection) -> Method:
+def _copy_definitions(work: Work, source: Connection, target: Connection, wal: _WalRate) -> Method:
     """What comes before the data; how the data will come decides what that is."""
-    chosen = _method(work, source)
+    chosen = _method(work, source, wal)
     for bucket in work.buckets:
         work.store.record_resource(work.lease, work.target.name, "copy", bucket)
     if not preflight_queries.schemas_present(
@@ -73,7 +74,7 @@ def _copy_definitions(work: Work, source: Connection, target: Connection) -> Met
     return chosen
 
 
-def _method(work: Work, source: Connection) -> Method:
+def _method(work: Work, source: Connection, wal: _WalRate) -> Method:
     """How rows are copied: decided once, since the target's tables are made for it."""
     known = work.facts().get(METHOD)
     if known is not None:
@@ -82,15 +83,21 @@ def _method(work: Work, source: Connection) -> Method:
         work.settings.backfill,
         preflight_queries.total_bytes(source, work.buckets),
         work.policy.copy_bytes_per_s,
-        _wal_bytes_per_s(source),
+        wal.bytes_per_s(),
         work.settings.wal_budget_bytes,
     )
     work.store.put_facts(work.lease, **{METHOD: chosen.value, "backfill_method_why": why})
     return chosen
 
 
-def _wal_bytes_per_s(source: Connection) -> float:
-    """What all writers of the source's cluster write now."""
-    begun, started = replication.wal_position(source), time.monotonic()
-    time.sleep(WAL_SAMPLE_S)
-    return (replication.wal_position(source) - begun) / (time.monotonic() - started)
+class _WalRate:
+    """What all writers of the source's cluster have written per second since this was made."""
+
+    def __init__(self, source: Connection) -> None:
+        self._source = source
+        self._begun, self._at = replication.wal_position(source), time.monotonic()
+
+    def bytes_per_s(self) -> float:
+        """Waits if that is too short a time ago to say."""
+        time.sleep(max(0.0, WAL_SAMPLE_S - (time.monotonic() - self._at)))
+        return (replication.wal_position(self._source) - self._begun) / (time.monotonic() - self._at)
