@@ -35,6 +35,12 @@ class BlockRange:
     end: int | None
     bytes: int
 
+    @property
+    def whole(self) -> bool:
+        """Whether it is all that comes into a table of the target."""
+        leaf = self.leaf
+        return self.first == 0 and self.end is None and (leaf.schema, leaf.name) == (leaf.bucket, leaf.table)
+
 
 def leaves(conn: Connection, buckets: Sequence[str], tables: Sequence[str]) -> list[Leaf]:
     """All leaves of those tables in those buckets; one without rows too. After the snapshot exists."""

@@ -78,9 +78,14 @@ class CopyPipe:
         reading = sql.SQL("COPY (SELECT {} FROM ONLY {} WHERE {}) TO STDOUT (FORMAT {})").format(
             names, sql.Identifier(leaf.schema, leaf.name), _within(part), form
         )
-        writing = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT {})").format(
-            sql.Identifier(leaf.bucket, leaf.table), names, form
+        into = sql.Identifier(leaf.bucket, leaf.table)
+        writing = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT {}{})").format(
+            into, names, form, sql.SQL(", FREEZE" if part.whole else "")
         )
+        if (
+            part.whole
+        ):  # of a table that is emptied in the same transaction rows can be frozen, now and for ever
+            target.execute(sql.SQL("TRUNCATE {}").format(into))
         settings = {**_SOURCE_SETTINGS, "client_encoding": self.encoding}
         arguments = [
             "--no-psqlrc",

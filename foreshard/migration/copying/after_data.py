@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import groupby
 
 from psycopg import errors
@@ -60,7 +61,10 @@ def make(work: Work, source: Connection, target: Connection, method: Method, rep
     for _, phase in groupby(wanted, key=lambda one: one.phase):
         left = [one for one in phase if one.label not in made]
         if left:
-            crew.work_off(left, min(work.settings.copy_workers, len(left)), makers.work_off, watch, LOOK_S)
+            workers = min(work.settings.copy_workers, len(left))
+            # Several indexes at once need no helpers each; the last large one gets them.
+            at_work = partial(makers.work_off, helpers=workers < work.settings.copy_workers)
+            crew.work_off(left, workers, at_work, watch, LOOK_S)
     report(makers.progress({}))
 
 
@@ -74,14 +78,19 @@ class _Makers:
         self._made = set(made)
         self._at: dict[int, str] = {}
 
-    def work_off(self, queue: crew.Queue[Definition]) -> None:
-        """A worker: one definition after another, each in a transaction of its own."""
+    def work_off(self, queue: crew.Queue[Definition], *, helpers: bool) -> None:
+        """A worker: one definition after another, each in a transaction of its own.
+
+        ``helpers``: PostgreSQL may use parallel workers for one.
+        """
         with connect(self._work.target.dsn, application=self._work.session_name) as conn:
             queue.on_stop(conn.cancel_safe)
             conn.execute("SET search_path = ''")  # as in the script: what a definition names is qualified
             conn.execute("SET synchronous_commit = off")
             memory = self._work.settings.index_memory_bytes // 1024
             conn.execute("SELECT set_config('maintenance_work_mem', %s, false)", (f"{memory}kB",))
+            if not helpers:
+                conn.execute("SET max_parallel_maintenance_workers = 0")
             for one in queue:
                 self._at[conn.info.backend_pid] = one.label
                 self._make(conn, one)
