@@ -6,17 +6,18 @@ pgcopydb       pgcopydb clone
 pgdump         pg_dump into a directory, then pg_restore
 
 All in turn, each into a fresh database, ending with the same tables, rows and indexes. Figures are MB (10^6 bytes) of
-heap per second, medians over the rounds; cpu_s is what the whole machine was busy meanwhile.
+heap per second, medians over the rounds; cpu_s is what the servers and everything that was started here used.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from benchmarks import competitors
 from benchmarks.orders import OrdersFleet, Shape
 from benchmarks.report import publish
 from foreshard.errors import ForeshardError
+from foreshard.fleet.server import PostgresServer
 from foreshard.fleet.throwaway import ShardDatabase, ShardPair, ThrowawayServers
 from foreshard.migration.lifecycle import Stage
 from tests.integration.moving_fleet import QUICK, ignore
@@ -49,7 +51,7 @@ CONTESTANTS = (*METHODS, *COMPETITORS)
 
 @dataclass
 class Timing:
-    """What a copy took: seconds of wall time, and CPU seconds of everything on this machine."""
+    """What a copy took: seconds of wall time, and CPU seconds of all servers, this process and its children."""
 
     seconds: float = 0.0
     cpu_s: float = 0.0
@@ -73,9 +75,11 @@ def main() -> None:
     }
     result: dict[str, object] = {}
     for name in chosen.shapes.split(","):
+        if result and chosen.json is not None:
+            publish("bench_backfill", result, chosen.json)  # what there is, should the rest fail
         figures = measure(name, shapes[name], chosen.contestants.split(","), chosen.rounds)
         result |= {f"{name}.{key}": value for key, value in figures.items()}
-        publish("bench_backfill", result, chosen.json)  # what there is, should the rest fail
+    publish("bench_backfill", result, chosen.json)
 
 
 def measure(name: str, shape: Shape, contestants: list[str], rounds: int) -> dict[str, object]:
@@ -92,7 +96,7 @@ def measure(name: str, shape: Shape, contestants: list[str], rounds: int) -> dic
             for contestant in contestants[start:] + contestants[:start]:
                 target = servers.new_shard(f"{contestant}-{turn}", server_name="target")
                 checkpoint(pair.source, target)
-                timing = copy(contestant, fleet, target, wanted)
+                timing = copy(contestant, fleet, target, wanted, servers.server("control"))
                 timings[contestant].append(timing)
                 say(
                     f"{name}, round {turn + 1} of {rounds}: {contestant} {heap_mb / timing.seconds:.1f} MB/s"
@@ -103,18 +107,21 @@ def measure(name: str, shape: Shape, contestants: list[str], rounds: int) -> dic
     return {"heap_mb": round(heap_mb, 1), "rows": shape.rows * shape.buckets, **summary(heap_mb, timings)}
 
 
-def copy(contestant: str, fleet: OrdersFleet, target: ShardDatabase, wanted: list[str]) -> Timing:
+def copy(
+    contestant: str, fleet: OrdersFleet, target: ShardDatabase, wanted: list[str], control: PostgresServer
+) -> Timing:
     """One contestant's copy. Raises ForeshardError where it left something else than all have to."""
+    servers = (fleet.pair.source.server, target.server, control)
     if contestant in COMPETITORS:
         fleet.uninstall()
-        with timed() as timing:
+        with timed(servers) as timing:
             COMPETITORS[contestant](fleet.pair.source, target)
         check(contestant, fleet.copied(target), wanted)
         return timing
     fleet.next_migration(target, MIGRATION.model_copy(update=METHODS[contestant]))
     with fleet.runner() as runner:
         fleet.run_until(Stage.PREPARE, runner)
-        with timed() as timing:
+        with timed(servers) as timing:
             fleet.run_until(Stage.CATCH_UP, runner)
         found = [line for line in fleet.copied(target) if "foreshard" not in line]
         runner.abort(ignore)
@@ -143,18 +150,28 @@ def summary(heap_mb: float, timings: Mapping[str, list[Timing]]) -> dict[str, ob
 
 
 @contextmanager
-def timed() -> Iterator[Timing]:
+def timed(servers: Sequence[PostgresServer]) -> Iterator[Timing]:
     """Take the time of the block."""
     timing = Timing()
-    started, busy = time.monotonic(), busy_s()
+    started, used = time.monotonic(), cpu_s(servers)
     yield timing
-    timing.seconds, timing.cpu_s = time.monotonic() - started, busy_s() - busy
+    timing.seconds, timing.cpu_s = time.monotonic() - started, cpu_s(servers) - used
 
 
-def busy_s() -> float:
-    """CPU seconds that this machine has been at work, for whomever."""
-    times = psutil.cpu_times()
-    return float(times.user + times.nice + times.system + times.irq + times.softirq)
+def cpu_s(servers: Sequence[PostgresServer]) -> float:
+    """CPU seconds used so far, by those that ended as well: what others do on this machine does not count."""
+    own = os.times()
+    total = own.user + own.system + own.children_user + own.children_system
+    for server in servers:
+        postmaster = server.postmaster()
+        assert postmaster is not None
+        times = postmaster.cpu_times()
+        total += times.user + times.system + times.children_user + times.children_system
+        for backend in postmaster.children():
+            with suppress(psutil.NoSuchProcess):
+                times = backend.cpu_times()
+                total += times.user + times.system
+    return total
 
 
 def checkpoint(*shards: ShardDatabase) -> None:

@@ -1,4 +1,4 @@
-"""What else copies PostgreSQL databases: pgcopydb, and pg_dump with pg_restore, each as fast as it gets on two cores."""
+"""What else copies databases: pgcopydb, and pg_dump with pg_restore, each as fast as it gets on two cores."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TIMEOUT_S = 1800.0
 
 
 def pgcopydb(
-    source: ShardDatabase, target: ShardDatabase, *, jobs: int = 2, split: str | None = "200MB"
+    source: ShardDatabase, target: ShardDatabase, *, jobs: int = 4, split: str | None = "200MB"
 ) -> None:
     """Clone the whole database. Tables above ``split`` are copied by several processes (None: never).
 
@@ -39,7 +39,7 @@ def pgcopydb(
         )
 
 
-def pg_dump(source: ShardDatabase, target: ShardDatabase, *, jobs: int = 2, compress: str = "0") -> None:
+def pg_dump(source: ShardDatabase, target: ShardDatabase, *, jobs: int = 4, compress: str = "0") -> None:
     """Dump the whole database into a directory and restore from that.
 
     Raises:

@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 
 from foreshard.control.topology_store import ShardRecord, TopologyStore
-from foreshard.fleet.grants import APPLICATION, OWNER, grants_sql
+from foreshard.fleet.grants import OWNER, grants_sql
 from foreshard.fleet.throwaway import ShardDatabase, ShardPair
 from foreshard.postgres import guard
 from foreshard.postgres.connect import connect
@@ -35,8 +35,6 @@ FROM generate_series(1::bigint, {rows}) n;
 ALTER TABLE {orders} ADD PRIMARY KEY (id);
 CREATE INDEX ON {orders} (product);
 CREATE INDEX ON {orders} (placed_at);
-GRANT USAGE ON SCHEMA {bucket} TO {application};
-GRANT SELECT, INSERT, UPDATE, DELETE ON {orders} TO {application};
 """
 
 COPIED = """
@@ -94,7 +92,6 @@ class OrdersFleet(MovingFleet):
                         bucket=sql.Identifier(bucket),
                         orders=sql.Identifier(bucket, "orders"),
                         owner=sql.Identifier(OWNER),
-                        application=sql.Identifier(APPLICATION),
                         rows=sql.Literal(self.shape.rows),
                     )
                 )
