@@ -153,15 +153,14 @@ def summary(heap_mb: float, timings: Mapping[str, list[Timing]]) -> dict[str, ob
 def timed(servers: Sequence[PostgresServer]) -> Iterator[Timing]:
     """Take the time of the block."""
     timing = Timing()
-    started, used = time.monotonic(), cpu_s(servers)
+    started, used = time.monotonic(), cpu_s(servers) + own_cpu_s()
     yield timing
-    timing.seconds, timing.cpu_s = time.monotonic() - started, cpu_s(servers) - used
+    timing.seconds, timing.cpu_s = time.monotonic() - started, cpu_s(servers) + own_cpu_s() - used
 
 
 def cpu_s(servers: Sequence[PostgresServer]) -> float:
-    """CPU seconds used so far, by those that ended as well: what others do on this machine does not count."""
-    own = os.times()
-    total = own.user + own.system + own.children_user + own.children_system
+    """CPU seconds that the servers have used, those of backends that ended as well."""
+    total = 0.0
     for server in servers:
         postmaster = server.postmaster()
         assert postmaster is not None
@@ -172,6 +171,12 @@ def cpu_s(servers: Sequence[PostgresServer]) -> float:
                 times = backend.cpu_times()
                 total += times.user + times.system
     return total
+
+
+def own_cpu_s() -> float:
+    """CPU seconds that this process has used, and those that it started, once they ended."""
+    own = os.times()
+    return own.user + own.system + own.children_user + own.children_system
 
 
 def checkpoint(*shards: ShardDatabase) -> None:
