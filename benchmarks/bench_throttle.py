@@ -1,8 +1,9 @@
 """What a backfill does to a busy source: `python -m benchmarks.bench_throttle --json FILE`.
 
 An application loads the source to a share of its capacity, at a fixed rate throughout. In turns nothing else happens
-(quiet), a backfill reads from it that heeds migration.backfill_max_utilisation (throttled), and one that does not
-(unthrottled). Source, target, application and runner share the processors of one machine.
+(quiet), a backfill reads from it that heeds migration.backfill_max_utilisation (throttled), and one that knows of no
+capacity and so does not (unthrottled). The source and the application share one processor; target, runner and all others have another one, as
+if it were another machine. With --together all share all processors: then the target takes from the application, too.
 
 p50_ms, p99_ms       of the application's transactions, from when they were due; medians over the turns
 p99_change_pct       against quiet, in the same turn; median over the turns
@@ -22,9 +23,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 from psycopg import sql
 
 from benchmarks.bench_backfill import MIGRATION, SERVER, cpu_s, say
+from benchmarks.bench_guard import APPLICATION_CPU, TARGET_CPU, pin
 from benchmarks.fixed_rate import Sent, saturated, sending
 from benchmarks.orders import OrdersFleet, Shape
 from benchmarks.report import publish
@@ -37,6 +40,7 @@ from foreshard.migration.lifecycle import Stage
 from foreshard.migration.progress import Progress
 from tests.integration.moving_fleet import allow, ignore
 
+PHASES = ("quiet", "throttled", "unthrottled")
 WARM_UP_S = 5
 REST_S = 5.0
 """Before each phase: what the one before has delayed is made up for."""
@@ -52,6 +56,10 @@ SELECT product, count(*), sum(amount) FROM {bucket}.orders WHERE id BETWEEN :id 
 UPDATE {bucket}.orders SET amount = amount + 1 WHERE id = :id;
 COMMIT;
 """
+
+
+ROWS = "rows"
+"""How a backfill's reports name the copying of rows; the target's indexes come after it."""
 
 
 class Enough(ForeshardError):
@@ -79,32 +87,35 @@ def main() -> None:
     options.add_argument(
         "--mb", type=int, default=600, help="heap to copy, in buckets of 20 MB (default 600)"
     )
+    options.add_argument("--together", action="store_true", help="no processor of its own for the source")
     options.add_argument("--json", type=Path, metavar="FILE")
     chosen = options.parse_args()
-    limits = {"quiet": None, "throttled": chosen.max_utilisation, "unthrottled": 1.0}
+    all_cpus = psutil.Process().cpu_affinity()
     shape = Shape(chosen.mb // 20, 20)
-    phases: dict[str, list[Phase]] = {name: [] for name in limits}
+    phases: dict[str, list[Phase]] = {name: [] for name in PHASES}
     with ThrowawayServers(SERVER) as servers, tempfile.TemporaryDirectory() as state:
         pair = ShardPair(servers.new_shard("source"), servers.new_shard("target"))
         say(f"filling {shape.buckets} x {shape.megabytes} MB")
         fleet = OrdersFleet(pair, servers.new_control_database(), Path(state), MIGRATION, shape)
         let_application_in(fleet)
+        cpus = all_cpus if chosen.together else [APPLICATION_CPU]
+        if not chosen.together:
+            separate(servers, pair)
         script = TRANSACTION.format(bucket=shape.names[0], rows=shape.rows)
         dsn, server = pair.source.application_dsn, pair.source.server
-        saturated(dsn, script, chosen.clients, WARM_UP_S)
+        saturated(dsn, script, chosen.clients, WARM_UP_S, cpus)
         with took(server) as full:
-            tps = saturated(dsn, script, chosen.clients, round(chosen.seconds))
+            tps = saturated(dsn, script, chosen.clients, round(chosen.seconds), cpus)
         cores = full.source_cpu_s / (full.end - full.begin)
         say(f"saturated: {tps:.0f} transactions/s, the source uses {cores:.2f} processors")
-        tell_capacity(fleet, cores)
-        with sending(dsn, script, chosen.clients, chosen.load * tps) as sent:
+        with sending(dsn, script, chosen.clients, chosen.load * tps, cpus) as sent:
             for turn in range(chosen.turns):
-                for name, limit in limits.items():
-                    phase = (
-                        backfill(servers, fleet, limit, chosen.seconds)
-                        if limit
-                        else rest(server, chosen.seconds)
-                    )
+                for name in PHASES:
+                    if name == "quiet":
+                        phase = rest(server, chosen.seconds)
+                    else:
+                        tell_capacity(fleet, {"cpu_cores": cores} if name == "throttled" else {})
+                        phase = backfill(servers, fleet, chosen.max_utilisation, chosen.seconds)
                     phases[name].append(phase)
                     say(f"turn {turn + 1} of {chosen.turns}: {name} {phase.copied / 1e6:.0f} MB copied")
         fleet.close()
@@ -112,10 +123,19 @@ def main() -> None:
         "capacity_tps": round(tps),
         "capacity_cores": round(cores, 2),
         "load": chosen.load,
+        "together": chosen.together,
         "max_utilisation": chosen.max_utilisation,
         **summary(phases, sent, cores),
     }
     publish("bench_throttle", figures, chosen.json)
+
+
+def separate(servers: ThrowawayServers, pair: ShardPair) -> None:
+    """Give the source a processor, and the other one to all others, with what this process starts from now on."""
+    pin(pair.source.server, APPLICATION_CPU)
+    for server in (pair.target.server, servers.server("control")):
+        pin(server, TARGET_CPU)
+    psutil.Process().cpu_affinity([TARGET_CPU])
 
 
 def let_application_in(fleet: OrdersFleet) -> None:
@@ -129,11 +149,11 @@ def let_application_in(fleet: OrdersFleet) -> None:
             )
 
 
-def tell_capacity(fleet: OrdersFleet, cores: float) -> None:
-    """What the throttle holds the source's CPU against."""
+def tell_capacity(fleet: OrdersFleet, capacity: Mapping[str, float]) -> None:
+    """What the throttle holds the source's use against. Of a source without known capacity it knows nothing."""
     source = fleet.pair.source
     TopologyStore(fleet.control).put_shard(
-        ShardRecord(source.name, source.operator_dsn, source.application_dsn, {"cpu_cores": round(cores, 2)})
+        ShardRecord(source.name, source.operator_dsn, source.application_dsn, dict(capacity))
     )
 
 
@@ -158,10 +178,10 @@ def backfill(servers: ThrowawayServers, fleet: OrdersFleet, limit: float, second
         with took(fleet.pair.source.server) as phase:
 
             def report(progress: Progress) -> None:
-                if progress.text == "rows":
+                if progress.text == ROWS:
                     phase.copied = progress.done
-                if progress.text != "rows" or time.time() > phase.begin + seconds:
-                    raise Enough("The phase is over.")
+                    if progress.done >= progress.total or time.time() > phase.begin + seconds:
+                        raise Enough("The phase is over.")
 
             with suppress(Enough):
                 runner.perform(step, report)

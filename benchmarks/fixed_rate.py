@@ -10,11 +10,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
 from foreshard.errors import ForeshardError
 from foreshard.fleet.binaries import find_binaries
 
 GIVE_UP_MS = 2000
 """A transaction that could not begin in that time is left out, and counts as having taken it."""
+
+OUTPUT = "output"
 
 
 @dataclass(frozen=True)
@@ -36,22 +40,21 @@ class Sent:
         return [one.ms for one in self.transactions if begin <= one.at < end]
 
 
-def saturated(dsn: str, script: str, clients: int, seconds: int) -> float:
-    """Transactions per second of clients that wait for nothing but the server."""
-    with tempfile.TemporaryDirectory() as directory:
-        command = _command(dsn, Path(directory), script, clients, [f"--time={seconds}"])
-        done = subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-        )
-    found = re.search(r"tps = ([0-9.]+)", done.stdout)
-    if found is None or done.returncode != 0:
-        raise ForeshardError(f"pgbench failed: {done.stdout[-1000:]}")
+def saturated(dsn: str, script: str, clients: int, seconds: int, cpus: Sequence[int]) -> float:
+    """Transactions per second of clients that wait for nothing but the server. ``cpus``: where they may run."""
+    with tempfile.TemporaryDirectory() as name:
+        application = _started(dsn, Path(name), script, clients, [f"--time={seconds}"], cpus)
+        application.wait()
+        text = _output(Path(name))
+    found = re.search(r"tps = ([0-9.]+)", text)
+    if found is None or application.returncode != 0:
+        raise ForeshardError(f"pgbench failed: {text[-1000:]}")
     return float(found[1])
 
 
 @contextmanager
-def sending(dsn: str, script: str, clients: int, per_second: float) -> Iterator[Sent]:
-    """Send until the block ends; the result is complete then.
+def sending(dsn: str, script: str, clients: int, per_second: float, cpus: Sequence[int]) -> Iterator[Sent]:
+    """Send until the block ends; the result is complete then. ``cpus``: where the clients may run.
 
     Raises:
         ForeshardError: the application ended before.
@@ -63,29 +66,35 @@ def sending(dsn: str, script: str, clients: int, per_second: float) -> Iterator[
             *("--time=1000000", f"--rate={per_second:.1f}", f"--latency-limit={GIVE_UP_MS}"),
             *("--log", f"--log-prefix={directory / 'log'}"),
         ]
-        with (directory / "output").open("w+", encoding="utf-8") as output:
-            application = subprocess.Popen(
-                _command(dsn, directory, script, clients, rate), stdout=output, stderr=subprocess.STDOUT
-            )
-            try:
-                yield sent
-                if application.poll() is not None:
-                    output.seek(0)
-                    raise ForeshardError(f"pgbench ended: {output.read()[-1000:]}")
-            finally:
-                application.terminate()
-                application.wait()
+        application = _started(dsn, directory, script, clients, rate, cpus)
+        try:
+            yield sent
+            if application.poll() is not None:
+                raise ForeshardError(f"pgbench ended: {_output(directory)[-1000:]}")
+        finally:
+            application.terminate()
+            application.wait()
         for log in directory.glob("log.*"):
             sent.transactions += _read(log.read_text(encoding="ascii").splitlines())
 
 
-def _command(dsn: str, directory: Path, script: str, clients: int, options: Sequence[str]) -> list[str]:
+def _started(
+    dsn: str, directory: Path, script: str, clients: int, options: Sequence[str], cpus: Sequence[int]
+) -> subprocess.Popen[bytes]:
     file = directory / "transaction.sql"
     file.write_text(script, encoding="utf-8")
-    return [
+    command = [
         *(str(find_binaries().tool("pgbench")), "--no-vacuum", "--protocol=prepared", "--random-seed=1"),
         *(f"--client={clients}", "--jobs=1", f"--file={file}", *options, dsn),
     ]
+    with (directory / OUTPUT).open("wb") as output:
+        application = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+    psutil.Process(application.pid).cpu_affinity(list(cpus))
+    return application
+
+
+def _output(directory: Path) -> str:
+    return (directory / OUTPUT).read_text(encoding="utf-8", errors="replace")
 
 
 def _read(lines: Sequence[str]) -> Iterator[Transaction]:
