@@ -123,7 +123,7 @@ def copy(
         fleet.run_until(Stage.PREPARE, runner)
         with timed(servers) as timing:
             fleet.run_until(Stage.CATCH_UP, runner)
-        found = [line for line in fleet.copied(target) if "foreshard" not in line]
+        found = fleet.copied(target)
         runner.abort(ignore)
     check(contestant, found, wanted)
     check(contestant, [*fleet.leftovers(), *fleet.schemas(target)], [])
@@ -141,7 +141,7 @@ def summary(heap_mb: float, timings: Mapping[str, list[Timing]]) -> dict[str, ob
     """Medians and ratios of them, and every round."""
     rates = {name: heap_mb / statistics.median(one.seconds for one in each) for name, each in timings.items()}
     figures: dict[str, object] = {f"{name}_mb_s": round(rate, 1) for name, rate in rates.items()}
-    for rival in COMPETITORS.keys() & rates.keys() if "ours" in rates else ():
+    for rival in [name for name in COMPETITORS if {name, "ours"} <= rates.keys()]:
         figures[f"ratio_{rival}"] = round(rates["ours"] / rates[rival], 3)
     for name, each in timings.items():
         figures[f"{name}_cpu_s"] = round(statistics.median(one.cpu_s for one in each), 1)

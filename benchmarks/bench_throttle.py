@@ -2,8 +2,9 @@
 
 An application loads the source to a share of its capacity, at a fixed rate throughout. In turns nothing else happens
 (quiet), a backfill reads from it that heeds migration.backfill_max_utilisation (throttled), and one that knows of no
-capacity and so does not (unthrottled). The source and the application share one processor; target, runner and all others have another one, as
-if it were another machine. With --together all share all processors: then the target takes from the application, too.
+capacity and so does not (unthrottled). The source and the application share one processor; target, runner and all
+others have another one, as if it were another machine. With --together all share all processors: then the target
+takes from the application, too.
 
 p50_ms, p99_ms       of the application's transactions, from when they were due; medians over the turns
 p99_change_pct       against quiet, in the same turn; median over the turns
