@@ -71,14 +71,19 @@ def _run(shard: ShardDatabase, command: Sequence[str]) -> None:
         "PGPASSFILE": str(shard.server.passwords.path),
     }
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
-        process = subprocess.Popen(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        try:
+            process = subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # pgcopydb that fails ends its whole process group
+            )
+        except FileNotFoundError:
+            raise ForeshardError(
+                f"{command[0]} is not installed.", remedy=f"On Debian: apt-get install {command[0]}."
+            ) from None
         try:
             status = process.wait(TIMEOUT_S)
         except BaseException:
