@@ -129,7 +129,7 @@ class MigrationSettings(Section):
     )
     backfill_max_bytes_per_s: int | None = Field(default=None, gt=0)
     backfill_max_utilisation: float = Field(
-        default=0.85,
+        default=0.75,
         gt=0,
         le=1,
         description="a copy slows down while a resource of the source is used above this share of its capacity",

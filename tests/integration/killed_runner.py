@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -11,10 +12,11 @@ from foreshard.settings import ControlSettings, Settings
 from tests.integration.moving_fleet import QUICK, allow, ignore
 
 
-def main(control_dsn: str, state_dir: str, migration: str) -> None:
-    """Perform every step of the migration."""
+def main(control_dsn: str, state_dir: str, migration: str, changed: str = "{}") -> None:
+    """Perform every step of the migration, with some settings ``changed`` (JSON)."""
     control = ControlDatabase(control_dsn)
-    settings = Settings(control=ControlSettings(dsn=control_dsn), migration=QUICK, state_dir=Path(state_dir))
+    quick = QUICK.model_copy(update=json.loads(changed))
+    settings = Settings(control=ControlSettings(dsn=control_dsn), migration=quick, state_dir=Path(state_dir))
     with Runner(control, settings, int(migration), "victim") as runner:
         while (step := runner.next_step()) is not None:
             allow(runner, step)

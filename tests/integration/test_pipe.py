@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import random
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +16,9 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg import sql
+from sqlalchemy import func, select
 
+from foreshard.control.models import Migration
 from foreshard.errors import ForeshardError, LeaseLost
 from foreshard.fleet.grants import OWNER
 from foreshard.fleet.throwaway import ShardDatabase
@@ -24,7 +29,7 @@ from foreshard.migration.runner import Runner
 from foreshard.postgres import block_ranges, copy_snapshot
 from foreshard.postgres.connect import connect
 from foreshard.postgres.copy_journal import CopyJournal
-from tests.integration.moving_fleet import MovingFleet, allow, ignore, wait_until
+from tests.integration.moving_fleet import MovingFleet, allow, ignore, wait_until, writers
 
 EVENTS = 60_000
 """Rows of one table; more than fits into the pipe and the sockets' buffers."""
@@ -327,3 +332,57 @@ def test_a_writer_that_does_not_end_makes_the_slot_wait_and_is_told(
         conn.execute("ROLLBACK")
     fleet.run_until(None)
     assert fleet.leftovers() == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["runner", "source", "target"])
+def test_whatever_dies_while_rows_are_copied_no_write_is_lost(large: MovingFleet, victim: str) -> None:
+    """kill -9 again and again at random moments of the copy, under writers; then the rest of the migration."""
+    draw = random.Random(victim)
+    with writers(large) as writing:
+        large.run_until(Stage.BACKFILL)
+        slowly(large, 3_000_000)
+        for _ in range(4):
+            runner = start_runner(large, backfill_max_bytes_per_s=3_000_000)
+            begun = time.monotonic()
+            pause = draw.uniform(0.3, 3.0)  # a moment of the copy, or before it, or at its end
+            wait_until(
+                lambda begun=begun, pause=pause, runner=runner: (  # type: ignore[misc]
+                    time.monotonic() - begun > pause or runner.poll() is not None
+                ),
+                "the moment comes",
+            )
+            if victim != "runner":
+                shard = large.pair.source if victim == "source" else large.pair.target
+                shard.server.kill9()
+                shard.server.start()
+            runner.kill()
+            runner.wait()
+            wait_until(lambda: not lease_holds(large), "the dead runner's lease expires")
+        slowly(large, 10**9)
+        large.run_until(None)
+        writing.wait_for_more(20)
+        writing.stop()
+        result = large.checked(writing.ledger, large.pair.target)
+    assert result.passed, result
+    assert large.leftovers() == []
+
+
+def start_runner(fleet: MovingFleet, **migration: object) -> subprocess.Popen[bytes]:
+    """A process that drives the migration through its backfill, and no further."""
+    return subprocess.Popen(
+        [
+            sys.executable, "-m", "tests.integration.killed_runner", fleet.control.conninfo, str(fleet.state_dir),
+            str(fleet.migration), json.dumps(migration),
+        ],
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def lease_holds(fleet: MovingFleet) -> bool:
+    with fleet.control.transaction() as session:
+        row = session.get(Migration, fleet.migration)
+        assert row is not None
+        until = row.lease_expires_at
+        return until is not None and until > session.execute(select(func.clock_timestamp())).scalar_one()

@@ -12,6 +12,8 @@ SLOWEST_BYTES_PER_S = 256 * 1024
 FASTEST_BYTES_PER_S = 1e9
 BACK_OFF = 0.6
 SPEED_UP = 1.15
+HOLD = 0.05
+"""Below the limit by no more than this the rate stays: it would only go up to come down again."""
 
 
 class Pace:
@@ -56,17 +58,16 @@ class Pace:
             self._adaptive = max(SLOWEST_BYTES_PER_S, bytes_per_s)
 
     def follow(self, utilisation: float, limit: float, present_bytes_per_s: float) -> None:
-        """Slow down while ``utilisation`` is above ``limit`` (shares of capacity), speed up slowly while below.
+        """Slow down while ``utilisation`` is above ``limit`` (shares of capacity), speed up slowly while well below.
 
-        Less is multiplied and more is multiplied by less, so that it settles below the limit. ``present_bytes_per_s``:
-        what is really copied, where the first slowing-down starts from. Once nothing needs to be slowed there is no
-        limit any more.
+        ``present_bytes_per_s``: what is really copied, where a slowing-down starts from. Once nothing needs to be
+        slowed there is no limit any more.
         """
         with self._lock:
             if utilisation > limit:
                 start = self._adaptive if self._adaptive is not None else present_bytes_per_s
                 self._adaptive = max(SLOWEST_BYTES_PER_S, min(start, present_bytes_per_s or start) * BACK_OFF)
-            elif self._adaptive is not None:
+            elif self._adaptive is not None and utilisation < limit - HOLD:
                 self._adaptive *= SPEED_UP
                 if self._adaptive > FASTEST_BYTES_PER_S:
                     self._adaptive = None

@@ -214,17 +214,18 @@ def _copy_chunks(run: _Run, pipe: copy_pipe.CopyPipe, source: Connection, report
     headroom, use = HeadroomWatch(work), SourceUse(work)
     use.begin(run.pace)
     started = prolonged = followed = time.monotonic()
+    passed = 0
 
     def watch() -> None:
-        nonlocal prolonged, followed
+        nonlocal prolonged, followed, passed
         headroom.look(report)
         now = time.monotonic()
         if now - prolonged > PROLONG_S:
             copy_snapshot.prolong(source, work.names)
             prolonged = now
         if now - followed > FOLLOW_S:
-            use.follow(run.pace, run.tally.wire_bytes / (now - started))
-            followed = now
+            use.follow(run.pace, (run.tally.wire_bytes - passed) / (now - followed))
+            followed, passed = now, run.tally.wire_bytes
         if len(run.tally.done) >= len(run.tally.chunks) // 2:
             failpoint.hit("backfill", work.state_dir)
         report(run.tally.progress(now - started))

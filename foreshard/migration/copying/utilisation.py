@@ -7,6 +7,7 @@ elsewhere the newest samples count, which are minutes old: there the forecast ma
 from __future__ import annotations
 
 import logging
+import time
 from datetime import datetime, timedelta
 
 from foreshard.errors import ForeshardError
@@ -18,6 +19,7 @@ from foreshard.migration.work import Work
 logger = logging.getLogger(__name__)
 
 CPU = "cpu_cores"
+FIRST_LOOK_S = 0.5
 STALE = timedelta(minutes=3)
 """Samples older than this say nothing about now."""
 
@@ -33,22 +35,30 @@ class SourceUse:
         self._pid = server_pid(work.source.dsn) if CPU in self._capacity else None
         self._before: ProcessReading | None = None
         self._seen: datetime | None = None
-        if self._pid is not None:
-            self._of_process()
 
     def begin(self, pace: Pace) -> None:
-        """Set out with what the forecast leaves: the headroom, over what a copy at full rate takes of capacity."""
-        expected, policy = self.expected(), self._work.policy
-        if expected is not None and policy.copy_load:
-            share = (self._limit - expected) / policy.copy_load
-            if share < 1:
-                pace.begin(max(0.0, share) * policy.copy_bytes_per_s)
+        """Set out with the headroom that forecast and present load leave, over what a copy takes of capacity."""
+        policy = self._work.policy
+        known = [use for use in (self.expected(), self._first_look()) if use is not None]
+        if known and policy.copy_load:
+            share = (self._limit - max(known)) / policy.copy_load
+            pace.begin(max(0.0, share) * policy.copy_bytes_per_s)
 
     def follow(self, pace: Pace, present_bytes_per_s: float) -> None:
         """Adjust the pace to what the source bears now; a source of which nothing new is known is left as it is."""
-        now = self._of_process() if self._pid is not None else self._of_samples()
+        now = self._now()
         if now is not None:
             pace.follow(now, self._limit, present_bytes_per_s)
+
+    def _first_look(self) -> float | None:
+        """The utilisation before anything is copied."""
+        if self._pid is not None:
+            self._of_process()
+            time.sleep(FIRST_LOOK_S)
+        return self._now()
+
+    def _now(self) -> float | None:
+        return self._of_process() if self._pid is not None else self._of_samples()
 
     def expected(self) -> float | None:
         """The forecast of this hour at the policy's quantile; None without a forecast that covers it."""
