@@ -98,7 +98,7 @@ def _evacuate(
         return relief
     assessment = assess(view, relief, loads, policy)
     risk = risks[source]
-    when = timeline(view.now, risk.excess_at, relief.bytes, policy)
+    when = timeline(view.now, risk.excess_at, assessment.prediction)
     return MigrationPlan(
         source=source,
         target=relief.target,
@@ -110,7 +110,8 @@ def _evacuate(
         risk_before=risk.score,
         risk_after=assessment.risk_after,
         effects=assessment.effects,
-        reasons=reasons_to_drain(relief, assessment.effects, assessment.cost, when, len(here), policy),
+        reasons=reasons_to_drain(relief, assessment, when, len(here), policy),
+        prediction=assessment.prediction,
     )
 
 
@@ -147,7 +148,7 @@ def _plan(
     policy: DecisionPolicy,
 ) -> MigrationPlan:
     """The plan. ``risk`` has the move's cost taken off."""
-    when = timeline(view.now, risk.excess_at, relief.bytes, policy)
+    when = timeline(view.now, risk.excess_at, assessment.prediction)
     before = risk.score + risk.cost
     return MigrationPlan(
         source=relief.source,
@@ -160,5 +161,6 @@ def _plan(
         risk_before=before,
         risk_after=assessment.risk_after,
         effects=assessment.effects,
-        reasons=reasons(relief, risk, assessment.effects, assessment.cost, when, movable, policy),
+        reasons=reasons(relief, risk, assessment, when, movable, policy),
+        prediction=assessment.prediction,
     )
