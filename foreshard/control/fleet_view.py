@@ -12,6 +12,7 @@ from foreshard.control.engine import ControlDatabase
 from foreshard.control.forecast_store import ForecastRecord, ForecastStore
 from foreshard.control.load_store import LoadStore
 from foreshard.control.migration_store import MigrationStore
+from foreshard.control.rate_store import RateStore
 from foreshard.control.topology_store import TopologyStore
 from foreshard.errors import NotFound
 from foreshard.forecast.apportion import rebuild_metric
@@ -115,4 +116,5 @@ def fleet_view(control: ControlDatabase, clock: FleetClock, run: ForecastRecord)
         busy_shards=frozenset(name for one in live for name in (one.source, one.target)),
         moving=frozenset(bucket for one in live for bucket in one.buckets),
         draining=frozenset(shard.name for shard in topology.shards() if shard.draining),
+        rates=RateStore(control).learnt(),
     )
