@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
 
 import typer
 from rich.markup import escape
@@ -18,10 +17,9 @@ from foreshard.control.models import StageRun
 from foreshard.control.plan_store import PlanStore
 from foreshard.control.progress_store import KeptProgress, ProgressStore
 from foreshard.control.session import session
-from foreshard.migration import reckoning
+from foreshard.migration import progress_table, reckoning
 from foreshard.migration.lifecycle import ENDS
 from foreshard.migration.preflight.findings import Finding, journalled
-from foreshard.quantities import UNKNOWN, amount, duration, rate
 
 migration_app = typer.Typer(no_args_is_help=True, help="Migrations: plans that are carried out.")
 
@@ -85,23 +83,13 @@ def _steps(runs: Sequence[StageRun]) -> Table:
 
 def _progress(newest: KeptProgress) -> Table:
     """The step under way, and what of it is under way."""
-    told = newest.document
-    parts = told["parts"]
-    title = f"{newest.step}: {told['text']}, as of {newest.updated_at:%H:%M:%S}"
-    if parts["total"]:
-        title += f"; {parts['finished']} finished, {parts['under_way']} under way, {parts['waiting']} waiting"
-    table = Table("", "done", "of", "rows", "rate", "left", title=escape(title), title_justify="left")
-    table.add_row("all", *_figures(told, told["unit"]))
-    for part in parts["listed"]:
-        if 0 < part["done"] < part["total"]:
-            table.add_row(escape(part["name"]), *_figures(part, told["unit"]))
+    counts = progress_table.counts(newest.document)
+    title = f"{newest.step}: {newest.document['text']}, as of {newest.updated_at:%H:%M:%S}"
+    title = f"{title}; {counts}" if counts else title
+    table = Table(*progress_table.HEADINGS, title=escape(title), title_justify="left")
+    for row in progress_table.rows(newest.document):
+        table.add_row(*map(escape, row))
     return table
-
-
-def _figures(one: Mapping[str, Any], unit: str) -> tuple[str, ...]:
-    rows = UNKNOWN if one["rows"] is None else f"{one['rows']:,}"
-    done, total = amount(one["done"], unit), amount(one["total"], unit)
-    return done, total, rows, rate(one["per_s"], unit), duration(one["eta_s"])
 
 
 def _reckoned(predicted: reckoning.Figures | None, measured: reckoning.Figures | None) -> Table:

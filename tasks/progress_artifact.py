@@ -13,13 +13,11 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 
 from foreshard.control.migration_store import MigrationRecord
-from foreshard.migration.progress import Part, Progress
-from foreshard.quantities import UNKNOWN, amount, duration, rate
+from foreshard.migration import progress_table
+from foreshard.migration.progress import Progress
+from foreshard.quantities import amount, duration, rate
 
 BETWEEN_UPDATES_S = 2.0
-LINES = 20
-"""Of parts under way; more than that nobody reads."""
-
 BAR = 20
 
 
@@ -87,8 +85,10 @@ def in_words(progress: Progress) -> str:
 
 def as_markdown(migration: MigrationRecord, step: str, progress: Progress) -> str:
     """A bar, the step's figures, a line for every part under way, and how many others there are."""
+    document = progress.to_json()
     full = int(BAR * progress.fraction)
-    under_way = [part for part in progress.parts if part.under_way]
+    whole, *parts = progress_table.rows(document)
+    counts = progress_table.counts(document)
     lines = [
         f"# Migration {migration.id}: {migration.source} to {migration.target}",
         "",
@@ -96,29 +96,9 @@ def as_markdown(migration: MigrationRecord, step: str, progress: Progress) -> st
         "",
         f"`{'█' * full}{'░' * (BAR - full)}` **{100 * progress.fraction:.0f} %**",
         "",
-        "| | done | of | rows | rate | left |",
+        f"| {' | '.join(progress_table.HEADINGS)} |",
         "|:---|---:|---:|---:|---:|---:|",
-        _line("**all**", progress, progress.unit),
-        *(_line(f"`{part.name}`", part, progress.unit) for part in under_way[:LINES]),
+        f"| **{whole[0]}** | {' | '.join(whole[1:])} |",
+        *(f"| `{name.replace('|', '/')}` | {' | '.join(figures)} |" for name, *figures in parts),
     ]
-    if progress.parts:
-        finished = sum(part.finished for part in progress.parts)
-        waiting = len(progress.parts) - finished - len(under_way)
-        unseen = f" ({LINES} of them shown)" if len(under_way) > LINES else ""
-        lines += [
-            "",
-            f"{finished} finished, {len(under_way)} under way{unseen}, {waiting} waiting.",
-        ]
-    return "\n".join(lines) + "\n"
-
-
-def _line(name: str, one: Part | Progress, unit: str) -> str:
-    rows = UNKNOWN if one.rows is None else f"{one.rows:,}"
-    figures = (
-        amount(one.done, unit),
-        amount(one.total, unit),
-        rows,
-        rate(one.per_s, unit),
-        duration(one.eta_s),
-    )
-    return f"| {name.replace('|', '/')} | {' | '.join(figures)} |"
+    return "\n".join([*lines, "", f"{counts}."] if counts else lines) + "\n"

@@ -50,7 +50,7 @@ def test_what_it_looks_like(migration: MigrationRecord) -> None:
         "",
         "`████████░░░░░░░░░░░░` **41 %**",
         "",
-        "| | done | of | rows | rate | left |",
+        "|  | done | of | rows | rate | left |",
         "|:---|---:|---:|---:|---:|---:|",
         "| **all** | 1.23 GB | 3.00 GB | 643,000 | 45.1 MB/s | 39 s |",
         "| `b0001.orders` | 31.0 MB | 60.0 MB | 210,000 | 12.2 MB/s | 2.4 s |",
@@ -63,6 +63,10 @@ def test_what_it_looks_like(migration: MigrationRecord) -> None:
         as_markdown(migration, "verify", whole).splitlines()[-1]
         == "| **all** | 3 tables | 3 tables | - | - | - |"
     )
+    half = Progress(
+        "indexes", 1.4, 2, "objects", None, (Part("orders_day", 0.4, 1.0), Part("orders_pkey", 1.0, 1.0))
+    )
+    assert "| `orders_day` | 40% |  | - |  | - |" in as_markdown(migration, "backfill", half)
     many = tuple(Part(f"b{number}", 1, 2) for number in range(1000))
     lines = as_markdown(migration, "backfill", Progress("rows", 1000, 2000, "bytes", None, many)).splitlines()
     assert len(lines) < 40
