@@ -83,8 +83,9 @@ def fleet_view(control: ControlDatabase, clock: FleetClock, run: ForecastRecord)
     present = LoadStore(control).present(now)
     sizes = LoadStore(control).sizes()
     live = MigrationStore(control).live()
+    known = topology.shards()
     shards = []
-    for shard in topology.shards():
+    for shard in known:
         of_shard = {
             m: bands[SeriesKey(shard.name, None, m)]
             for m in shard.load_capacity
@@ -115,6 +116,6 @@ def fleet_view(control: ControlDatabase, clock: FleetClock, run: ForecastRecord)
         tuple(buckets),
         busy_shards=frozenset(name for one in live for name in (one.source, one.target)),
         moving=frozenset(bucket for one in live for bucket in one.buckets),
-        draining=frozenset(shard.name for shard in topology.shards() if shard.draining),
+        draining=frozenset(shard.name for shard in known if shard.draining),
         rates=RateStore(control).learnt(),
     )
