@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from itertools import count
 
@@ -10,9 +11,12 @@ from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.client.schemas.objects import Artifact
+from typer.testing import CliRunner
 
+from foreshard.cli import app
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.migration_store import MigrationRecord, MigrationStore
+from foreshard.control.progress_store import ProgressStore
 from foreshard.migration.progress import Part, Progress
 from tasks import progress_artifact
 from tasks.progress_artifact import ProgressArtifact, as_markdown
@@ -109,3 +113,27 @@ def test_a_picture_that_cannot_be_shown_stops_nothing(
 
     assert works() == "done"
     assert artifacts(client, migration) == []
+
+
+def test_the_command_line_shows_the_step_under_way(control: ControlDatabase, plan_id: int) -> None:
+    store = MigrationStore(control)
+    number = store.open(plan_id)
+    lease = store.acquire(number, "test", None, 60)
+    ProgressStore(control).keep(lease, "prepare", Progress("guards", 2, 2, "tables").to_json())
+    ProgressStore(control).keep(lease, "backfill", ROWS.to_json())
+    said = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["migration", "show", str(number)])
+    assert said.exit_code == 0, said.output
+    for word in (
+        "backfill: rows",
+        "1 finished, 2 under way, 1 waiting",
+        "b0001.orders",
+        "12.2 MB/s",
+        "643,000",
+    ):
+        assert word in said.output
+    assert "b0000.orders" not in said.output
+    document = json.loads(CliRunner().invoke(app, ["migration", "show", str(number), "--json"]).stdout)
+    (prepared, backfill) = document["progress"]
+    assert prepared["document"]["done"] == 2
+    assert backfill["document"]["parts"]["listed"][0]["name"] == "b0000.orders"
+    assert (document["predicted"], document["measured"]["backfill_s"]) == (None, None)
