@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
 from enum import StrEnum
@@ -17,16 +16,16 @@ from rich.table import Table
 from sqlalchemy.exc import OperationalError
 
 from foreshard.cli_fleet import commands as fleet_commands
+from foreshard.cli_migration_show import in_words, migration_app
 from foreshard.cli_migrations import commands as migration_commands
 from foreshard.cli_output import AsJson, MigrationId, err, out, show
 from foreshard.cli_shards import shard_app
 from foreshard.control.load_store import LoadStore
-from foreshard.control.migration_store import MigrationRecord, MigrationStore
+from foreshard.control.migration_store import MigrationStore
 from foreshard.control.plan_store import PlanRecord, PlanStore
 from foreshard.control.session import session
 from foreshard.control.topology_store import TopologyStore
 from foreshard.errors import ForeshardError, InvalidInput
-from foreshard.migration.preflight.findings import journalled
 from foreshard.planning.explain import explain
 from foreshard.postgres import passwords
 from foreshard.settings import STATE_DIR, load_settings
@@ -74,7 +73,6 @@ app = typer.Typer(
     epilog="Examples: foreshard demo --once · foreshard status · foreshard plan show 1 · foreshard approve 1 --as Ada",
 )
 plan_app = typer.Typer(no_args_is_help=True, help="Plans: what would be moved, why, and when.")
-migration_app = typer.Typer(no_args_is_help=True, help="Migrations: plans that are carried out.")
 app.add_typer(plan_app, name="plan")
 app.add_typer(migration_app, name="migration")
 app.add_typer(shard_app, name="shard")
@@ -198,50 +196,6 @@ def plan_show(
 
 def _plan_document(record: PlanRecord) -> dict[str, Any]:
     return {"id": record.id, "state": record.state, "decision": record.decision_id, **record.plan.to_json()}
-
-
-@migration_app.command("show")
-def migration_show(migration_id: MigrationId, as_json: AsJson = False) -> None:
-    """Where a migration stands, its journal, what preflight found, and its confirmation once it has ended."""
-    with session() as (_, control):
-        store = MigrationStore(control)
-        migration = store.get(migration_id)
-        runs = store.stage_runs(migration_id)
-        confirmation = store.confirmation(migration_id)
-    findings = journalled(runs)
-    if as_json:
-        found_first = [asdict(finding) for finding in findings]
-        show({"migration": asdict(migration), "preflight": found_first, "confirmation": confirmation})
-        return
-    out.print(f"Migration {migration.id}: {in_words(migration)}", highlight=False)
-    table = Table("step", "outcome", "began", "seconds", "found")
-    for run in runs:
-        seconds = (
-            "" if run.finished_at is None else f"{(run.finished_at - run.started_at).total_seconds():.1f}"
-        )
-        found = ", ".join(f"{k} {v}" for k, v in run.detail.items() if not isinstance(v, list | dict))
-        table.add_row(run.name, run.outcome, f"{run.started_at:%H:%M:%S}", seconds, escape(found[:120]))
-    out.print(table)
-    if findings:
-        report = Table("", "object", "why it matters", "what to do", title="Preflight", title_justify="left")
-        for one in findings:
-            effect = "[red]blocks[/]" if one.blocking else "warns"
-            report.add_row(effect, escape(one.subject), escape(one.why), escape(one.remedy))
-        out.print(report)
-    if confirmation is not None:
-        out.print("Confirmation (immutable):")
-        out.print_json(json.dumps(confirmation, default=str))
-
-
-def in_words(migration: MigrationRecord) -> str:
-    """One line about a migration."""
-    text = (
-        f"plan {migration.plan_id}, {migration.source} to {migration.target}, {len(migration.buckets)} buckets, "
-        f"at {migration.stage}, {migration.target} owns {migration.bound} of 1024 slots"
-    )
-    if migration.waiting_for:
-        text += f", waits for {migration.waiting_for} (foreshard approve {migration.id})"
-    return text + (f", failed: {migration.failure}" if migration.failure else "")
 
 
 @app.command(rich_help_panel="Decide")

@@ -13,6 +13,7 @@ from foreshard.cli_output import AsJson, MigrationId, err, out, show
 from foreshard.control.session import session
 from foreshard.errors import InvalidInput
 from foreshard.migration.progress import Progress
+from foreshard.quantities import amount
 
 commands = typer.Typer()
 
@@ -65,9 +66,8 @@ def finalise(
 
 
 def _say(progress: Progress) -> None:
-    err.print(
-        f"{progress.text}: {progress.done:,.0f} of {progress.total:,.0f} {progress.unit}", highlight=False
-    )
+    done, total = amount(progress.done, progress.unit), amount(progress.total, progress.unit)
+    err.print(f"{progress.text}: {done} of {total}", highlight=False)
 
 
 def _tell(migration_id: int, result: dict[str, Any], as_json: bool) -> None:

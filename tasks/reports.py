@@ -12,6 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from data_checks.verdict import Verdict
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.migration_store import MigrationStore
+from foreshard.migration import reckoning
 from foreshard.migration.runner import Step
 from foreshard.migration.work import Work
 from tasks import gate_markdown
@@ -91,6 +92,7 @@ def report_markdown(document: Mapping[str, Any]) -> str:
         f"Begun {document['started_at']}, confirmed {document['confirmed_at']}, "
         f"{document['runners']} runner(s).",
         "",
+        *_reckoned(document),
         "| stage | seconds |",
         "|---|---:|",
         *(f"| {stage} | {seconds:,.1f} |" for stage, seconds in document["stage_seconds"].items()),
@@ -117,6 +119,22 @@ def report_markdown(document: Mapping[str, Any]) -> str:
         ),
     ]
     return "\n".join(lines)
+
+
+def _reckoned(document: Mapping[str, Any]) -> list[str]:
+    """Predicted beside measured; confirmations from before that was kept have neither."""
+    lines = reckoning.side_by_side(document.get("predicted"), document.get("measured"))
+    if not lines:
+        return []
+    said = document.get("predicted_by") or ["the plan was stored without a prediction"]
+    return [
+        "| | predicted | measured | ratio |",
+        "|---|---:|---:|---:|",
+        *(f"| {line.what} | {line.predicted} | {line.measured} | {line.ratio} |" for line in lines),
+        "",
+        f"Predicted by: {'; '.join(said)}.",
+        "",
+    ]
 
 
 def _pause(milliseconds: float | None) -> str:

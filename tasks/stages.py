@@ -1,13 +1,10 @@
-"""One task around one step of a migration: retries, a progress bar in the UI, logging."""
+"""One task around one step of a migration: retries, its progress in the UI, logging."""
 
 from __future__ import annotations
 
-import re
 import time
-from typing import Any
 
 from prefect import get_run_logger, task
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, StateType
 from prefect.runtime import flow_run
@@ -18,13 +15,11 @@ from foreshard.control.migration_store import MigrationStore
 from foreshard.errors import InvalidInput
 from foreshard.migration import chain
 from foreshard.migration.lifecycle import ABORTABLE, Stage
-from foreshard.migration.progress import Progress
 from foreshard.migration.runner import Runner, Step
 from foreshard.settings import Settings
 from tasks import preflight_artifact, runs
+from tasks.progress_artifact import ProgressArtifact
 from tasks.retries import is_transient
-
-BETWEEN_UPDATES_S = 2.0
 
 
 @task(
@@ -67,7 +62,8 @@ def perform(runner: Runner, step: Step) -> None:
     logger = get_run_logger()
     started = time.monotonic()
     try:
-        runner.perform(step, ProgressBar(runner, step.name))
+        with ProgressArtifact(runner.record, step.name) as report:
+            runner.perform(step, report)
     finally:
         if step.stage is Stage.PREFLIGHT:
             preflight_artifact.show(runner.work.store, runner.record.id)
@@ -79,11 +75,11 @@ def perform(runner: Runner, step: Step) -> None:
 )
 def give_back(runner: Runner) -> None:
     """Abort before the cutover, reverse after it: the source owns everything, the target's copy is gone."""
-    report = ProgressBar(runner, "give back")
-    if runner.record.stage in ABORTABLE | {Stage.ABORTING}:
-        runner.abort(report)
-    else:
-        runner.reverse(report)
+    with ProgressArtifact(runner.record, "give back") as report:
+        if runner.record.stage in ABORTABLE | {Stage.ABORTING}:
+            runner.abort(report)
+        else:
+            runner.reverse(report)
 
 
 def end_state(control: ControlDatabase, migration_id: int) -> State[None] | None:
@@ -92,33 +88,3 @@ def end_state(control: ControlDatabase, migration_id: int) -> State[None] | None
     if stage is Stage.DONE:
         return None
     return Cancelled(message=f"Migration {migration_id} is {stage}: the source owns all its keys.")
-
-
-class ProgressBar:
-    """Shows a step's progress as an artifact; an update costs 25 ms, so there is one every two seconds."""
-
-    def __init__(self, runner: Runner, name: str) -> None:
-        words = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")  # all that a key of an artifact may hold
-        self._key, self._name = f"migration-{runner.record.id}-{words}", name
-        self._artifact: Any = None
-        self._next = 0.0
-
-    def __call__(self, progress: Progress) -> None:
-        """Takes the newest progress."""
-        now = time.monotonic()
-        if now < self._next and progress.fraction < 1.0:
-            return
-        self._next = now + BETWEEN_UPDATES_S
-        text = f"{self._name}: {progress.text}, {progress.done:,.0f} of {progress.total:,.0f} {progress.unit}"
-        logger = get_run_logger()
-        logger.info("%s", text)
-        try:
-            self._show(100.0 * progress.fraction, text)
-        except Exception as error:  # a picture of the work must never stop the work
-            logger.warning("The progress bar cannot be shown: %s", error)
-
-    def _show(self, percent: float, text: str) -> None:
-        if self._artifact is None:
-            self._artifact = create_progress_artifact(progress=percent, key=self._key, description=text)
-        else:
-            update_progress_artifact(artifact_id=self._artifact, progress=percent, description=text)

@@ -125,8 +125,8 @@ def _changes(present: Topology | None, wanted: Topology) -> Iterator[Change]:
     buckets: Mapping[str, PlacedBucket] = {} if present is None else present.buckets
     yield from _differences(
         "bucket",
-        {name: f"number {one.number} on {one.shard}" for name, one in buckets.items()},
-        {name: f"number {one.number} on {one.shard}" for name, one in wanted.buckets.items()},
+        {name: _placed(one) for name, one in buckets.items()},
+        {name: _placed(one) for name, one in wanted.buckets.items()},
     )
 
 

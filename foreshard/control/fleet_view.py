@@ -12,6 +12,7 @@ from foreshard.control.engine import ControlDatabase
 from foreshard.control.forecast_store import ForecastRecord, ForecastStore
 from foreshard.control.load_store import LoadStore
 from foreshard.control.migration_store import MigrationStore
+from foreshard.control.rate_store import RateStore
 from foreshard.control.topology_store import TopologyStore
 from foreshard.errors import NotFound
 from foreshard.forecast.apportion import rebuild_metric
@@ -82,8 +83,9 @@ def fleet_view(control: ControlDatabase, clock: FleetClock, run: ForecastRecord)
     present = LoadStore(control).present(now)
     sizes = LoadStore(control).sizes()
     live = MigrationStore(control).live()
+    known = topology.shards()
     shards = []
-    for shard in topology.shards():
+    for shard in known:
         of_shard = {
             m: bands[SeriesKey(shard.name, None, m)]
             for m in shard.load_capacity
@@ -114,5 +116,6 @@ def fleet_view(control: ControlDatabase, clock: FleetClock, run: ForecastRecord)
         tuple(buckets),
         busy_shards=frozenset(name for one in live for name in (one.source, one.target)),
         moving=frozenset(bucket for one in live for bucket in one.buckets),
-        draining=frozenset(shard.name for shard in topology.shards() if shard.draining),
+        draining=frozenset(shard.name for shard in known if shard.draining),
+        rates=RateStore(control).learnt(),
     )

@@ -1,7 +1,6 @@
 """The tables of the control database.
 
-Every lifecycle has its CHECK constraint here and its transitions in one place in the library, so that a bug
-or a hand-written UPDATE cannot invent a state.
+Every lifecycle has its CHECK constraint here and its transitions in one place in the library: nothing invents a state.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
+    Computed,
     DateTime,
     ForeignKey,
     Index,
@@ -26,6 +26,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from foreshard.migration.lifecycle import ENDS, Stage
+from foreshard.planning.learnt_rates import RateKind
 from foreshard.topology.keys import SLOTS, KeyType
 
 
@@ -231,7 +232,7 @@ class Migration(Base):
     lease_token: Mapped[int] = mapped_column(BigInteger, default=0)
     lease_expires_at: Mapped[datetime | None]
     facts: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
-    """What later stages need from earlier ones: fingerprints, sizes, learnt rates."""
+    """What later stages need from earlier ones: fingerprints, sizes."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     finished_at: Mapped[datetime | None]
 
@@ -264,6 +265,34 @@ class StageRun(Base):
     started_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
     finished_at: Mapped[datetime | None]
     detail: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+
+
+class StepProgress(Base):
+    """How far a step is, or was when it ended."""
+
+    __tablename__ = "step_progress"
+    migration_id: Mapped[int] = mapped_column(ForeignKey("migrations.id"), primary_key=True)
+    step: Mapped[str] = mapped_column(primary_key=True)
+    document: Mapped[dict[str, Any]]
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+
+
+class Rate(Base):
+    """What a migration measured of one kind of work. ``bytes`` as `planning.learnt_rates.Sample` counts them."""
+
+    __tablename__ = "rates"
+    __table_args__ = (
+        CheckConstraint(_one_of("kind", RateKind), name="kind"),
+        CheckConstraint("bytes > 0 AND seconds > 0 AND seconds < 'infinity'", name="positive"),
+    )
+    migration_id: Mapped[int] = mapped_column(ForeignKey("migrations.id"), primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    source: Mapped[str] = mapped_column(ForeignKey("shards.name"))
+    target: Mapped[str] = mapped_column(ForeignKey("shards.name"))
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    seconds: Mapped[float]
+    bytes_per_s: Mapped[float] = mapped_column(Computed("bytes::double precision / seconds", persisted=True))
+    at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
 
 
 FLIP_STATES = ["intended", "opened", "cancelled"]

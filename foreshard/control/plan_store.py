@@ -15,6 +15,7 @@ from foreshard.control.models import Plan
 from foreshard.errors import NotFound
 from foreshard.planning.plan import Decision, MigrationPlan
 from foreshard.planning.policy import DecisionPolicy
+from foreshard.planning.prediction import Prediction
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,12 @@ class PlanStore:
                     f"There is no plan {plan_id}.", remedy="`foreshard plan list` lists the plans."
                 )
             return _plan(row)
+
+    def prediction(self, plan_id: int) -> Prediction | None:
+        """What a plan is expected to take; None where it was stored without a prediction that this version reads."""
+        with self._control.transaction() as session:
+            stored = session.scalar(select(Plan.document["prediction"]).where(Plan.id == plan_id))
+        return None if stored is None else Prediction.read(stored)
 
     def all(self) -> Sequence[PlanRecord]:
         """All plans, newest first."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from foreshard.migration import reckoning
 from foreshard.migration.lifecycle import Stage
 from foreshard.migration.work import Work
 
@@ -12,11 +13,8 @@ def document(work: Work, end: Stage) -> dict[str, Any]:
     """Times, pauses, digests, checks and approvers of a migration that is about to reach ``end``. Plain JSON."""
     record = work.record
     runs = work.store.stage_runs(record.id)
-    seconds: dict[str, float] = {}
-    for run in runs:
-        if run.finished_at is not None:
-            spent = (run.finished_at - run.started_at).total_seconds()
-            seconds[run.stage] = round(seconds.get(run.stage, 0.0) + spent, 3)
+    flips = work.flips.flips(record.id)
+    prediction = work.plans.prediction(record.plan_id)
     finished = {run.stage: run.detail for run in runs if run.outcome == "finished"}
     return {
         "migration": record.id,
@@ -26,7 +24,10 @@ def document(work: Work, end: Stage) -> dict[str, Any]:
         "buckets": list(record.buckets),
         "outcome": end.value,
         "started_at": record.created_at.isoformat(),
-        "stage_seconds": seconds,
+        "stage_seconds": reckoning.stage_seconds(runs),
+        "predicted": reckoning.predicted(prediction),
+        "predicted_by": [] if prediction is None else list(prediction.rates),
+        "measured": reckoning.measured(runs, flips, record.facts),
         "rows": finished.get("verify", {}).get("rows"),
         "bytes": finished.get("backfill", {}).get("bytes"),
         "canary": record.facts.get("canary", {}),
@@ -40,7 +41,7 @@ def document(work: Work, end: Stage) -> dict[str, Any]:
                 "pause_ms": None if flip.pause_ms is None else round(flip.pause_ms, 3),
                 "attempts": flip.attempts,
             }
-            for flip in work.flips.flips(record.id)
+            for flip in flips
         ],
         "checks": [
             {

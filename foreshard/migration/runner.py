@@ -16,6 +16,8 @@ from typing import Any, Self
 
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.migration_store import MigrationRecord, MigrationStore
+from foreshard.control.progress_store import ProgressStore
+from foreshard.control.rate_store import RateStore
 from foreshard.errors import (
     FailedOver,
     ForeshardError,
@@ -27,7 +29,9 @@ from foreshard.errors import (
 from foreshard.migration import confirmation, fingerprint, retreat
 from foreshard.migration.flip import finish_interrupted
 from foreshard.migration.lifecycle import ABORTABLE, ENDS, REVERSIBLE, Stage, following
+from foreshard.migration.measured import measured
 from foreshard.migration.progress import Report
+from foreshard.migration.progress_keeper import ProgressKeeper
 from foreshard.migration.stages import (
     backfill,
     catch_up,
@@ -161,7 +165,8 @@ class Runner:
         journal = self._store.begin(self.work.lease, step.stage, step.name)
         try:
             run = _RUN.get(step.stage) or partial(_canary, step)
-            detail = run(self.work, report)
+            with ProgressKeeper(ProgressStore(self._control), self.work.lease, step.name, report) as kept:
+                detail = run(self.work, kept)
         except LeaseLost:
             raise
         except BaseException as error:
@@ -172,6 +177,7 @@ class Runner:
                 return
             raise
         self._store.end(self.work.lease, journal, "finished", detail)
+        self._learn(step.stage, detail)
         if step.stage is Stage.WRITE_REDIRECT:
             self._store.finish_step(self.work.lease, record.step + 1)
         else:
@@ -244,6 +250,16 @@ class Runner:
         step = self.next_step()
         if step is not None:
             self.perform(step, report)
+
+    def _learn(self, stage: Stage, detail: Mapping[str, Any]) -> None:
+        """Keep the rates of a stage that one attempt did whole. Without them a stage is finished all the same."""
+        try:
+            attempts = [run for run in self._store.stage_runs(self._migration_id) if run.stage == stage]
+            if len(attempts) == 1:
+                found = measured(stage, detail, self.work.facts().get("bytes"))
+                RateStore(self._control).learn(self.work.lease, found)
+        except Exception as problem:  # a lost lease is found by the write that follows
+            logger.warning("rates of migration %s not kept: %s", self._migration_id, problem)
 
     def _finish(self, stage: Stage) -> None:
         after = following(stage)

@@ -14,6 +14,7 @@ from foreshard.control.forecast_store import ForecastStore
 from foreshard.control.lease import Lease
 from foreshard.control.load_store import LoadStore
 from foreshard.control.migration_store import MigrationRecord, MigrationStore
+from foreshard.control.plan_store import PlanStore
 from foreshard.control.shadow_store import ShadowStore
 from foreshard.control.topology_store import ShardRecord, TopologyStore
 from foreshard.errors import FailedOver, ShardUnavailable
@@ -39,6 +40,7 @@ class Work:
         self.state_dir = settings.state_dir
         self.store = MigrationStore(control)
         self.flips = FlipStore(control)
+        self.plans = PlanStore(control)
         self.shadows = ShadowStore(control)
         self.loads = LoadStore(control)
         self.forecasts = ForecastStore(control)

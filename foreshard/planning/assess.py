@@ -11,6 +11,7 @@ from foreshard.planning.latency import stretch
 from foreshard.planning.loads import FleetLoads
 from foreshard.planning.plan import Effect
 from foreshard.planning.policy import DecisionPolicy
+from foreshard.planning.prediction import Prediction, predict
 from foreshard.planning.relief import Relief, copy_load
 from foreshard.planning.risk import score
 from foreshard.planning.view import BucketView, FleetView
@@ -18,12 +19,13 @@ from foreshard.planning.view import BucketView, FleetView
 
 @dataclass(frozen=True)
 class Assessment:
-    """A move's cost and effects.
+    """A move's cost and effects, and how long it is expected to take.
 
     ``risk_after`` is the higher score of the two ends once the buckets have moved and the copy is over,
     without the cost. ``latency_saved`` is in service times saved per second, at the step where it is most.
     """
 
+    prediction: Prediction
     cost: MigrationCost
     effects: tuple[Effect, ...]
     risk_after: float
@@ -43,8 +45,10 @@ def assess(view: FleetView, relief: Relief, loads: FleetLoads, policy: DecisionP
         relief.target: loads.utilisation(relief.target, nothing, moved),
     }
     horizon_s = nothing.shape[1] * STEP.total_seconds()
+    prediction = predict(relief.source, relief.target, relief.bytes, view.rates, policy)
     return Assessment(
-        cost=migration_cost(relief.bytes, horizon_s, policy),
+        prediction=prediction,
+        cost=migration_cost(prediction, horizon_s, policy),
         effects=_effects(relief, after, loads, policy),
         risk_after=_risk_after(view, relief, after, loads, policy),
         latency_saved=_latency_saved(view, relief, after, loads),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from foreshard.planning.plan import MigrationPlan
+from foreshard.planning.prediction import Prediction
+from foreshard.quantities import duration
 
 
 def explain(plan: MigrationPlan) -> str:
@@ -19,7 +21,7 @@ def explain(plan: MigrationPlan) -> str:
         f"| not before | {when.not_before:%Y-%m-%d %H:%M} UTC |",
         f"| start by | {when.start_by:%Y-%m-%d %H:%M} UTC |",
         f"| predicted excess | {excess} |",
-        f"| predicted duration | {when.predicted_s / 60:.0f} min |",
+        f"| predicted duration | {when.predicted_s / 60:.0f} min{_parts(plan.prediction)} |",
         f"| predicted write pause | {when.predicted_pause_ms:.0f} ms |",
         "",
         "| predicted peak | resource | before | after | limit |",
@@ -37,3 +39,13 @@ def explain(plan: MigrationPlan) -> str:
     for reason in plan.reasons:
         lines += ["", f"**{reason.question.value.capitalize()}?** {reason.text}"]
     return "\n".join(lines) + "\n"
+
+
+def _parts(prediction: Prediction | None) -> str:
+    if prediction is None:
+        return ""
+    return (
+        f": backfill {duration(prediction.backfill_s)}, catch-up {duration(prediction.catch_up_s)}, "
+        f"verification {duration(prediction.verify_s)}, soak {duration(prediction.soak_s)}, "
+        f"margin {duration(prediction.margin_s)}"
+    )

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from foreshard.errors import InvalidInput
 from foreshard.planning.cost import MigrationCost
+from foreshard.planning.prediction import Prediction
 from foreshard.planning.risk import ShardRisk
 from foreshard.planning.timeline import Timeline
 
@@ -58,7 +59,7 @@ class MigrationPlan:
 
     ``bytes`` is their size. ``risk_before`` is the source's score, ``risk_after`` the higher score of the two
     ends after the move; both without the migration's ``cost``, so before - after - cost is the gain.
-    ``priority`` is risk x latency saved, to order plans by.
+    ``priority`` is risk x latency saved, to order plans by. ``prediction`` is None in plans stored before it was kept.
     """
 
     source: str
@@ -72,6 +73,7 @@ class MigrationPlan:
     risk_after: float
     effects: tuple[Effect, ...]
     reasons: tuple[Reason, ...]
+    prediction: Prediction | None = None
 
     def __post_init__(self) -> None:
         if self.source == self.target:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from datetime import timedelta
 
 from foreshard.planning.assess import Assessment, assess
 from foreshard.planning.evacuation import find_evacuation
 from foreshard.planning.loads import FleetLoads, fleet_loads
-from foreshard.planning.plan import Decision, MigrationPlan
+from foreshard.planning.plan import Decision, MigrationPlan, Reason
 from foreshard.planning.policy import DecisionPolicy
 from foreshard.planning.reasons import reasons, reasons_to_drain
 from foreshard.planning.relief import NoRelief, Relief, find_relief
 from foreshard.planning.risk import ShardRisk, shard_risk
-from foreshard.planning.timeline import timeline
+from foreshard.planning.timeline import Timeline, timeline
 from foreshard.planning.view import BucketView, FleetView
 
 
@@ -38,14 +39,8 @@ def decide(view: FleetView, policy: DecisionPolicy) -> Decision:
                 f"{source}: at risk (score {risks[source].score:.3f}) but busy with another migration"
             )
             continue
-        # A shard that is itself at risk is never a target: it may need its own plan.
-        targets = {
-            name
-            for name, risk in risks.items()
-            if name not in taken | view.draining and risk.score <= policy.migration_threshold
-        }
         movable = _movable(view, source, policy)
-        relief = find_relief(source, movable, frozenset(targets), loads, policy)
+        relief = find_relief(source, movable, _targets(risks, taken | view.draining, policy), loads, policy)
         if isinstance(relief, NoRelief):
             notes.append(relief.why)
             continue
@@ -55,7 +50,9 @@ def decide(view: FleetView, policy: DecisionPolicy) -> Decision:
         if objection:
             notes.append(f"{source}: moving {', '.join(relief.names)} to {relief.target} {objection}")
             continue
-        plans.append(_plan(view, relief, risks[source], assessment, len(movable), policy))
+        when = timeline(view.now, risks[source].excess_at, assessment.prediction)
+        why = reasons(relief, risks[source], assessment, when, len(movable), policy)
+        plans.append(_plan(relief, risks[source].score + risks[source].cost, assessment, when, why))
         taken |= {source, relief.target}
     for source in sorted(view.draining - taken):
         evacuation = _evacuate(view, source, risks, frozenset(taken), loads, policy)
@@ -88,29 +85,22 @@ def _evacuate(
     if not here:
         return NoRelief(f"{source}: is drained; `foreshard shard remove {source}` takes it out of the fleet")
     movable = tuple(bucket for bucket in here if bucket.name not in view.moving)
-    targets = frozenset(
-        name
-        for name, risk in risks.items()
-        if name not in taken | view.draining and risk.score <= policy.migration_threshold
-    )
-    relief = find_evacuation(source, movable, targets, loads, policy)
+    relief = find_evacuation(source, movable, _targets(risks, taken | view.draining, policy), loads, policy)
     if isinstance(relief, NoRelief):
         return relief
     assessment = assess(view, relief, loads, policy)
     risk = risks[source]
-    when = timeline(view.now, risk.excess_at, relief.bytes, policy)
-    return MigrationPlan(
-        source=source,
-        target=relief.target,
-        buckets=relief.names,
-        timeline=when,
-        bytes=relief.bytes,
-        cost=assessment.cost,
-        priority=max(risk.score, 0.0) * assessment.latency_saved,
-        risk_before=risk.score,
-        risk_after=assessment.risk_after,
-        effects=assessment.effects,
-        reasons=reasons_to_drain(relief, assessment.effects, assessment.cost, when, len(here), policy),
+    when = timeline(view.now, risk.excess_at, assessment.prediction)
+    why = reasons_to_drain(relief, assessment, when, len(here), policy)
+    return _plan(relief, risk.score, assessment, when, why)
+
+
+def _targets(
+    risks: Mapping[str, ShardRisk], taken: AbstractSet[str], policy: DecisionPolicy
+) -> frozenset[str]:
+    """A shard that is itself at risk is never a target: it may need its own plan."""
+    return frozenset(
+        name for name, risk in risks.items() if name not in taken and risk.score <= policy.migration_threshold
     )
 
 
@@ -139,16 +129,9 @@ def _objection(risk: ShardRisk, assessment: Assessment, policy: DecisionPolicy) 
 
 
 def _plan(
-    view: FleetView,
-    relief: Relief,
-    risk: ShardRisk,
-    assessment: Assessment,
-    movable: int,
-    policy: DecisionPolicy,
+    relief: Relief, risk_before: float, assessment: Assessment, when: Timeline, why: tuple[Reason, ...]
 ) -> MigrationPlan:
-    """The plan. ``risk`` has the move's cost taken off."""
-    when = timeline(view.now, risk.excess_at, relief.bytes, policy)
-    before = risk.score + risk.cost
+    """The plan. ``risk_before``: the source's score, the move's cost not taken off."""
     return MigrationPlan(
         source=relief.source,
         target=relief.target,
@@ -156,9 +139,10 @@ def _plan(
         timeline=when,
         bytes=relief.bytes,
         cost=assessment.cost,
-        priority=before * assessment.latency_saved,
-        risk_before=before,
+        priority=max(risk_before, 0.0) * assessment.latency_saved,
+        risk_before=risk_before,
         risk_after=assessment.risk_after,
         effects=assessment.effects,
-        reasons=reasons(relief, risk, assessment.effects, assessment.cost, when, movable, policy),
+        reasons=why,
+        prediction=assessment.prediction,
     )

@@ -38,14 +38,18 @@ class DecisionPolicy(BaseModel):
     minimum_gain: float = Field(0.02, ge=0, description="the worse end's peak must fall by at least this")
     cooldown_s: float = Field(21_600, ge=0, description="a bucket that moved stays for this long, seconds")
 
-    copy_bytes_per_s: float = Field(20e6, gt=0, description="backfill rate")
-    verify_bytes_per_s: float = Field(60e6, gt=0, description="rate of comparing both sides")
+    copy_bytes_per_s: float = Field(20e6, gt=0, description="backfill rate, until one is learnt")
+    verify_bytes_per_s: float = Field(
+        60e6, gt=0, description="rate of comparing both sides, until one is learnt"
+    )
     wal_bytes_per_s: float = Field(200e6, gt=0, description="rate at which a server can write WAL")
     network_bytes_per_s: float = Field(125e6, gt=0, description="bandwidth between shards")
     copy_load: float = Field(
         0.1, ge=0, lt=1, description="part of each resource that a running copy takes on either end"
     )
-    catch_up_s: float = Field(10, ge=0, description="from the copy's end until both sides are level, seconds")
+    catch_up_s: float = Field(
+        10, ge=0, description="from the copy's end until both sides are level, until it is learnt, seconds"
+    )
     soak_s: float = Field(60, ge=0, description="from cutover to finalise, seconds")
     margin_s: float = Field(600, ge=0, description="safety added to the predicted duration, seconds")
     expected_pause_s: float = Field(0.05, ge=0, description="write pause of all flips together, seconds")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from foreshard.planning.cost import MigrationCost
+from foreshard.planning.assess import Assessment
 from foreshard.planning.plan import Effect, Question, Reason
 from foreshard.planning.policy import DecisionPolicy
 from foreshard.planning.relief import Relief
@@ -15,8 +15,7 @@ from foreshard.planning.timeline import Timeline
 def reasons(
     relief: Relief,
     risk: ShardRisk,
-    effects: tuple[Effect, ...],
-    cost: MigrationCost,
+    assessment: Assessment,
     when: Timeline,
     movable: int,
     policy: DecisionPolicy,
@@ -26,32 +25,28 @@ def reasons(
     """
     # On either end the resource that the move is about: the one that was, or comes, closest to its limit.
     source = max(
-        (one for one in effects if one.shard == relief.source), key=lambda one: one.peak_before / one.limit
+        (one for one in assessment.effects if one.shard == relief.source),
+        key=lambda one: one.peak_before / one.limit,
     )
-    target = max(
-        (one for one in effects if one.shard == relief.target), key=lambda one: one.peak_after / one.limit
-    )
+    target = _tightest(relief.target, assessment)
     return (
         _why_these(relief, source, movable),
         _why_there(relief, target, policy),
         _why_now(relief, risk, when, policy),
-        _what_it_costs(relief, cost, when),
+        _what_it_costs(relief, assessment),
         _what_if_not(relief, risk, policy),
     )
 
 
 def reasons_to_drain(
     relief: Relief,
-    effects: tuple[Effect, ...],
-    cost: MigrationCost,
+    assessment: Assessment,
     when: Timeline,
     left: int,
     policy: DecisionPolicy,
 ) -> tuple[Reason, ...]:
     """As `reasons`, for a shard that a person wants to be emptied. ``left``: the buckets it holds now."""
-    target = max(
-        (one for one in effects if one.shard == relief.target), key=lambda one: one.peak_after / one.limit
-    )
+    target = _tightest(relief.target, assessment)
     moved, mb = len(relief.buckets), relief.bytes / 1e6
     rest = "With them it is empty." if moved == left else f"{left - moved} stay for a later plan."
     passed = "".join(f" {one.shard} comes before it but {one.why}." for one in relief.passed_over)
@@ -75,12 +70,18 @@ def reasons_to_drain(
             f"{when.predicted_s / 60:.0f} min with margin.",
             {"predicted_s": when.predicted_s},
         ),
-        _what_it_costs(relief, cost, when),
+        _what_it_costs(relief, assessment),
         Reason(
             Question.WHAT_IF_NOT,
             f"{relief.source} keeps its buckets and cannot be removed. `foreshard shard undrain` takes it back.",
             {"left": left},
         ),
+    )
+
+
+def _tightest(target: str, assessment: Assessment) -> Effect:
+    return max(
+        (one for one in assessment.effects if one.shard == target), key=lambda one: one.peak_after / one.limit
     )
 
 
@@ -132,12 +133,14 @@ def _why_now(relief: Relief, risk: ShardRisk, when: Timeline, policy: DecisionPo
     return Reason(Question.WHY_NOW, text, numbers)
 
 
-def _what_it_costs(relief: Relief, cost: MigrationCost, when: Timeline) -> Reason:
+def _what_it_costs(relief: Relief, assessment: Assessment) -> Reason:
+    cost, predicted = assessment.cost, assessment.prediction
     return Reason(
         Question.WHAT_IT_COSTS,
         f"{cost.total:.4f} of capacity over the horizon: copy {cost.copy:.4f}, WAL {cost.wal:.4f}, "
         f"network {cost.network:.4f}, write pause {cost.pause:.6f}, operator {cost.operator:.4f}. "
-        f"Writes of {len(relief.buckets)} buckets pause for about {when.predicted_pause_ms:.0f} ms in all.",
+        f"Writes of {len(relief.buckets)} buckets pause for about {predicted.pause_ms:.0f} ms in all. "
+        f"Rates reckoned with: {'; '.join(predicted.rates)}.",
         {
             "copy": cost.copy,
             "wal": cost.wal,
@@ -145,7 +148,11 @@ def _what_it_costs(relief: Relief, cost: MigrationCost, when: Timeline) -> Reaso
             "pause": cost.pause,
             "operator": cost.operator,
             "total": cost.total,
-            "pause_ms": when.predicted_pause_ms,
+            "pause_ms": predicted.pause_ms,
+            "copy_s": predicted.copy_s,
+            "index_s": predicted.index_s,
+            "catch_up_s": predicted.catch_up_s,
+            "verify_s": predicted.verify_s,
         },
     )
 

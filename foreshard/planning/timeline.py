@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from foreshard.planning.policy import DecisionPolicy
+from foreshard.planning.prediction import Prediction
 
 
 @dataclass(frozen=True)
@@ -29,24 +29,12 @@ class Timeline:
         return self.start_by < self.not_before
 
 
-def predicted_seconds(size_bytes: int, policy: DecisionPolicy) -> float:
-    """Backfill, catch-up, verification, soak and margin."""
-    return (
-        size_bytes / policy.copy_bytes_per_s
-        + policy.catch_up_s
-        + size_bytes / policy.verify_bytes_per_s
-        + policy.soak_s
-        + policy.margin_s
-    )
-
-
-def timeline(now: datetime, excess_at: datetime | None, size_bytes: int, policy: DecisionPolicy) -> Timeline:
-    """The timeline of a migration of ``size_bytes``; without a predicted excess it must start now."""
-    seconds = predicted_seconds(size_bytes, policy)
+def timeline(now: datetime, excess_at: datetime | None, prediction: Prediction) -> Timeline:
+    """The timeline of a migration; without a predicted excess it must start now."""
     return Timeline(
         not_before=now,
-        start_by=now if excess_at is None else excess_at - timedelta(seconds=seconds),
+        start_by=now if excess_at is None else excess_at - timedelta(seconds=prediction.total_s),
         excess_at=excess_at,
-        predicted_s=seconds,
-        predicted_pause_ms=policy.expected_pause_s * 1000,
+        predicted_s=prediction.total_s,
+        predicted_pause_ms=prediction.pause_ms,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import pandas as pd
@@ -12,6 +12,7 @@ import pandas as pd
 from foreshard.errors import InvalidInput
 from foreshard.forecast.band import Band
 from foreshard.forecast.series import STEP
+from foreshard.planning.learnt_rates import LearntRates
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +60,8 @@ class ShardView:
 class FleetView:
     """The whole fleet at ``now`` (fleet clock, UTC).
 
-    ``busy_shards`` take part in a migration, ``moving`` buckets are in one; ``draining`` shards are to be emptied. All
-    bands cover the same steps.
+    ``busy_shards`` take part in a migration, ``moving`` buckets are in one; ``draining`` shards are to be emptied;
+    ``rates`` were measured by earlier migrations. All bands cover the same steps.
     """
 
     now: datetime
@@ -69,6 +70,7 @@ class FleetView:
     busy_shards: frozenset[str] = frozenset()
     moving: frozenset[str] = frozenset()
     draining: frozenset[str] = frozenset()
+    rates: LearntRates = field(default_factory=LearntRates)
 
     def __post_init__(self) -> None:
         if self.now.tzinfo is None:

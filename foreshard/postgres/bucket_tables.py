@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from foreshard.postgres import guard
 from foreshard.postgres.connect import Connection, sql_file
 
 
@@ -112,6 +113,6 @@ def application_rights(conn: Connection, buckets: Sequence[str], tables: Sequenc
 
 def moving(conn: Connection) -> dict[str, str]:
     """Buckets in a migration, as this shard says: the migration's schema by bucket."""
-    if conn.execute("SELECT to_regclass('foreshard.moving') IS NULL").fetchone() == (True,):
+    if not guard.installed(conn):
         return {}
     return dict(conn.execute("SELECT bucket, migration FROM foreshard.moving"))

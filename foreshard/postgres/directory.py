@@ -1,4 +1,4 @@
-"""A fleet's own table key -> bucket, as an inspection reads it. How a router reads it: `router.bucket_finder`."""
+"""A fleet's own table key -> bucket, as an inspection and a router read it."""
 
 from __future__ import annotations
 
@@ -32,6 +32,11 @@ def buckets_of(
         (list(keys),),
     )
     return {key: bucket for key, bucket in rows if bucket is not None}
+
+
+def lookup(conn: Connection, bucketing: Bucketing) -> sql.Composed:
+    """The query of one key's bucket, to be used again and again."""
+    return sql.SQL("SELECT {bucket} FROM {table} WHERE {key} = %s").format(**_names(conn, bucketing))
 
 
 def _names(conn: Connection, bucketing: Bucketing) -> dict[str, sql.Identifier]:

@@ -12,7 +12,7 @@ from psycopg import Connection, conninfo, errors, sql
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from foreshard.errors import ConfigurationError, InvalidInput, ShardUnavailable
-from foreshard.postgres import passwords
+from foreshard.postgres import directory, passwords
 from foreshard.topology.bucketing import Bucketing, BucketingKind, BucketOf
 from foreshard.topology.keys import Key
 
@@ -118,19 +118,8 @@ class Directory:
     def _ask(self, key: Key) -> str:
         with self._pool.connection(timeout=_WAIT_S) as conn:
             if self._query is None:
-                self._query = lookup(conn, self._bucketing)
+                self._query = directory.lookup(conn, self._bucketing)
             row = conn.execute(self._query, (key,)).fetchone()
         if row is None or row[0] is None:
             raise InvalidInput("key", f"{key!r} is not in the directory {self._bucketing.table}")
         return str(row[0])
-
-
-def lookup(conn: Connection[tuple[Any, ...]], bucketing: Bucketing) -> sql.Composed:
-    """The query of one key's bucket; the server splits the table's name, as it is written in SQL."""
-    row = conn.execute("SELECT parse_ident(%s)", (bucketing.table,)).fetchone()
-    assert row is not None  # a SELECT without FROM has one row
-    return sql.SQL("SELECT {bucket} FROM {table} WHERE {key} = %s").format(
-        bucket=sql.Identifier(bucketing.bucket_column or ""),
-        table=sql.Identifier(*row[0]),
-        key=sql.Identifier(bucketing.key_column or ""),
-    )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from threading import Thread
 
 import numpy as np
 import pandas as pd
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
@@ -20,6 +23,9 @@ from foreshard.control.lease import Lease
 from foreshard.control.load_store import LoadStore
 from foreshard.control.migration_store import MigrationStore
 from foreshard.control.models import Base
+from foreshard.control.plan_store import PlanStore
+from foreshard.control.progress_store import ProgressStore
+from foreshard.control.rate_store import RateStore
 from foreshard.control.topology_store import ShardRecord, TopologyStore
 from foreshard.errors import (
     ApprovalRequired,
@@ -35,8 +41,13 @@ from foreshard.forecast.result import ForecastResult
 from foreshard.forecast.series import SeriesKey
 from foreshard.load.sample import Sample
 from foreshard.migration.lifecycle import PATH, Stage
+from foreshard.migration.measured import Measured
+from foreshard.migration.progress import Progress
+from foreshard.migration.progress_keeper import ProgressKeeper
+from foreshard.planning.learnt_rates import LearntRates, RateKind
 from foreshard.topology.keys import KeyType
 from foreshard.topology.placement import Placement
+from tests.integration.moving_fleet import wait_until
 from tests.plans import new_plan
 
 NOW = datetime(2026, 3, 2, 10, 30, tzinfo=UTC)
@@ -50,13 +61,18 @@ def control(control_dsn: str) -> Iterator[ControlDatabase]:
     database.close()
 
 
-@pytest.fixture
-def store(control: ControlDatabase) -> MigrationStore:
+def describe(control: ControlDatabase) -> None:
+    """Two shards, three buckets on the first."""
     topology = TopologyStore(control)
     topology.describe_fleet(KeyType.TEXT, {"things": "owner"})
     for name in ("one", "two"):
         topology.put_shard(ShardRecord(name, f"dbname={name}", f"dbname={name}", {"queries_per_s": 10.0}))
     topology.put_buckets(("b0", "b1", "b2"), Placement(dict.fromkeys(("b0", "b1", "b2"), "one")))
+
+
+@pytest.fixture
+def store(control: ControlDatabase) -> MigrationStore:
+    describe(control)
     return MigrationStore(control)
 
 
@@ -274,3 +290,107 @@ def test_a_forecast_comes_back_as_it_was(control: ControlDatabase) -> None:
     back = store.results(run.id)[result.key]
     assert back.band.ts.equals(band.ts)
     assert np.array_equal(back.band.quantiles, band.quantiles)
+
+
+def test_the_newest_progress_of_a_step_takes_the_place_of_the_one_before(
+    control: ControlDatabase, store: MigrationStore, lease: Lease
+) -> None:
+    progress = ProgressStore(control)
+    progress.keep(lease, "backfill", {"done": 1})
+    progress.keep(lease, "verify", {"done": 5})
+    progress.keep(lease, "backfill", {"done": 2})
+    kept = progress.of(lease.migration)
+    assert [(one.step, one.document) for one in kept] == [("verify", {"done": 5}), ("backfill", {"done": 2})]
+    assert kept[0].updated_at < kept[1].updated_at
+    store.release(lease)
+    store.acquire(lease.migration, "another", None, 60)
+    with pytest.raises(LeaseLost):
+        progress.keep(lease, "backfill", {"done": 3})
+    assert progress.of(lease.migration) == kept
+
+
+def test_progress_never_stops_the_work(control: ControlDatabase, store: MigrationStore, lease: Lease) -> None:
+    """Not when the control database refuses it, not when the lease is lost."""
+    heard: list[Progress] = []
+    progress = ProgressStore(control)
+    with ProgressKeeper(progress, lease, "soak", heard.append) as report:
+        report(Progress("rows", float("nan"), 2, "bytes"))  # JSON of PostgreSQL knows no NaN
+    assert progress.of(lease.migration) == []
+    with ProgressKeeper(progress, lease, "soak", heard.append) as report:
+        report(Progress("rows", 1, 2, "bytes"))
+        wait_until(lambda: progress.of(lease.migration) != [], "the first report, at once")
+        report(Progress("rows", 2, 2, "bytes"))
+    assert progress.of(lease.migration)[0].document["done"] == 2  # the last one, on leaving
+    store.release(lease)
+    store.acquire(lease.migration, "another", None, 60)
+    with ProgressKeeper(progress, lease, "soak", heard.append) as report:
+        report(Progress("rows", 0, 2, "bytes"))
+    assert progress.of(lease.migration)[0].document["done"] == 2
+    assert len(heard) == 4
+
+
+def test_reports_between_two_writes_are_not_written(
+    control: ControlDatabase, lease: Lease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[float] = []
+    monkeypatch.setattr(ProgressStore, "keep", lambda *given: written.append(given[3]["done"]))
+    with ProgressKeeper(ProgressStore(control), lease, "backfill", lambda _: None) as report:
+        report(Progress("rows", 0, 1000, "bytes"))
+        wait_until(lambda: written == [0], "the first report")
+        for done in range(1, 1000):
+            report(Progress("rows", done, 1000, "bytes"))
+    assert written == [0, 999]
+
+
+def test_a_rate_is_learnt_once_and_the_newest_of_each_pair_count(
+    control: ControlDatabase, store: MigrationStore, lease: Lease
+) -> None:
+    rates = RateStore(control)
+    rates.learn(lease, [Measured(RateKind.VERIFY, 10**9, 20.0), Measured(RateKind.INDEX, 10**9, 5.0)])
+    rates.learn(lease, [Measured(RateKind.VERIFY, 10**9, 1.0)])  # a stage performed again
+    found = {one.kind: one for one in rates.learnt().samples}
+    assert (found[RateKind.VERIFY].seconds, found[RateKind.VERIFY].source) == (20.0, "one")
+    assert rates.learnt().verify_bytes_per_s("one", "two", 1.0).value == pytest.approx(50e6)
+    for stage in PATH[1:]:
+        store.go_to(lease, stage)
+    later = store.acquire(store.open(new_plan(control, "two", "one", ["b0"])), "runner", None, 60)
+    rates.learn(later, [Measured(RateKind.VERIFY, 10**9, 40.0)])
+    assert rates.learnt().verify_bytes_per_s("two", "one", 1.0).value == pytest.approx(25e6)
+    store.release(later)
+    store.acquire(later.migration, "another", None, 60)
+    with pytest.raises(LeaseLost):
+        rates.learn(later, [Measured(RateKind.INDEX, 10**9, 4.0)])
+
+
+def test_a_rate_that_is_none_is_refused(control: ControlDatabase, lease: Lease) -> None:
+    wrong = [
+        "'copy', 1, 1", "'verify', 0, 1", "'verify', -1, 1", "'verify', 1, 0", "'verify', 1, -1",
+        "'verify', 1, 'NaN'", "'verify', 1, 'infinity'",
+    ]  # fmt: skip
+    for values in wrong:
+        refused = pytest.raises(DBAPIError, match=r"ck_rates_|division by zero")
+        with refused, control.transaction() as session:
+            session.connection().exec_driver_sql(
+                "INSERT INTO rates (migration_id, source, target, kind, bytes, seconds)"
+                f" VALUES ({lease.migration}, 'one', 'two', {values})"
+            )
+
+
+def test_a_control_database_of_the_revision_before_keeps_what_is_in_it(control_dsn: str) -> None:
+    """With a migration under way, whose plan was stored without a prediction."""
+    config = Config()
+    config.set_main_option("script_location", "foreshard:control/alembic")
+    with closing(ControlDatabase(control_dsn)) as control:
+        with control.engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "0003")
+        store = MigrationStore(control)
+        describe(control)
+        lease = store.acquire(store.open(new_plan(control, "one", "two", ["b0"])), "runner", None, 60)
+        before = store.get(lease.migration)
+        control.migrate()
+        assert control.revision()[0] == control.revision()[1] != "0003"
+        assert store.get(lease.migration) == before
+        assert PlanStore(control).prediction(before.plan_id) is None
+        ProgressStore(control).keep(lease, "backfill", {"done": 1})
+        assert RateStore(control).learnt() == LearntRates()

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from foreshard.planning.cost import migration_cost
 from foreshard.planning.latency import stretch
+from foreshard.planning.learnt_rates import LearntRates
 from foreshard.planning.policy import DecisionPolicy
-from foreshard.planning.timeline import predicted_seconds, timeline
+from foreshard.planning.prediction import Prediction, predict
+from foreshard.planning.timeline import timeline
 
 NOW = datetime(2013, 11, 27, 18, tzinfo=UTC)
 POLICY = DecisionPolicy(
@@ -27,8 +29,13 @@ POLICY = DecisionPolicy(
 )
 
 
+def of(size_bytes: int) -> Prediction:
+    """Where nothing was learnt."""
+    return predict("one", "two", size_bytes, LearntRates(), POLICY)
+
+
 def test_cost_by_hand() -> None:
-    cost = migration_cost(1_000_000_000, 36_000, POLICY)
+    cost = migration_cost(of(1_000_000_000), 36_000, POLICY)
     assert cost.copy == pytest.approx(2 * 0.1 * 100 / 36_000)
     assert cost.wal == pytest.approx(10 / 36_000)
     assert cost.network == pytest.approx(8 / 36_000)
@@ -40,13 +47,13 @@ def test_cost_by_hand() -> None:
 @given(st.integers(0, 10**13), st.integers(0, 10**13))
 def test_more_bytes_cost_more(one: int, other: int) -> None:
     low, high = sorted((one, other))
-    assert migration_cost(low, 86_400, POLICY).total <= migration_cost(high, 86_400, POLICY).total
-    assert predicted_seconds(low, POLICY) <= predicted_seconds(high, POLICY)
+    assert migration_cost(of(low), 86_400, POLICY).total <= migration_cost(of(high), 86_400, POLICY).total
+    assert of(low).total_s <= of(high).total_s
 
 
 def test_timeline_by_hand() -> None:
     excess = NOW + timedelta(hours=2)
-    when = timeline(NOW, excess, 1_000_000_000, POLICY)
+    when = timeline(NOW, excess, of(1_000_000_000))
     assert when.predicted_s == pytest.approx(100 + 10 + 20 + 60 + 600)
     assert when.start_by == excess - timedelta(seconds=790)
     assert (when.not_before, when.excess_at, when.late) == (NOW, excess, False)
@@ -54,9 +61,9 @@ def test_timeline_by_hand() -> None:
 
 
 def test_an_excess_that_comes_too_soon_is_late_and_none_sets_no_deadline() -> None:
-    assert timeline(NOW, NOW + timedelta(minutes=5), 0, POLICY).late
-    assert timeline(NOW, NOW - timedelta(minutes=5), 0, POLICY).late
-    unhurried = timeline(NOW, None, 0, POLICY)
+    assert timeline(NOW, NOW + timedelta(minutes=5), of(0)).late
+    assert timeline(NOW, NOW - timedelta(minutes=5), of(0)).late
+    unhurried = timeline(NOW, None, of(0))
     assert (unhurried.start_by, unhurried.late) == (NOW, False)
 
 

@@ -1,0 +1,107 @@
+"""`foreshard migration show`: all that is known of one migration."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from foreshard.cli_output import AsJson, MigrationId, out, show
+from foreshard.control.flip_store import FlipStore
+from foreshard.control.migration_store import MigrationRecord, MigrationStore
+from foreshard.control.models import StageRun
+from foreshard.control.plan_store import PlanStore
+from foreshard.control.progress_store import KeptProgress, ProgressStore
+from foreshard.control.session import session
+from foreshard.migration import progress_table, reckoning
+from foreshard.migration.lifecycle import ENDS
+from foreshard.migration.preflight.findings import Finding, journalled
+
+migration_app = typer.Typer(no_args_is_help=True, help="Migrations: plans that are carried out.")
+
+
+@migration_app.command("show")
+def migration_show(migration_id: MigrationId, as_json: AsJson = False) -> None:
+    """Where a migration stands, how far each step is, what was predicted, what preflight found, its confirmation."""
+    with session() as (_, control):
+        store = MigrationStore(control)
+        migration = store.get(migration_id)
+        runs = store.stage_runs(migration_id)
+        confirmation = store.confirmation(migration_id)
+        progress = ProgressStore(control).of(migration_id)
+        predicted = reckoning.predicted(PlanStore(control).prediction(migration.plan_id))
+        measured = reckoning.measured(runs, FlipStore(control).flips(migration_id), migration.facts)
+    findings = journalled(runs)
+    if as_json:
+        document = {
+            "migration": asdict(migration),
+            "progress": [asdict(one) for one in progress],
+            "predicted": predicted,
+            "measured": measured,
+            "preflight": [asdict(finding) for finding in findings],
+            "confirmation": confirmation,
+        }
+        show(document)
+        return
+    out.print(f"Migration {migration.id}: {in_words(migration)}", highlight=False)
+    out.print(_steps(runs))
+    if progress and migration.stage not in ENDS:
+        out.print(_progress(progress[-1]))
+    out.print(_reckoned(predicted, measured))
+    if findings:
+        out.print(_preflight(findings))
+    if confirmation is not None:
+        out.print("Confirmation (immutable):")
+        out.print_json(json.dumps(confirmation, default=str))
+
+
+def in_words(migration: MigrationRecord) -> str:
+    """One line about a migration."""
+    text = (
+        f"plan {migration.plan_id}, {migration.source} to {migration.target}, {len(migration.buckets)} buckets, "
+        f"at {migration.stage}, {migration.target} owns {migration.bound} of 1024 slots"
+    )
+    if migration.waiting_for:
+        text += f", waits for {migration.waiting_for} (foreshard approve {migration.id})"
+    return text + (f", failed: {migration.failure}" if migration.failure else "")
+
+
+def _steps(runs: Sequence[StageRun]) -> Table:
+    table = Table("step", "outcome", "began", "seconds", "found")
+    for run in runs:
+        seconds = (
+            "" if run.finished_at is None else f"{(run.finished_at - run.started_at).total_seconds():.1f}"
+        )
+        found = ", ".join(f"{k} {v}" for k, v in run.detail.items() if not isinstance(v, list | dict))
+        table.add_row(run.name, run.outcome, f"{run.started_at:%H:%M:%S}", seconds, escape(found[:120]))
+    return table
+
+
+def _progress(newest: KeptProgress) -> Table:
+    """The step under way, and what of it is under way."""
+    counts = progress_table.counts(newest.document)
+    title = f"{newest.step}: {newest.document['text']}, as of {newest.updated_at:%H:%M:%S}"
+    title = f"{title}; {counts}" if counts else title
+    table = Table(*progress_table.HEADINGS, title=escape(title), title_justify="left")
+    for row in progress_table.rows(newest.document):
+        table.add_row(*map(escape, row))
+    return table
+
+
+def _reckoned(predicted: reckoning.Figures | None, measured: reckoning.Figures | None) -> Table:
+    table = Table("", "predicted", "measured", "ratio", title="Predicted and measured", title_justify="left")
+    for line in reckoning.side_by_side(predicted, measured):
+        table.add_row(line.what, line.predicted, line.measured, line.ratio)
+    return table
+
+
+def _preflight(findings: Sequence[Finding]) -> Table:
+    report = Table("", "object", "why it matters", "what to do", title="Preflight", title_justify="left")
+    for one in findings:
+        effect = "[red]blocks[/]" if one.blocking else "warns"
+        report.add_row(effect, escape(one.subject), escape(one.why), escape(one.remedy))
+    return report

@@ -1,0 +1,135 @@
+"""What finished migrations measured, and what the next one is expected to run at because of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from statistics import median
+
+from foreshard.errors import InvalidInput
+
+RECENT = 5
+"""So many of the newest samples of a pair count: servers and networks change, old rates are history."""
+
+
+class RateKind(StrEnum):
+    """What was measured. A copy by one method says nothing about the other."""
+
+    COPY_PIPE = "copy_pipe"
+    COPY_SUBSCRIPTION = "copy_subscription"
+    INDEX = "index"
+    CATCH_UP = "catch_up"
+    VERIFY = "verify"
+
+
+COPIES = frozenset({RateKind.COPY_PIPE, RateKind.COPY_SUBSCRIPTION})
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One migration's ``seconds`` for ``bytes`` of one kind of work.
+
+    ``bytes``: the size of its buckets with indexes and TOAST, as plans count it, whatever the method sends; of
+    ``catch_up`` the backlog's. ``at``: by the control database's clock.
+    """
+
+    source: str
+    target: str
+    kind: RateKind
+    bytes: int
+    seconds: float
+    migration: int
+    at: datetime
+
+    def __post_init__(self) -> None:
+        if self.bytes <= 0:
+            raise InvalidInput("bytes", f"{self.bytes} is not positive")
+        if not (math.isfinite(self.seconds) and self.seconds > 0):
+            raise InvalidInput("seconds", f"{self.seconds} is not a duration")
+
+    @property
+    def bytes_per_s(self) -> float:
+        """The rate."""
+        return self.bytes / self.seconds
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A rate in bytes/s, or a duration in seconds, and where it is from, in words. ``learnt``: not the policy's."""
+
+    value: float
+    origin: str
+    learnt: bool = True
+
+
+@dataclass(frozen=True)
+class LearntRates:
+    """The samples of all migrations, in any order.
+
+    An estimate is the median of the pair's newest samples. A pair that has none gets the median of the other pairs'
+    medians, so that one busy pair does not speak for the fleet; a fleet that has none, the policy's number.
+    """
+
+    samples: tuple[Sample, ...] = ()
+
+    def copy_bytes_per_s(self, source: str, target: str, prior: float) -> Estimate:
+        """Copying rows, by the method of the pair's newest copy, or where it has none of the fleet's."""
+        copies = [one for one in self.samples if one.kind in COPIES]
+        of_pair = [one for one in copies if (one.source, one.target) == (source, target)]
+        newest = max(of_pair or copies, key=_age, default=None)
+        learnt = None if newest is None else self._learnt(newest.kind, source, target, _rate)
+        return learnt or _prior(prior)
+
+    def index_bytes_per_s(self, source: str, target: str) -> Estimate | None:
+        """Building indexes on the target; None where nobody measured it."""
+        return self._learnt(RateKind.INDEX, source, target, _rate)
+
+    def verify_bytes_per_s(self, source: str, target: str, prior: float) -> Estimate:
+        """Comparing both sides."""
+        return self._learnt(RateKind.VERIFY, source, target, _rate) or _prior(prior)
+
+    def catch_up_s(self, source: str, target: str, prior: float) -> Estimate:
+        """Seconds of catching up: how large the backlog will be is not known when a plan is made."""
+        return self._learnt(RateKind.CATCH_UP, source, target, _seconds) or _prior(prior)
+
+    def _learnt(
+        self, kind: RateKind, source: str, target: str, value: Callable[[Sample], float]
+    ) -> Estimate | None:
+        pairs: dict[tuple[str, str], list[Sample]] = {}
+        for one in self.samples:
+            if one.kind is kind:
+                pairs.setdefault((one.source, one.target), []).append(one)
+        recent = {pair: sorted(found, key=_age)[-RECENT:] for pair, found in pairs.items()}
+        here = recent.get((source, target))
+        if here:
+            return Estimate(median(map(value, here)), f"{_migrations(here)} {source} -> {target}")
+        if recent:
+            medians = [median(map(value, found)) for found in recent.values()]
+            others = [one for found in recent.values() for one in found]
+            return Estimate(median(medians), f"{_migrations(others)} of other pairs of shards")
+        return None
+
+
+def _prior(value: float) -> Estimate:
+    return Estimate(value, "the policy's number, nothing is learnt yet", learnt=False)
+
+
+def _age(sample: Sample) -> tuple[datetime, int, str, int, float]:
+    """Sorts by time; equal times in one order whichever way they were given."""
+    return sample.at, sample.migration, sample.kind, sample.bytes, sample.seconds
+
+
+def _rate(sample: Sample) -> float:
+    return sample.bytes_per_s
+
+
+def _seconds(sample: Sample) -> float:
+    return sample.seconds
+
+
+def _migrations(samples: Sequence[Sample]) -> str:
+    count = len({one.migration for one in samples})
+    return f"learnt from {count} migration{'' if count == 1 else 's'}"
