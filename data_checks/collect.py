@@ -58,8 +58,8 @@ def collect_evidence(
     key_type: KeyType,
     bound: Bound,
     drain: Drain,
-    fence: Fence | None,
     shadow: ShadowStats,
+    fence: Fence | None = None,
 ) -> list[TableComparison]:
     """Evidence for the gate before or after the cutover, in a new file at ``path``.
 

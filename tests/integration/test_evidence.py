@@ -77,7 +77,6 @@ class Migrating:
             key_type=KeyType.TEXT,
             bound=lambda: bound,
             drain=self.drain,
-            fence=None,
             shadow=SOME_READS,
         )
         return path
