@@ -97,7 +97,7 @@ class SharedFence:
                 look()
         except errors.LockNotAvailable:
             return False
-        except psycopg.OperationalError:
+        except psycopg.Error:
             if any(session.broken for session in sessions):
                 return False  # the server ended it: what was seen was perhaps not fenced
             raise
