@@ -69,8 +69,8 @@ def scan(sessions: SnapshotPair, tables: Sequence[Copies], scanned: Scanned) -> 
                 running[side.start(read)] = (index, of_target)
                 left[index] += 1
         total = list(left)
-        for done in as_completed(running):
-            index, of_target = running[done]
+        for done in as_completed(list(running)):
+            index, of_target = running.pop(done)  # with it goes its result, which may be large
             sums, part = found[index].sums, done.result()
             add(sums.target if of_target else sums.source, part)
             rows[index] += 0 if of_target else sum(count for count, _ in part.values())

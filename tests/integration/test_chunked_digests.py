@@ -195,7 +195,7 @@ def test_empty_tables_and_a_ghost_in_one(bare: Bare) -> None:
 
 
 def test_names_with_quotes_and_percent_signs(bare: Bare) -> None:
-    names = {"bucket": 'b"0%s', "table": "T% 'x", "key": 'k%"', "other": "100%%(d)s"}
+    names = {"bucket": 'b"0%s', "table": "T% 'x", "key": 'k%"\n', "other": "100%%(d)s"}
     quoted = {name: sql.Identifier(value).as_string(None) for name, value in names.items()}
     bare.run(
         "CREATE SCHEMA {bucket}".format(**quoted),
@@ -205,7 +205,7 @@ def test_names_with_quotes_and_percent_signs(bare: Bare) -> None:
     )
     bare.run("UPDATE {bucket}.{table} SET {other} = '%d' WHERE {key} = 7".format(**quoted), only=bare.target)
     (changed,) = bare.compare(names["bucket"], names["table"], names["key"]).differences
-    assert (changed.key, changed.kind) == ('k%"=7', "changed")
+    assert (changed.key, changed.kind) == ('k%"\n=7', "changed")
 
 
 def test_rows_that_swapped_their_values_are_noticed(bare: Bare) -> None:

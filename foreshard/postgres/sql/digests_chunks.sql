@@ -1,4 +1,4 @@
--- Rows and digest of every chunk that has rows, of the rows that {among} picks. Count and sum are additive: what
+-- Rows and digest of every chunk that has rows, of some rows or all. Count and sum are additive: what
 -- several statements found of one chunk in different rows is added up.
 -- A sum, not bit_xor: a row that is there twice must not cancel itself out. One hash of the whole row, not
 -- hash_record_extended: that is linear in its columns (two rows that swapped a value would have the same sum), takes

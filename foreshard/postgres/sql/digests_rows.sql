@@ -1,4 +1,4 @@
--- Every row that {among} picks: what names it, who owns it, which version it is, what is in it.
+-- Every row of some chunks: what names it, who owns it, which version it is, what is in it.
 SELECT ARRAY[{key}] AS key,
        {slot} AS slot,
        concat_ws(' ', t.tableoid, t.xmin, t.ctid) AS version,

@@ -1,8 +1,8 @@
 -- How one table is digested: its size, its stored columns in order, and the key that names a row
 -- (the primary key, else the index that is its replica identity).
 -- Generated columns are left out: each server computes its own. A partition is no table of its own: its root is.
--- rows: what the last ANALYZE, VACUUM or CREATE INDEX counted, but at least one for each 8 kB, lest an old count make
--- few chunks of a large table. blocks: of the table's largest file.
+-- rows: what the last ANALYZE, VACUUM or CREATE INDEX counted, but at least one for each 512 bytes, lest an old count
+-- make few chunks of a large table. blocks: of the table's largest file.
 SELECT f.bytes,
        f.rows,
        f.blocks,
@@ -14,7 +14,7 @@ SELECT f.bytes,
   JOIN pg_namespace AS n ON n.oid = c.relnamespace
  CROSS JOIN LATERAL (
        SELECT coalesce(sum(pg_table_size(leaf.oid)), 0)::int8 AS bytes,
-              coalesce(sum(greatest(leaf.reltuples::int8, pg_table_size(leaf.oid) / 8192)), 0)::int8 AS rows,
+              coalesce(sum(greatest(leaf.reltuples::int8, pg_table_size(leaf.oid) / 512)), 0)::int8 AS rows,
               coalesce(max(pg_relation_size(leaf.oid) / current_setting('block_size')::int), 0)::int8 AS blocks
          FROM pg_class AS leaf
         WHERE leaf.oid = c.oid

@@ -1,4 +1,4 @@
-"""The fence of a comparison, in a real migration: writers wait, none is refused, and it never stays."""
+"""The comparison in a real migration: its progress, and its fence: writers wait, none is refused, it never stays."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from psycopg import sql
 from foreshard.errors import FlipFailed
 from foreshard.migration.comparison import compare_all, fence_of
 from foreshard.migration.flip import flip
+from foreshard.migration.progress import Progress
 from foreshard.migration.runner import Runner
+from foreshard.migration.stages import verify
 from foreshard.postgres import fence, guard, recheck
 from foreshard.postgres.fence import Fence
 from foreshard.postgres.guard import Side
@@ -112,6 +114,37 @@ def held_exclusively(fleet: MovingFleet) -> int:
             assert row is not None
             count += int(str(row[0]))
     return count
+
+
+def test_the_stage_reports_bytes_and_a_part_for_each_table(
+    fleet: MovingFleet, runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verify, "REPORT_EVERY_S", 0.0)
+    reports: list[Progress] = []
+    detail = verify.run(runner.work, reports.append)
+    tables = {f"{bucket}.{table}" for bucket in fleet.buckets for table in fleet.tables}
+    last = reports[-1]
+    assert (last.unit, last.done, last.fraction) == ("bytes", last.total, 1.0)
+    assert last.total == detail["bytes"] > 0
+    assert {part.name for part in last.parts} == tables
+    assert sum(part.rows or 0 for part in last.parts) == detail["rows"] > 0
+    assert all(part.finished for part in last.parts)
+    assert [report.done for report in reports] == sorted(report.done for report in reports)
+    assert {len(report.parts) for report in reports[len(tables) :]} == {len(tables)}
+    assert last.per_s
+    assert detail.keys() == {
+        *(
+            "tables",
+            "rows",
+            "bytes",
+            "seconds",
+            "bytes_per_s",
+            "rechecked_chunks",
+            "rechecked_rows",
+            "fence_ms",
+        )
+    }
+    assert (detail["tables"], detail["fence_ms"]) == (len(tables), 0.0)
 
 
 def test_what_is_written_all_the_time_is_judged_by_a_fence(
