@@ -56,16 +56,15 @@ def scan(sessions: SnapshotPair, tables: Sequence[Copies], scanned: Scanned) -> 
 
     ``scanned`` is called in the caller's thread.
     """
-    found: list[Digests] = []
+    # First of all tables: a look at an index would wait behind the pieces of the tables before it.
+    found = [Digests(_chunking(sessions, copies), Sides({}, {})) for copies in tables]
     running: dict[Future[Sums], tuple[int, bool]] = {}
     rows, left = [0] * len(tables), [0] * len(tables)
     try:
         for index, copies in enumerate(tables):
-            chunking = _chunking(sessions, copies)
-            found.append(Digests(chunking, Sides({}, {})))
             for of_target, piece in _pieces(copies):
                 side = sessions.target if of_target else sessions.source
-                read = _Read(copies.shape, chunking, among_blocks(piece))
+                read = _Read(copies.shape, found[index].chunking, among_blocks(piece))
                 running[side.start(read)] = (index, of_target)
                 left[index] += 1
         total = list(left)
