@@ -88,12 +88,14 @@ class Piece:
     end: int | None
 
 
-def pieces(size: int, blocks: int) -> list[Piece]:
-    """Cut a table of ``size`` bytes, whose largest file has ``blocks`` blocks.
+def pieces(size: int, blocks: int, workers: int) -> list[Piece]:
+    """Cut a table of ``size`` bytes, whose largest file has ``blocks`` blocks, for so many sessions.
 
-    The ends are open: the file may have grown since it was measured, and rows have moved to its new blocks.
+    One session takes it whole: only then PostgreSQL reads it through a small ring of buffers. A range of blocks goes
+    through all of them, and drives out what the application has there. The ends are open: the file may have grown
+    since it was measured, and rows have moved to its new blocks.
     """
-    count = max(1, min(MAX_PIECES, size // PIECE_BYTES, blocks))
+    count = max(1, min(MAX_PIECES, size // PIECE_BYTES, blocks)) if workers > 1 else 1
     cuts = [blocks * number // count for number in range(1, count)]
     return [Piece(first, end) for first, end in zip([None, *cuts], [*cuts, None], strict=True)]
 

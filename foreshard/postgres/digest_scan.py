@@ -62,7 +62,7 @@ def scan(sessions: SnapshotPair, tables: Sequence[Copies], scanned: Scanned) -> 
     rows, left = [0] * len(tables), [0] * len(tables)
     try:
         for index, copies in enumerate(tables):
-            for of_target, piece in _pieces(copies):
+            for of_target, piece in _pieces(copies, len(sessions.source.sessions)):
                 side = sessions.target if of_target else sessions.source
                 read = _Read(copies.shape, found[index].chunking, among_blocks(piece))
                 running[side.start(read)] = (index, of_target)
@@ -118,9 +118,9 @@ def _chunking(sessions: SnapshotPair, copies: Copies) -> Chunking:
     return by_range(rows, min(ends), max(ends)) if ends else ByRange(63)
 
 
-def _pieces(copies: Copies) -> Iterator[tuple[bool, Piece]]:
+def _pieces(copies: Copies, workers: int) -> Iterator[tuple[bool, Piece]]:
     """Of both sides in turn: each its own blocks."""
     for of_target, shape in ((False, copies.shape), (True, copies.target)):
         if shape is not None:
-            for piece in pieces(shape.bytes, shape.blocks):
+            for piece in pieces(shape.bytes, shape.blocks, workers):
                 yield of_target, piece

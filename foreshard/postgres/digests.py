@@ -39,7 +39,8 @@ GROUP_BYTES = 256 << 20
 """Tables that share a snapshot: small ones are not worth one each."""
 
 WORKERS = 1
-"""Sessions on each side, each of which takes a processor there: a shard is emptied because it is short of them."""
+"""Sessions on each side. Each takes a processor there, and a shard is emptied because it is short of them; and one
+reads tables whole, which leaves the application's buffers alone (`foreshard.postgres.chunks.pieces`)."""
 
 ALL_SLOTS = range(SLOTS)
 

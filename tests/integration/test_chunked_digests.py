@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -272,15 +273,18 @@ def test_a_digest_that_ignores_a_column_would_be_noticed(bare: Bare, monkeypatch
 
 def _move_rows_meanwhile(bare: Bare, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the first piece of the source its rows get new versions, in blocks that are yet to be read."""
-    read, moved = digest_scan.read_sums, []
+    read, moved, alone = digest_scan.read_sums, [], Lock()
     port = int(str(conninfo_to_dict(bare.source)["port"]))
 
     def move(session: Connection, *arguments: Any) -> Any:
-        sums = read(session, *arguments)
-        if session.info.port == port and not moved:
-            moved.append(True)
-            bare.run("UPDATE b0.t SET k = k", only=bare.source)
-        return sums
+        if session.info.port == port:
+            with alone:
+                if not moved:
+                    sums = read(session, *arguments)
+                    bare.run("UPDATE b0.t SET k = k", only=bare.source)
+                    moved.append(True)
+                    return sums
+        return read(session, *arguments)
 
     monkeypatch.setattr(digest_scan, "read_sums", move)
 
@@ -288,7 +292,7 @@ def _move_rows_meanwhile(bare: Bare, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_rows_that_move_between_blocks_are_counted_once(bare: Bare, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(bare, SHAPES["int8"])
     _move_rows_meanwhile(bare, monkeypatch)
-    compared = bare.compare()
+    compared = bare.compare(workers=2)
     assert (compared.rows, compared.rechecked) == (ROWS, 0)
 
 
@@ -297,7 +301,7 @@ def test_without_a_snapshot_they_would_be_counted_twice(bare: Bare, monkeypatch:
     fill(bare, SHAPES["int8"])
     _move_rows_meanwhile(bare, monkeypatch)
     monkeypatch.setattr(SnapshotPair, "at_one_moment", lambda _: nullcontext())
-    compared = bare.compare()
+    compared = bare.compare(workers=2)
     assert compared.rechecked > 0
     assert compared.differences == ()  # the re-check knows better
 

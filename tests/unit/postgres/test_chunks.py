@@ -68,7 +68,8 @@ def test_a_thousand_rows_a_chunk() -> None:
 
 @given(st.integers(0, 1 << 44), st.integers(0, 1 << 32), st.integers(0, 1 << 33))
 def test_every_block_is_in_one_piece_those_too_that_come_later(size: int, blocks: int, block: int) -> None:
-    cut = pieces(size, blocks)
+    assert len(pieces(size, blocks, 1)) == 1
+    cut = pieces(size, blocks, 3)
     assert 1 <= len(cut) <= MAX_PIECES
     assert len(cut) <= max(1, size // PIECE_BYTES)
     inside = [
