@@ -7,6 +7,8 @@ bare_scan_rows_s   the same digest of all rows in one statement of one session o
 design_scan_rows_s the same with ROW(...)::text as the row's text, the digest that the design started from
 reladiff_rows_s    reladiff on the same two tables, all columns, the start of its process included
 writes_500         the comparison while the source takes 500 writes/s
+fence_ms           under the same writes, how long they may have waited for a pair of fenced snapshots, all attempts
+                   included; the comparisons above take one only if a row could not be judged otherwise
 false_alarms       comparisons under writes that named a row, or left one undecided
 injected, named    faults put into the target's copy under writes (a changed, a missing, a ghost row each time)
 """
@@ -20,7 +22,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from urllib.parse import quote
 
@@ -28,15 +30,18 @@ from psycopg import conninfo as libpq
 from psycopg import sql
 
 from benchmarks.ledger_fleet import BUCKET, COLUMNS, SPACING, TABLE, LedgerFleet, ledger_writers
-from benchmarks.report import publish
+from benchmarks.report import Quantiles, publish
 from foreshard.fleet.throwaway import ShardDatabase, ShardPair, ThrowawayServers
-from foreshard.migration.comparison import compare_all, differing
+from foreshard.migration.comparison import compare_all, differing, fence_of
 from foreshard.migration.lifecycle import Stage
 from foreshard.migration.work import Work
 from foreshard.postgres.digests import TableComparison
+from foreshard.postgres.fence import Paused
+from foreshard.postgres.guard import Side
 from foreshard.postgres.last_word import Word
 from foreshard.postgres.pair import pinned_session
 from foreshard.postgres.row_text import row_text
+from foreshard.postgres.snapshot_pair import open_snapshot_pair
 from foreshard.postgres.table_shape import read_shape
 from tests.integration.moving_fleet import QUICK
 
@@ -51,6 +56,7 @@ def main() -> None:
     options.add_argument("--rows", type=int, default=5_000_000, help="of about 150 bytes (default 5000000)")
     options.add_argument("--turns", type=int, default=7, help="quiet comparisons, alternating (default 7)")
     options.add_argument("--runs", type=int, default=100, help="comparisons under writes (default 100)")
+    options.add_argument("--fences", type=int, default=100, help="under writes (default 100)")
     options.add_argument("--injections", type=int, default=10, help="times three faults (default 10)")
     options.add_argument(
         "--reladiff", metavar="PATH", help="its executable; without it that figure is left out"
@@ -68,6 +74,7 @@ def main() -> None:
             for part in (
                 lambda: quiet(runner.work, pair, chosen.turns, chosen.reladiff),
                 lambda: under_writes(runner.work, fleet, chosen.runs),
+                lambda: fences(runner.work, fleet, chosen.fences),
                 lambda: injections(runner.work, fleet, chosen.injections, chosen.seed),
             ):
                 figures |= part()
@@ -148,6 +155,35 @@ def under_writes(work: Work, fleet: LedgerFleet, runs: int) -> dict[str, object]
         "writes_500.rechecked_rows": statistics.median(one.rechecked_rows for one in compared),
         "writes_500.fences": len(fences),
         "writes_500.fence_ms.max": round(max(fences, default=0.0), 3),
+    }
+
+
+def fences(work: Work, fleet: LedgerFleet, times: int) -> dict[str, object]:
+    """Pairs of snapshots while everybody waits."""
+    if not times:
+        return {}
+    paused: list[Paused] = []
+    with (
+        work.marker_line(Side.SOURCE) as there,
+        work.marker_line(Side.TARGET) as back,
+        open_snapshot_pair(work.source.dsn, work.target.dsn, 1) as sessions,
+        ledger_writers(fleet.pair.source, fleet.rows, WRITES_PER_S),
+    ):
+        fence = fence_of(work, {Side.SOURCE: there, Side.TARGET: back})
+        for _ in range(times):
+            with ExitStack() as snapshots:
+
+                def look(snapshots: ExitStack = snapshots) -> None:
+                    snapshots.close()
+                    snapshots.enter_context(sessions.at_one_moment())
+
+                paused.append(fence(look))
+    say(f"{times} fences, {sum(not one.held for one in paused)} could not be had")
+    return {
+        **Quantiles.of([one.ms for one in paused]).named("fence_ms"),
+        "fences": times,
+        "fences.not_held": sum(not one.held for one in paused),
+        "fences.attempts": sum(one.attempts for one in paused),
     }
 
 

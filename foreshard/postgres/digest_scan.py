@@ -78,6 +78,7 @@ def scan(sessions: SnapshotPair, tables: Sequence[Copies], scanned: Scanned) -> 
     except BaseException:
         for future in running:
             future.cancel()
+        sessions.cancel()  # a scan may have an hour to go
         raise
     return found
 

@@ -22,11 +22,9 @@ from functools import partial
 from foreshard.errors import InvalidInput, NotFound
 from foreshard.postgres.chunk_digest import ChunkDigest, told
 from foreshard.postgres.chunks import grouped
-from foreshard.postgres.connect import Connection
 from foreshard.postgres.digest_scan import Copies, Digests, scan
 from foreshard.postgres.fence import Fence
 from foreshard.postgres.last_word import Word
-from foreshard.postgres.pair import Pair, Sides, open_pair
 from foreshard.postgres.recheck import Bound, Drain, Findings, Recheck
 from foreshard.postgres.snapshot_pair import SnapshotPair, open_snapshot_pair
 from foreshard.postgres.table_shape import read_shape
@@ -119,9 +117,8 @@ def compare_tables(
     Raises `NotFound` if the source lacks a table, `InvalidInput` if a table has no key to name its rows by.
     """
     with ExitStack() as stack:
-        pair = stack.enter_context(open_pair(source_conninfo, target_conninfo))
         sessions = stack.enter_context(open_snapshot_pair(source_conninfo, target_conninfo, workers))
-        comparisons = [_Comparison(pair, checked, bound, drain, judged, chunks) for checked in tables]
+        comparisons = [_Comparison(sessions, checked, bound, drain, judged, chunks) for checked in tables]
         report = progress or _nobody
         for comparison in comparisons:
             report(comparison.progress(0.0, 0))
@@ -156,16 +153,22 @@ def _judge_fenced(
         for comparison in open_ones:
             comparison.findings.fence_ms = paused.ms * len(comparison.findings.unsettled) / keys
             if paused.held:
-                comparison.judge(Sides(sessions.source.sessions[0], sessions.target.sessions[0]), of)
+                comparison.judge(of)
 
 
 class _Comparison:
     """One table's way through it."""
 
     def __init__(
-        self, pair: Pair, checked: CheckedTable, bound: Bound, drain: Drain, judged: range, chunks: int
+        self,
+        sessions: SnapshotPair,
+        checked: CheckedTable,
+        bound: Bound,
+        drain: Drain,
+        judged: range,
+        chunks: int,
     ) -> None:
-        self._pair, self._checked, self._chunks = pair, checked, chunks
+        self._sessions, self._checked, self._chunks = sessions, checked, chunks
         self._bound, self._drain, self._judged = bound, drain, judged
         self.copies = self._find()
         self.findings = Findings()
@@ -174,7 +177,7 @@ class _Comparison:
 
     def _find(self) -> Copies:
         bucket, table = self._checked.bucket, self._checked.table
-        shapes = self._pair.both(lambda session: read_shape(session, bucket, table))
+        shapes = self._sessions.both(lambda session: read_shape(session, bucket, table))
         if shapes.source is None:
             raise NotFound(f"The source has no table {bucket}.{table}.", bucket=bucket, table=table)
         if not shapes.source.key:
@@ -199,11 +202,10 @@ class _Comparison:
         if not self.findings.unsettled:
             self._tell()
 
-    def judge(self, sessions: Sides[Connection], bound: int) -> None:
-        """The last word on what is unsettled, from fenced snapshots."""
+    def judge(self, bound: int) -> None:
+        """The last word on what is unsettled, while the sessions read as of the fence."""
         assert self._digests is not None
-        rows = self._rows(self._digests)
-        self.findings.settle(rows.judge(self.findings.unsettled, sessions, bound))
+        self.findings.settle(self._rows(self._digests).judge(self.findings.unsettled, bound))
 
     def result(self) -> TableComparison:
         """What is known."""
@@ -234,7 +236,7 @@ class _Comparison:
 
     def _rows(self, digests: Digests) -> Recheck:
         return Recheck(
-            self._pair,
+            self._sessions,
             self.copies.shape,
             digests.chunking,
             (self._checked.distribution_column, self._checked.key_type),

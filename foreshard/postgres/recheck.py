@@ -13,7 +13,8 @@ from foreshard.postgres.chunks import Chunking, batches, by_hash
 from foreshard.postgres.connect import Connection
 from foreshard.postgres.digest_scan import Digests, read_sums
 from foreshard.postgres.last_word import Key, Reading, Readings, Seen, Word, last_word, word_at_one_moment
-from foreshard.postgres.pair import Pair, Sides
+from foreshard.postgres.pair import Sides
+from foreshard.postgres.snapshot_pair import SnapshotPair
 from foreshard.postgres.table_shape import Among, TableShape
 from foreshard.topology.keys import KeyType
 
@@ -66,11 +67,11 @@ class Findings:
 
 
 class Recheck:
-    """Re-checks one table with the two sessions of ``pair``. Rows of slots that are not ``judged`` are left out."""
+    """Re-checks one table. Rows of slots that are not ``judged`` are left out."""
 
     def __init__(
         self,
-        pair: Pair,
+        sessions: SnapshotPair,
         shape: TableShape,
         chunking: Chunking,
         distribution: tuple[str, KeyType],
@@ -78,7 +79,12 @@ class Recheck:
         drain: Drain,
         judged: range,
     ) -> None:
-        self._pair, self._shape, self._chunking, self._distribution = pair, shape, chunking, distribution
+        self._sessions, self._shape, self._chunking, self._distribution = (
+            sessions,
+            shape,
+            chunking,
+            distribution,
+        )
         self._bound, self._drain, self._judged = bound, drain, judged
 
     def run(self, differing: Mapping[int, int]) -> Findings:
@@ -98,9 +104,9 @@ class Recheck:
                 break
         return findings
 
-    def judge(self, keys: Sequence[Key], sessions: Sides[Connection], bound: int) -> dict[Key, Word]:
-        """What these keys are in two snapshots between which nothing was under way."""
-        seen = Sides(self._fetch_keys(sessions.source, keys), self._fetch_keys(sessions.target, keys))
+    def judge(self, keys: Sequence[Key], bound: int) -> dict[Key, Word]:
+        """What these keys are, while the sessions read as of a moment when nothing was under way."""
+        seen = self._read_keys(keys)
         return {key: word_at_one_moment(key, seen, bound) for key in keys}
 
     def _lots(self, differing: Mapping[int, int]) -> Iterator[tuple[list[int], Among]]:
@@ -152,10 +158,10 @@ class Recheck:
                 session.execute("SET LOCAL enable_seqscan = " + ("off" if among.by_index else "on"))
                 return read(session)
 
-        return self._pair.both(by_the_right_way)
+        return self._sessions.both(by_the_right_way)
 
     def _read_keys(self, keys: Sequence[Key]) -> Sides[Reading]:
-        return self._pair.both(lambda session: self._fetch_keys(session, keys))
+        return self._sessions.both(lambda session: self._fetch_keys(session, keys))
 
     def _fetch_keys(self, session: Connection, keys: Sequence[Key]) -> Reading:
         query = self._shape.keys_query(*self._distribution, self._chunking)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from queue import SimpleQueue
 from typing import TypeVar
 
@@ -48,6 +48,12 @@ class SnapshotPair(Sides[SideSessions]):
         for one in running:
             one.exception()  # never leave a session busy behind an error of the other one
         return Sides(running[0].result(), running[1].result())
+
+    def cancel(self) -> None:
+        """End the statements that are running."""
+        for session in (*self.source.sessions, *self.target.sessions):
+            with suppress(psycopg.Error):  # its server may be gone, and the statement with it
+                session.cancel_safe(timeout=5)
 
     @contextmanager
     def at_one_moment(self) -> Iterator[None]:

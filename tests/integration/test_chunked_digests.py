@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -304,6 +305,24 @@ def test_without_a_snapshot_they_would_be_counted_twice(bare: Bare, monkeypatch:
     compared = bare.compare(workers=2)
     assert compared.rechecked > 0
     assert compared.differences == ()  # the re-check knows better
+
+
+def test_an_error_of_one_side_does_not_wait_for_the_other_sides_scan(
+    bare: Bare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(bare, SHAPES["int8"])
+    source_port = int(str(conninfo_to_dict(bare.source)["port"]))
+
+    def read(session: Connection, *_: Any) -> Any:
+        if session.info.port != source_port:
+            session.execute("SELECT pg_sleep(60)")
+        raise RuntimeError("no more")
+
+    monkeypatch.setattr(digest_scan, "read_sums", read)
+    started = time.monotonic()
+    with pytest.raises(RuntimeError, match="no more"):
+        bare.compare()
+    assert time.monotonic() - started < 20
 
 
 def test_a_large_chunk_is_read_in_parts(bare: Bare, monkeypatch: pytest.MonkeyPatch) -> None:
