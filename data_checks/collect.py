@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,8 +18,10 @@ from foreshard.postgres.catalog import (
     read_stream,
     read_tables,
 )
-from foreshard.postgres.digests import Bound, CheckedTable, Drain, TableComparison, compare_tables
+from foreshard.postgres.digests import CheckedTable, TableComparison, compare_tables
+from foreshard.postgres.fence import Fence
 from foreshard.postgres.pair import Pair, open_pair
+from foreshard.postgres.recheck import Bound, Drain
 from foreshard.topology.keys import KeyType
 
 WHOLE = "*"
@@ -57,12 +59,12 @@ def collect_evidence(
     bound: Bound,
     drain: Drain,
     shadow: ShadowStats,
-    progress: Callable[[TableComparison], None] | None = None,
+    fence: Fence | None = None,
 ) -> list[TableComparison]:
     """Evidence for the gate before or after the cutover, in a new file at ``path``.
 
-    ``distribution_columns`` names the column that carries the key for each table. ``bound`` and ``drain`` as
-    for `compare_tables`. Returns the comparisons of all tables; leaves no file if anything raises.
+    ``distribution_columns`` names the column that carries the key for each table. ``bound``, ``drain`` and
+    ``fence`` as for `compare_tables`. Returns the comparisons of all tables; leaves no file if anything raises.
     """
     if scope.checkpoint is Checkpoint.BEFORE_COPY:
         raise InvalidInput("checkpoint", "there are no two copies to compare before the copy")
@@ -81,8 +83,8 @@ def collect_evidence(
             checked,
             bound=bound,
             drain=drain,
+            fence=fence,
             chunks=scope.chunks,
-            progress=progress,
         )
         for comparison in comparisons:
             _add_comparison(evidence, comparison)

@@ -15,6 +15,7 @@ from data_checks.collect import Ends, ShadowStats, collect_before_copy, collect_
 from data_checks.run_gate import run_gate
 from data_checks.scope import Checkpoint, Scope
 from data_checks.verdict import Verdict
+from foreshard.migration import comparison
 from foreshard.migration.runner import Runner, Step
 from foreshard.migration.work import Work
 from foreshard.postgres.digests import CHUNKS
@@ -104,6 +105,7 @@ def _collect(work: Work, scope: Scope, evidence: Path) -> None:
         return
     totals = work.shadows.totals(scope.migration)
     with work.marker_line(Side.SOURCE) as there, work.marker_line(Side.TARGET) as back:
+        lines = {Side.SOURCE: there, Side.TARGET: back}
         collect_evidence(
             evidence,
             scope,
@@ -111,6 +113,7 @@ def _collect(work: Work, scope: Scope, evidence: Path) -> None:
             distribution_columns=work.tables,
             key_type=work.key_type,
             bound=lambda: work.bounds().target or 0,
-            drain=drain_both(there, back, work.settings.marker_timeout_s * 5),
+            drain=drain_both(there, back, comparison.patience_s(work)),
             shadow=ShadowStats(totals.reads, totals.matches, totals.lags, totals.mismatches, 0),
+            fence=comparison.fence_of(work, lines),
         )

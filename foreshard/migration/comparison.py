@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from foreshard.migration.work import Work
-from foreshard.postgres.digests import ALL_SLOTS, CheckedTable, Drain, TableComparison, compare_tables
+from foreshard.postgres.connect import Connection
+from foreshard.postgres.digests import (
+    ALL_SLOTS,
+    CheckedTable,
+    TableComparison,
+    TableProgress,
+    compare_tables,
+)
+from foreshard.postgres.fence import Fence, FencedSide, SharedFence
 from foreshard.postgres.guard import Side
-from foreshard.postgres.marker import drain_both
+from foreshard.postgres.marker import MarkerLine, drain_both
+from foreshard.postgres.recheck import Drain
 
 PATIENCE = 5
 """Markers of a comparison may take this many times longer than a flip's: nothing is paused meanwhile."""
@@ -23,16 +33,16 @@ def tables_of(work: Work) -> list[CheckedTable]:
     ]
 
 
-def compare_all(
-    work: Work, progress: Callable[[TableComparison], None] | None = None
-) -> list[TableComparison]:
+def compare_all(work: Work, progress: Callable[[TableProgress], None] | None = None) -> list[TableComparison]:
     """Compare all tables while both sides are written.
 
     Raises:
         FlipFailed: a stream does not apply.
     """
     with work.marker_line(Side.SOURCE) as there, work.marker_line(Side.TARGET) as back:
-        return _compare(work, drain_both(there, back, _patience(work)), progress)
+        drain = drain_both(there, back, patience_s(work))
+        fence = fence_of(work, {Side.SOURCE: there, Side.TARGET: back})
+        return _compare(work, drain, fence, progress)
 
 
 def compare_stream(work: Work, into: Side, judged: range) -> list[TableComparison]:
@@ -44,9 +54,28 @@ def compare_stream(work: Work, into: Side, judged: range) -> list[TableCompariso
     with work.marker_line(into.other) as line:
 
         def drain() -> None:
-            line.drain(_patience(work))
+            line.drain(patience_s(work))
 
-        return _compare(work, drain, judged=judged)
+        return _compare(work, drain, fence_of(work, {into.other: line}), judged=judged)
+
+
+def fence_of(work: Work, lines: dict[Side, MarkerLine]) -> Fence:
+    """The migration's fence on the sides from which there are ``lines``: their writers wait for a look at both."""
+
+    def session(side: Side) -> Callable[[], AbstractContextManager[Connection]]:
+        return lambda: work.connection(side)
+
+    return SharedFence(
+        work.names.number,
+        [FencedSide(session(side), line) for side, line in lines.items()],
+        lock_timeout_ms=work.settings.lock_timeout_ms,
+        patience_s=patience_s(work),
+    )
+
+
+def patience_s(work: Work) -> float:
+    """How long a comparison waits for a marker."""
+    return work.settings.marker_timeout_s * PATIENCE
 
 
 def differing(compared: Sequence[TableComparison]) -> list[TableComparison]:
@@ -66,14 +95,11 @@ def described(compared: Sequence[TableComparison]) -> list[dict[str, Any]]:
     ]
 
 
-def _patience(work: Work) -> float:
-    return work.settings.marker_timeout_s * PATIENCE
-
-
 def _compare(
     work: Work,
     drain: Drain,
-    progress: Callable[[TableComparison], None] | None = None,
+    fence: Fence,
+    progress: Callable[[TableProgress], None] | None = None,
     judged: range = ALL_SLOTS,
 ) -> list[TableComparison]:
     return compare_tables(
@@ -82,6 +108,7 @@ def _compare(
         tables_of(work),
         bound=lambda: work.bounds().target or 0,
         drain=drain,
+        fence=fence,
         progress=progress,
         judged=judged,
     )

@@ -1,41 +1,46 @@
-"""Compares the copies of a table on two servers, chunk by chunk, under live writes, without false alarms.
+"""Compares the copies of tables on two servers, chunk by chunk, under live writes, without false alarms.
 
-Count and digest of every chunk are read on both sides at once. Chunks that differ are read row by row, and
-rows that differ are watched (`foreshard.postgres.last_word`) until the difference is certain or gone.
+1. Of a group of tables, or one large one, count and digest of every chunk are read on both sides in a pair of snapshots
+   that are about a millisecond apart (`digest_scan`). Between them only what was written just then differs. Each
+   snapshot lasts for one group: on both servers that holds vacuum back for as long as the group's scan, no longer.
+2. Rows of the chunks that differ are read now, and watched if they differ (`recheck`).
+3. Keys that are written all the time differ at every moment. Where there is a fence (`foreshard.postgres.fence`) they
+   are judged in a pair of snapshots taken while nobody writes; else they are undecided.
 
-What this cannot find: a broken fence. A write lost there is lost on both sides, and the copies are equal;
-only a client-side history shows it.
+What this cannot find: a broken fence. A write lost there is lost on both sides, and the copies are equal; only a
+client-side history shows it. Nor a difference that came after its chunk was read, or in generated columns, which
+each server computes for itself.
 """
 
 from __future__ import annotations
 
-import time
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from queue import SimpleQueue
-from threading import Lock
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from functools import partial
 
 from foreshard.errors import InvalidInput, NotFound
-from foreshard.postgres.connect import Connection
-from foreshard.postgres.last_word import Key, Reading, Readings, Seen, Word, last_word
-from foreshard.postgres.pair import Pair, Sides, open_pair
-from foreshard.postgres.table_shape import TableShape, read_shape
+from foreshard.postgres.chunk_digest import ChunkDigest, told
+from foreshard.postgres.chunks import grouped
+from foreshard.postgres.digest_scan import Copies, Digests, scan
+from foreshard.postgres.fence import Fence
+from foreshard.postgres.last_word import Word
+from foreshard.postgres.recheck import Bound, Drain, Findings, Recheck
+from foreshard.postgres.snapshot_pair import SnapshotPair, open_snapshot_pair
+from foreshard.postgres.table_shape import read_shape
 from foreshard.topology.keys import SLOTS, KeyType
 
 CHUNKS = 16
+"""In how many chunks a table's result is told. Those that are compared are many more."""
+
+GROUP_BYTES = 256 << 20
+"""Tables that share a snapshot: small ones are not worth one each."""
+
+WORKERS = 1
+"""Sessions on each side. Each takes a processor there, and a shard is emptied because it is short of them; and one
+reads tables whole, which leaves the application's buffers alone (`foreshard.postgres.chunks.pieces`)."""
+
 ALL_SLOTS = range(SLOTS)
-ROUNDS = 40
-"""How often a key that is being written is looked at again before it is called undecided."""
-
-Drain: TypeAlias = Callable[[], None]
-"""Returns when everything committed on either side before the call has been applied on the other."""
-
-Bound: TypeAlias = Callable[[], int]
-"""The ownership bound now: the target owns the slots below it."""
 
 
 @dataclass(frozen=True)
@@ -49,22 +54,6 @@ class CheckedTable:
 
 
 @dataclass(frozen=True)
-class ChunkDigest:
-    """One chunk on both sides; digests are decimal text. The target's are None where it has no such table.
-
-    After a re-check by row that found the rows equal, both sides show what the source showed.
-    """
-
-    chunk: int
-    source_rows: int
-    source_digest: str
-    target_rows: int | None
-    target_digest: str | None
-    rechecked: bool = False
-    undecided: int = 0
-
-
-@dataclass(frozen=True)
 class RowDifference:
     """A row that differs. ``kind`` is missing, ghost or changed, as seen from the key's owner."""
 
@@ -75,7 +64,11 @@ class RowDifference:
 
 @dataclass(frozen=True)
 class TableComparison:
-    """What is known of one table. ``bytes`` is the source's table size, ``rechecked`` counts chunks."""
+    """What is known of one table. ``bytes`` is the source's table size.
+
+    ``rechecked``: chunks that differed at first, of those that were compared; ``rechecked_rows``: their rows.
+    ``fence_ms``: how long writers may have waited, for all tables together; each has its share by its keys.
+    """
 
     bucket: str
     table: str
@@ -83,13 +76,25 @@ class TableComparison:
     differences: tuple[RowDifference, ...]
     rows: int
     bytes: int
-    seconds: float
     rechecked: int
+    rechecked_rows: int
+    fence_ms: float
 
     @property
     def undecided(self) -> int:
-        """Keys that were written too often to be judged."""
+        """Keys that were written too often to be judged, or were left after very many differences."""
         return sum(chunk.undecided for chunk in self.chunks)
+
+
+@dataclass(frozen=True)
+class TableProgress:
+    """How much of a table was scanned: ``done`` of ``total`` bytes, ``rows`` of the source."""
+
+    bucket: str
+    table: str
+    done: float
+    total: int
+    rows: int
 
 
 def compare_tables(
@@ -99,85 +104,80 @@ def compare_tables(
     *,
     bound: Bound,
     drain: Drain,
+    fence: Fence | None = None,
     chunks: int = CHUNKS,
-    workers: int = 2,
-    progress: Callable[[TableComparison], None] | None = None,
+    workers: int = WORKERS,
+    progress: Callable[[TableProgress], None] | None = None,
     judged: range = ALL_SLOTS,
 ) -> list[TableComparison]:
-    """Compare every table, ``workers`` at a time with two sessions each; the result is in their order.
+    """Compare every table, with ``workers`` sessions on each side; the result is in their order, in ``chunks`` each.
 
-    ``bound`` and ``drain`` are called by one thread at a time. ``progress`` is told each finished table. Rows of slots
-    that are not ``judged`` are left out of differences and undecided keys: their stream may not run.
+    ``progress`` is told of each table before the first one is scanned, and then of each piece. Rows of slots that
+    are not ``judged`` are left out of differences and undecided keys: their stream may not run.
     Raises `NotFound` if the source lacks a table, `InvalidInput` if a table has no key to name its rows by.
     """
-    one_at_a_time = Lock()
-
-    def locked_bound() -> int:
-        with one_at_a_time:
-            return bound()
-
-    def locked_drain() -> None:
-        with one_at_a_time:
-            drain()
-
-    free: SimpleQueue[Pair] = SimpleQueue()
-
-    def compare(checked: CheckedTable) -> TableComparison:
-        pair = free.get()
-        try:
-            return _Comparison(pair, checked, chunks, locked_bound, locked_drain, judged).run()
-        finally:
-            free.put(pair)
-
-    locked_drain()  # so that old backlog does not look like differences
     with ExitStack() as stack:
-        for _ in range(min(workers, len(tables))):  # opened once: there may be thousands of small tables
-            free.put(stack.enter_context(open_pair(source_conninfo, target_conninfo)))
-        pool = stack.enter_context(ThreadPoolExecutor(workers, thread_name_prefix="foreshard-digests"))
-        running = [pool.submit(compare, checked) for checked in tables]
-        try:
-            for done in as_completed(running):
-                if progress:
-                    progress(done.result())
-            return [done.result() for done in running]
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+        sessions = stack.enter_context(open_snapshot_pair(source_conninfo, target_conninfo, workers))
+        comparisons = [_Comparison(sessions, checked, bound, drain, judged, chunks) for checked in tables]
+        report = progress or _nobody
+        for comparison in comparisons:
+            report(comparison.progress(0.0, 0))
+        for indexes in grouped([comparison.copies.size for comparison in comparisons], GROUP_BYTES):
+            group = [comparisons[index] for index in indexes]
+            drain()  # so that old backlog does not look like differences
+            with sessions.at_one_moment():
+                digests = scan(sessions, [one.copies for one in group], partial(_report, group, report))
+            for comparison, found in zip(group, digests, strict=True):
+                comparison.recheck(found)
+        if fence is not None:
+            _judge_fenced(sessions, comparisons, fence, bound)
+        return [comparison.result() for comparison in comparisons]
+
+
+def _judge_fenced(
+    sessions: SnapshotPair, comparisons: Sequence[_Comparison], fence: Fence, bound: Bound
+) -> None:
+    """One fence for all keys that are unsettled. If it cannot be had they stay so."""
+    open_ones = [comparison for comparison in comparisons if comparison.findings.unsettled]
+    if not open_ones:
+        return
+    keys = sum(len(comparison.findings.unsettled) for comparison in open_ones)
+    with ExitStack() as snapshots:
+
+        def look() -> None:
+            snapshots.close()  # of an attempt that failed afterwards
+            snapshots.enter_context(sessions.at_one_moment())
+
+        paused = fence(look)
+        of = bound()
+        for comparison in open_ones:
+            comparison.findings.fence_ms = paused.ms * len(comparison.findings.unsettled) / keys
+            if paused.held:
+                comparison.judge(of)
 
 
 class _Comparison:
+    """One table's way through it."""
+
     def __init__(
-        self, pair: Pair, checked: CheckedTable, chunks: int, bound: Bound, drain: Drain, judged: range
+        self,
+        sessions: SnapshotPair,
+        checked: CheckedTable,
+        bound: Bound,
+        drain: Drain,
+        judged: range,
+        chunks: int,
     ) -> None:
-        self._pair, self._checked, self._chunks = pair, checked, chunks
+        self._sessions, self._checked, self._chunks = sessions, checked, chunks
         self._bound, self._drain, self._judged = bound, drain, judged
+        self.copies = self._find()
+        self.findings = Findings()
+        self._digests: Digests | None = None
+        self._told: tuple[ChunkDigest, ...] = ()
 
-    def run(self) -> TableComparison:
-        started = time.monotonic()
-        shape, target_has_table = self._common_shape()
-        chunks = self._digest_chunks(shape, target_has_table)
-        differing = [chunk.chunk for chunk in chunks if chunk.target_rows is not None and _differs(chunk)]
-        differences: tuple[RowDifference, ...] = ()
-        if differing:
-            chunks, differences = self._recheck(shape, chunks, differing)
-        return TableComparison(
-            self._checked.bucket,
-            self._checked.table,
-            chunks,
-            differences,
-            rows=sum(chunk.source_rows for chunk in chunks),
-            bytes=shape.bytes,
-            seconds=time.monotonic() - started,
-            rechecked=len(differing),
-        )
-
-    def _common_shape(self) -> tuple[TableShape, bool]:
-        """The source's shape, and whether the target has such a table.
-
-        Of the columns, those that both sides have: the rest is for the catalog check to say.
-        """
+    def _find(self) -> Copies:
         bucket, table = self._checked.bucket, self._checked.table
-        shapes = self._pair.both(lambda session: read_shape(session, bucket, table))
+        shapes = self._sessions.both(lambda session: read_shape(session, bucket, table))
         if shapes.source is None:
             raise NotFound(f"The source has no table {bucket}.{table}.", bucket=bucket, table=table)
         if not shapes.source.key:
@@ -186,100 +186,75 @@ class _Comparison:
                 "has neither a primary key nor a replica identity index, so its rows cannot be told apart",
                 remedy="Give it a primary key.",
             )
-        if shapes.target is None:
-            return shapes.source, False
-        on_target = set(shapes.target.columns)
-        common = tuple(name for name in shapes.source.columns if name in on_target)
-        return replace(shapes.source, columns=common), True
+        shape = shapes.source if shapes.target is None else shapes.source.common(shapes.target)
+        return Copies(shape, shapes.target)
 
-    def _digest_chunks(self, shape: TableShape, target_has_table: bool) -> tuple[ChunkDigest, ...]:
-        query = shape.chunks_query(self._chunks)
+    def progress(self, fraction: float, rows: int) -> TableProgress:
+        """That much of it was scanned."""
+        total = self.copies.shape.bytes
+        return TableProgress(self._checked.bucket, self._checked.table, total * fraction, total, rows)
 
-        def read(session: Connection) -> dict[int, tuple[int, str]]:
-            return {chunk: (int(rows), digest) for chunk, rows, digest in session.execute(query, {})}
+    def recheck(self, digests: Digests) -> None:
+        """Look at what differs in the digests."""
+        self._digests = digests
+        if self.copies.target is not None and digests.differing:
+            self.findings = self._rows(digests).run(digests.differing)
+        if not self.findings.unsettled:
+            self._tell()
 
-        empty = (0, "0")
-        if not target_has_table:
-            alone = read(self._pair.source)
-            return tuple(
-                ChunkDigest(chunk, *alone.get(chunk, empty), None, None) for chunk in range(self._chunks)
-            )
-        found = self._pair.both(read)
-        return tuple(
-            ChunkDigest(chunk, *found.source.get(chunk, empty), *found.target.get(chunk, empty))
-            for chunk in range(self._chunks)
+    def judge(self, bound: int) -> None:
+        """The last word on what is unsettled, while the sessions read as of the fence."""
+        assert self._digests is not None
+        self.findings.settle(self._rows(self._digests).judge(self.findings.unsettled, bound))
+
+    def result(self) -> TableComparison:
+        """What is known."""
+        self._tell()
+        table, findings = self.copies.shape, self.findings
+        return TableComparison(
+            table.bucket,
+            table.table,
+            self._told,
+            tuple(
+                RowDifference(findings.chunk_of[key] % self._chunks, table.name_row(key), word)
+                for key, word in sorted(findings.words.items())
+                if word is not Word.UNSETTLED
+            ),
+            rows=sum(chunk.source_rows for chunk in self._told),
+            bytes=table.bytes,
+            rechecked=len(findings.read),
+            rechecked_rows=findings.rows,
+            fence_ms=findings.fence_ms,
         )
 
-    def _recheck(
-        self, shape: TableShape, chunks: tuple[ChunkDigest, ...], differing: list[int]
-    ) -> tuple[tuple[ChunkDigest, ...], tuple[RowDifference, ...]]:
-        seen = self._pair.both(lambda session: self._read_chunks(session, shape, differing))
-        rows = {**seen.target, **seen.source}
-        suspects = {
-            key: row.chunk
-            for key, row in rows.items()
-            if row.slot in self._judged and _digest(seen.source, key) != _digest(seen.target, key)
-        }
-        words = self._watch(shape, seen, suspects)
-        undecided = Counter(suspects[key] for key, word in words.items() if word is Word.UNSETTLED)
-        differences = tuple(
-            RowDifference(suspects[key], shape.name_row(key), word)
-            for key, word in sorted(words.items())
-            if word is not Word.UNSETTLED
+    def _tell(self) -> None:
+        """Fold the digests; of many large tables they would fill the memory."""
+        if self._digests is not None:
+            there = self.copies.target is not None
+            self._told = tuple(told(self._digests, self.findings, self._chunks, target_is_there=there))
+            self._digests = None
+
+    def _rows(self, digests: Digests) -> Recheck:
+        return Recheck(
+            self._sessions,
+            self.copies.shape,
+            digests.chunking,
+            (self._checked.distribution_column, self._checked.key_type),
+            self._bound,
+            self._drain,
+            self._judged,
         )
-        bad = {difference.chunk for difference in differences}
-        settled = (
-            chunk
-            if chunk.chunk not in differing
-            else replace(
-                chunk,
-                # Equal rows, read at slightly different moments: what the source showed stands for both.
-                target_rows=chunk.target_rows if chunk.chunk in bad else chunk.source_rows,
-                target_digest=chunk.target_digest if chunk.chunk in bad else chunk.source_digest,
-                rechecked=True,
-                undecided=undecided[chunk.chunk],
-            )
-            for chunk in chunks
-        )
-        return tuple(settled), differences
-
-    def _watch(self, shape: TableShape, seen: Sides[Reading], suspects: Collection[Key]) -> dict[Key, Word]:
-        """The last word on each suspect that is not equal."""
-        words: dict[Key, Word] = dict.fromkeys(suspects, Word.UNSETTLED)
-        before = seen
-        for _ in range(ROUNDS):
-            unsettled = [key for key, word in words.items() if word is Word.UNSETTLED]
-            if not unsettled:
-                break
-            bound = self._bound()
-            first = self._read_keys(shape, unsettled)
-            self._drain()
-            middle = self._read_keys(shape, unsettled)
-            last = self._read_keys(shape, unsettled)
-            if self._bound() == bound:
-                readings = Readings(before, first, middle, last, bound)
-                words.update((key, last_word(key, readings)) for key in unsettled)
-            before = last
-        return {key: word for key, word in words.items() if word is not Word.EQUAL}
-
-    def _read_chunks(self, session: Connection, shape: TableShape, chunks: list[int]) -> Reading:
-        query = shape.rows_query(self._checked.distribution_column, self._checked.key_type, self._chunks)
-        return _reading(session.execute(query, {"chunks": chunks}))
-
-    def _read_keys(self, shape: TableShape, keys: Sequence[Key]) -> Sides[Reading]:
-        query = shape.keys_query(self._checked.distribution_column, self._checked.key_type, self._chunks)
-        values = [list(column) for column in zip(*keys, strict=True)]
-        return self._pair.both(lambda session: _reading(session.execute(query, values)))
 
 
-def _reading(rows: Iterable[tuple[Any, ...]]) -> Reading:
-    return {tuple(key): Seen(slot, version, digest, chunk) for key, slot, version, digest, chunk in rows}
+def _report(
+    group: Sequence[_Comparison],
+    report: Callable[[TableProgress], None],
+    index: int,
+    fraction: float,
+    rows: int,
+) -> None:
+    report(group[index].progress(fraction, rows))
 
 
-def _digest(reading: Reading, key: Key) -> int | None:
-    seen = reading.get(key)
-    return seen.digest if seen else None
-
-
-def _differs(chunk: ChunkDigest) -> bool:
-    return (chunk.source_rows, chunk.source_digest) != (chunk.target_rows, chunk.target_digest)
+def _nobody(progress: TableProgress) -> None:
+    del progress

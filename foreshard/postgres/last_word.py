@@ -78,6 +78,18 @@ def last_word(key: Key, readings: Readings) -> Word:
     return Word.UNSETTLED
 
 
+def word_at_one_moment(key: Key, seen: Sides[Reading], bound: int) -> Word:
+    """What two snapshots say of ``key`` between which nothing was under way: what differs there, differs."""
+    source, target = seen.source.get(key), seen.target.get(key)
+    if source is None or target is None:
+        row = source or target
+        if row is None:
+            return Word.EQUAL
+        of_owner = source if row.slot >= bound else target
+        return Word.GHOST if of_owner is None else Word.MISSING
+    return Word.EQUAL if source.digest == target.digest else Word.CHANGED
+
+
 class _Copy:
     """The key's row on one side through the round."""
 

@@ -29,6 +29,8 @@ PINNED_SETTINGS: dict[str, str] = {
     "row_security": "off",
     "default_transaction_read_only": "on",
     "jit": "off",
+    # The caller says how many processors of a shard a comparison takes: one a session.
+    "max_parallel_workers_per_gather": "0",
 }
 
 

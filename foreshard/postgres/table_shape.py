@@ -5,54 +5,111 @@ All of them are to be executed with parameters, be they none: a percent sign in 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from psycopg import sql
 
+from foreshard.postgres.chunks import ByHash, ByRange, Chunking, Piece
 from foreshard.postgres.connect import Connection, sql_file
 from foreshard.postgres.last_word import Key
+from foreshard.postgres.row_text import STRINGS, row_text, unmodified
 from foreshard.topology.keys import SLOT_SEED, SLOTS, KeyType, slot_sql
+
+INTEGERS = frozenset({"smallint", "integer", "bigint"})
 
 
 @dataclass(frozen=True)
-class KeyColumn:
-    """A column of the key; ``type_sql`` as PostgreSQL's ``format_type`` prints it."""
+class Column:
+    """A column; ``type_sql`` as PostgreSQL's ``format_type`` prints it; ``alike``: the other side's is the same."""
 
     name: str
     type_sql: str
+    alike: bool = True
+
+    @property
+    def common_type(self) -> str:
+        """The type without its modifier, empty where the sides disagree."""
+        return unmodified(self.type_sql) if self.alike else ""
+
+
+@dataclass(frozen=True)
+class Among:
+    """Which rows a query is about: SQL that follows ``FROM table AS t``, and its parameters.
+
+    ``by_index``: whether the key's index leads to them.
+    """
+
+    text: sql.Composable
+    parameters: Mapping[str, Any]
+    by_index: bool = False
+
+
+EVERYTHING = Among(sql.SQL(""), {})
 
 
 @dataclass(frozen=True)
 class TableShape:
-    """Stored columns in order, the key that names a row (empty: none), table size in bytes."""
+    """Stored columns in order, the key that names a row (empty: none), size in bytes, rows as last counted.
+
+    ``blocks``: of its largest file; a partitioned table has several.
+    """
 
     bucket: str
     table: str
-    columns: tuple[str, ...]
-    key: tuple[KeyColumn, ...]
+    columns: tuple[Column, ...]
+    key: tuple[Column, ...]
     bytes: int
+    rows: int
+    blocks: int
+
+    def common(self, other: TableShape) -> TableShape:
+        """This shape with the columns that the other has too: the rest is for the catalog check to say."""
+        theirs = {column.name: column.type_sql for column in other.columns}
+
+        def compared(column: Column) -> Column:
+            return replace(column, alike=theirs.get(column.name) == column.type_sql)
+
+        return replace(
+            self,
+            columns=tuple(compared(column) for column in self.columns if column.name in theirs),
+            key=tuple(compared(column) for column in self.key),
+        )
+
+    @property
+    def ranged(self) -> bool:
+        """Whether the key's index serves ranges of integers."""
+        return self.key[0].common_type in INTEGERS
 
     def name_row(self, key: Key) -> str:
         """A key's values for people: ``flight_id=12``."""
         return ", ".join(f"{column.name}={value}" for column, value in zip(self.key, key, strict=True))
 
-    def chunks_query(self, chunks: int) -> sql.Composed:
+    def span_query(self) -> sql.Composed:
+        """Lowest and highest value of the leading key column."""
+        return sql_file("digests_span.sql").format(leading=_of_row(self.key[0].name), table=self._table())
+
+    def chunks_query(self, chunking: Chunking, among: Among = EVERYTHING) -> sql.Composed:
         """Chunk, rows, digest of all chunks that have rows."""
         return sql_file("digests_chunks.sql").format(
-            chunk=self._chunk(chunks), columns=self._columns(), table=self._table()
+            chunk=self._chunk(chunking), row=self._row_text(), table=self._table(), among=among.text
         )
 
-    def rows_query(self, distribution_column: str, key_type: KeyType, chunks: int) -> sql.Composed:
-        """Every row of the chunks in the parameter ``chunks``."""
+    def rows_query(
+        self, distribution_column: str, key_type: KeyType, chunking: Chunking, among: Among
+    ) -> sql.Composed:
+        """Every row of ``among``."""
         return sql_file("digests_rows.sql").format(
             key=self._key_as_text(),
             slot=_slot(distribution_column, key_type),
-            columns=self._columns(),
-            chunk=self._chunk(chunks),
+            row=self._row_text(),
+            chunk=self._chunk(chunking),
             table=self._table(),
+            among=among.text,
         )
 
-    def keys_query(self, distribution_column: str, key_type: KeyType, chunks: int) -> sql.Composed:
+    def keys_query(self, distribution_column: str, key_type: KeyType, chunking: Chunking) -> sql.Composed:
         """The rows of some keys; takes one list of text values for each key column."""
         names = [sql.Identifier(f"k{number}") for number in range(len(self.key))]
         same_key = sql.SQL(" AND ").join(
@@ -63,29 +120,68 @@ class TableShape:
         return sql_file("digests_keys.sql").format(
             key=self._key_as_text(),
             slot=_slot(distribution_column, key_type),
-            columns=self._columns(),
-            chunk=self._chunk(chunks),
+            row=self._row_text(),
+            chunk=self._chunk(chunking),
             table=self._table(),
             wanted=sql.SQL(", ").join([sql.SQL("%s::text[]")] * len(self.key)),
             wanted_names=sql.SQL(", ").join(names),
             same_key=same_key,
         )
 
+    def among_chunks(
+        self, chunking: Chunking, chunks: Sequence[int], within: tuple[ByHash, Sequence[int]] | None = None
+    ) -> Among:
+        """Rows of these chunks; with ``within``, of these parts of them."""
+        if isinstance(chunking, ByRange):
+            ranges = chunking.ranges_of(chunks)
+            text: sql.Composable = sql.SQL(
+                " JOIN unnest(%(lows)s::int8[], %(highs)s::int8[]) AS wanted (low, high)"
+                " ON {key} BETWEEN wanted.low AND wanted.high"
+            ).format(key=_of_row(self.key[0].name))
+            parameters: dict[str, Any] = {
+                "lows": [low for low, _ in ranges],
+                "highs": [high for _, high in ranges],
+            }
+        else:
+            text = sql.SQL(" WHERE {chunk} = ANY (%(chunks)s::int8[])").format(chunk=self._chunk(chunking))
+            parameters = {"chunks": list(chunks)}
+        if within is not None:
+            parts, numbers = within
+            text += sql.SQL(" {also} {part} = ANY (%(parts)s::int8[])").format(
+                also=sql.SQL("WHERE" if isinstance(chunking, ByRange) else "AND"), part=self._chunk(parts)
+            )
+            parameters["parts"] = list(numbers)
+        return Among(text, parameters, by_index=isinstance(chunking, ByRange))
+
     def _table(self) -> sql.Identifier:
         return sql.Identifier(_doubled(self.bucket), _doubled(self.table))
 
-    def _columns(self) -> sql.Composed:
-        return sql.SQL(", ").join(_of_row(name) for name in self.columns)
+    def _row_text(self) -> sql.Composable:
+        return row_text([(_of_row(column.name), column.common_type) for column in self.columns])
 
     def _key_as_text(self) -> sql.Composed:
         return sql.SQL(", ").join(sql.SQL("{}::text").format(_of_row(column.name)) for column in self.key)
 
-    def _chunk(self, chunks: int) -> sql.Composed:
-        """A hash of the key as text, so that a row falls into the same chunk on both servers."""
-        key = sql.SQL(", ").join(_of_row(column.name) for column in self.key)
-        return sql.SQL(
-            'mod(hashtextextended(ROW({key})::text COLLATE "C", 1) & 9223372036854775807, {chunks})::int'
-        ).format(key=key, chunks=sql.Literal(chunks))
+    def _chunk(self, chunking: Chunking) -> sql.Composed:
+        """An int8 that comes out the same on both servers."""
+        if isinstance(chunking, ByRange):
+            return sql.SQL("({key}::int8 >> {shift})").format(
+                key=_of_row(self.key[0].name), shift=sql.Literal(chunking.shift)
+            )
+        hashes = sql.SQL(" # ").join(
+            _key_hash(column, seed) for seed, column in enumerate(self.key, chunking.seed)
+        )
+        return sql.SQL("(({hashes}) & {mask})").format(hashes=hashes, mask=sql.Literal(chunking.mask))
+
+
+def among_blocks(piece: Piece) -> Among:
+    """Rows in these blocks (of a partitioned table: of each partition)."""
+    bounds = [
+        sql.SQL("t.ctid {} {}::tid").format(operator, sql.Literal(f"({block},0)"))
+        for operator, block in ((sql.SQL(">="), piece.first), (sql.SQL("<"), piece.end))
+        if block is not None
+    ]
+    return Among(sql.SQL(" WHERE ") + sql.SQL(" AND ").join(bounds), {}) if bounds else EVERYTHING
 
 
 def _of_row(column: str) -> sql.Identifier:
@@ -94,6 +190,20 @@ def _of_row(column: str) -> sql.Identifier:
 
 def _doubled(name: str) -> str:
     return name.replace("%", "%%")
+
+
+def _key_hash(column: Column, seed: int) -> sql.Composed:
+    """As cheap as the type allows. Not by the type's own function for all: enums hash differently on each server."""
+    name = _of_row(column.name)
+    if column.common_type in INTEGERS:
+        expression = sql.SQL("hashint8extended({name}, {seed})")
+    elif column.common_type in STRINGS:
+        expression = sql.SQL('hashtextextended({name} COLLATE "C", {seed})')
+    elif column.common_type == "uuid":
+        expression = sql.SQL("uuid_hash_extended({name}, {seed})")
+    else:
+        expression = sql.SQL('hashtextextended(ROW({name})::text COLLATE "C", {seed})')
+    return expression.format(name=name, seed=sql.Literal(seed))
 
 
 def _slot(distribution_column: str, key_type: KeyType) -> sql.Composed:
@@ -112,6 +222,17 @@ def read_shape(session: Connection, bucket: str, table: str) -> TableShape | Non
     row = session.execute(sql_file("digests_shape.sql"), {"bucket": bucket, "table": table}).fetchone()
     if row is None:
         return None
-    size, columns, names, types = row
-    key = tuple(KeyColumn(name, type_sql) for name, type_sql in zip(names or (), types or (), strict=True))
-    return TableShape(bucket, table, tuple(columns), key, size)
+    size, rows, blocks, names, types, key_names, key_types = row
+    return TableShape(
+        bucket,
+        table,
+        _columns(names, types),
+        _columns(key_names or (), key_types or ()),
+        size,
+        rows,
+        blocks,
+    )
+
+
+def _columns(names: Sequence[str], types: Sequence[str]) -> tuple[Column, ...]:
+    return tuple(Column(name, type_sql) for name, type_sql in zip(names, types, strict=True))

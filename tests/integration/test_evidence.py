@@ -21,10 +21,10 @@ from foreshard.errors import NotFound
 from foreshard.postgres import guard, replication, sequences
 from foreshard.postgres.catalog import Section, fingerprint, read_definitions
 from foreshard.postgres.connect import Connection, connect
-from foreshard.postgres.digests import Drain
 from foreshard.postgres.marker import MarkerLine, drain_both
 from foreshard.postgres.names import MigrationNames
 from foreshard.postgres.pair import open_pair
+from foreshard.postgres.recheck import Drain
 from foreshard.topology.keys import SLOTS, KeyType
 
 if TYPE_CHECKING:
