@@ -47,11 +47,18 @@ TOLD: dict[Stage, dict[str, Any]] = {
 
 @pytest.fixture(autouse=True)
 def _stages_tell_their_rates(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In round numbers; and a copy of some hundred kilobytes is large enough."""
+    """The numbers they tell made round; and a copy of some hundred kilobytes is large enough."""
     monkeypatch.setattr(measured, "LEAST_BYTES", 1000)
 
     def telling(stage: Stage, run: Callable[[Work, Report], dict[str, Any]]) -> Any:
-        return lambda work, report: {**run(work, report), **TOLD.get(stage, {})}
+        told = TOLD.get(stage, {})
+
+        def runs(work: Work, report: Report) -> dict[str, Any]:
+            detail = run(work, report)
+            assert told.keys() <= detail.keys()
+            return detail | told
+
+        return runs
 
     stages = {stage: telling(stage, run) for stage, run in runner._RUN.items()}
     monkeypatch.setattr(runner, "_RUN", stages)
