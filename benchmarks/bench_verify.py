@@ -4,6 +4,7 @@ One bucket with one table on two servers, in a migration with both streams, guar
 
 rows_s             rows of the source by the seconds of the whole comparison, from connecting to the result
 bare_scan_rows_s   the same digest of all rows in one statement of one session on one side, without chunks
+both_scans_rows_s  that statement on both sides at once: what this machine leaves of it to two servers
 design_scan_rows_s the same with ROW(...)::text as the row's text, the digest that the design started from
 reladiff_rows_s    reladiff on the same two tables, all columns, the start of its process included
 writes_500         the comparison while the source takes 500 writes/s
@@ -22,7 +23,9 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -90,11 +93,12 @@ def main() -> None:
 
 def quiet(work: Work, pair: ShardPair, turns: int, reladiff: str | None) -> dict[str, object]:
     """Ours, the bare scans and reladiff in turn, nobody writing."""
-    seconds: dict[str, list[float]] = {"ours": [], "bare": [], "design": [], "reladiff": []}
+    seconds: dict[str, list[float]] = {"ours": [], "bare": [], "both": [], "design": [], "reladiff": []}
     rows = 0
     for turn in range(turns):
-        bare, design = bare_scans(pair.source)
+        (bare, design), (there, _) = bare_scans(pair.source), bare_scans(pair.target)
         seconds["bare"].append(timed(bare))
+        seconds["both"].append(timed(partial(both, bare, there)))
         started = time.perf_counter()
         (compared,) = compare_all(work)
         seconds["ours"].append(time.perf_counter() - started)
@@ -114,6 +118,8 @@ def quiet(work: Work, pair: ShardPair, turns: int, reladiff: str | None) -> dict
         "rows_s": round(rows / medians["ours"]),
         "bare_scan_rows_s": round(rows / medians["bare"]),
         "ratio_bare_scan": ratio(seconds["bare"], seconds["ours"]),
+        "both_scans_rows_s": round(rows / medians["both"]),
+        "ratio_both_scans": ratio(seconds["both"], seconds["ours"]),
         "design_scan_rows_s": round(rows / medians["design"]),
         "ratio_design_scan": ratio(seconds["design"], seconds["ours"]),
     }
@@ -268,6 +274,13 @@ def bare_scans(shard: ShardDatabase) -> tuple[Callable[[], None], Callable[[], N
     assert shape is not None
     text = row_text([(sql.Identifier("t", column.name), column.common_type) for column in shape.columns])
     return scan(lambda: text), scan(lambda: sql.SQL("ROW({})::text").format(columns))
+
+
+def both(here: Callable[[], None], there: Callable[[], None]) -> None:
+    """At once."""
+    with ThreadPoolExecutor(2) as threads:
+        for done in [threads.submit(here), threads.submit(there)]:
+            done.result()
 
 
 def run_reladiff(executable: str, pair: ShardPair) -> None:

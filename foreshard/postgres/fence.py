@@ -23,8 +23,9 @@ from foreshard.postgres.names import FENCE_CLASS
 
 ATTEMPTS = 20
 LONGEST_SILENCE_MS = 250
-"""The server itself ends a session that has the fence on its side, and the other side's should have come long ago, and
-says nothing for so long: its runner may be stopped, or cut off."""
+"""The server itself ends a session that has the fence and says nothing for so long, beyond the time that the other
+side may take to get it: its runner may be stopped, or cut off."""
+
 MARKER_PATIENCE_S = 0.15
 """Longer than a marker takes where both sides are level. If they are not, the fence is given back at once."""
 

@@ -79,12 +79,8 @@ class Recheck:
         drain: Drain,
         judged: range,
     ) -> None:
-        self._sessions, self._shape, self._chunking, self._distribution = (
-            sessions,
-            shape,
-            chunking,
-            distribution,
-        )
+        self._sessions, self._distribution = sessions, distribution
+        self._shape, self._chunking = shape, chunking
         self._bound, self._drain, self._judged = bound, drain, judged
 
     def run(self, differing: Mapping[int, int]) -> Findings:
