@@ -135,7 +135,10 @@ class MigrationSettings(Section):
         description="a copy slows down while a resource of the source is used above this share of its capacity",
     )
     copy_workers: int = Field(
-        default=3, ge=1, le=32, description="tables copied, indexes made at the same time"
+        default=3,
+        ge=1,
+        le=32,
+        description="processes on each server that copy rows, or make indexes, at the same time",
     )
     index_memory_bytes: int = Field(
         default=256 * 2**20, ge=2**20, description="maintenance_work_mem of each index that is made"

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from foreshard.postgres.connect import Connection, sql_file
 
-CHUNK_BYTES = 64 * 2**20
-"""Large enough that its set-up does not matter, small enough that little is copied again after a failure."""
+CHUNK_BYTES = 2**30
+"""What a failure costs to copy again. No less, because a table is better copied whole: the source reads it through a
+small ring of buffers, while a range of blocks drives out what the application has there; and the target can freeze its
+rows, which saves a seventh of the work now and a vacuum later."""
 
 
 @dataclass(frozen=True)

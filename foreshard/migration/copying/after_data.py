@@ -62,8 +62,8 @@ def make(work: Work, source: Connection, target: Connection, method: Method, rep
         left = [one for one in phase if one.label not in made]
         if left:
             workers = min(work.settings.copy_workers, len(left))
-            # Several indexes at once need no helpers each; the last large one gets them.
-            at_work = partial(makers.work_off, helpers=workers < work.settings.copy_workers)
+            # All together as many processes as there may be workers: what is made alone gets help.
+            at_work = partial(makers.work_off, helpers=work.settings.copy_workers // workers - 1)
             crew.work_off(left, workers, at_work, watch, LOOK_S)
     report(makers.progress({}))
 
@@ -78,10 +78,10 @@ class _Makers:
         self._made = set(made)
         self._at: dict[int, str] = {}
 
-    def work_off(self, queue: crew.Queue[Definition], *, helpers: bool) -> None:
+    def work_off(self, queue: crew.Queue[Definition], *, helpers: int) -> None:
         """A worker: one definition after another, each in a transaction of its own.
 
-        ``helpers``: PostgreSQL may use parallel workers for one.
+        ``helpers``: parallel workers that PostgreSQL may take for one.
         """
         with connect(self._work.target.dsn, application=self._work.session_name) as conn:
             queue.on_stop(conn.cancel_safe)
@@ -89,8 +89,7 @@ class _Makers:
             conn.execute("SET synchronous_commit = off")
             memory = self._work.settings.index_memory_bytes // 1024
             conn.execute("SELECT set_config('maintenance_work_mem', %s, false)", (f"{memory}kB",))
-            if not helpers:
-                conn.execute("SET max_parallel_maintenance_workers = 0")
+            conn.execute(f"SET max_parallel_maintenance_workers = {helpers}".encode())
             for one in queue:
                 self._at[conn.info.backend_pid] = one.label
                 self._make(conn, one)
