@@ -189,6 +189,8 @@ class _Run:
                 rows = pipe.copy(chunk.range, self.columns[leaf.bucket, leaf.table], target, passed)
                 self.journal.copied(target, chunk, rows)
         self.tally.finished(chunk, rows)
+        if len(self.tally.done) >= len(self.tally.chunks) // 2:
+            failpoint.hit("backfill", self.work.state_dir)
 
 
 @contextmanager
@@ -226,8 +228,6 @@ def _copy_chunks(run: _Run, pipe: copy_pipe.CopyPipe, source: Connection, report
         if now - followed > FOLLOW_S:
             use.follow(run.pace, (run.tally.wire_bytes - passed) / (now - followed))
             followed, passed = now, run.tally.wire_bytes
-        if len(run.tally.done) >= len(run.tally.chunks) // 2:
-            failpoint.hit("backfill", work.state_dir)
         report(run.tally.progress(now - started))
 
     count = min(work.settings.copy_workers, len(waiting))
