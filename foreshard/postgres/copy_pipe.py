@@ -21,22 +21,13 @@ from foreshard.fleet.binaries import PostgresBinaries
 from foreshard.postgres import client_program
 from foreshard.postgres.block_ranges import BlockRange
 from foreshard.postgres.connect import Connection
+from foreshard.postgres.printing import PRINTING
 
 PIPE_BYTES = 2**20
 BLOCK_BYTES = 2**18
 
-TEXT_SETTINGS = {
-    "timezone": "UTC",
-    "datestyle": "ISO, YMD",
-    "intervalstyle": "postgres",
-    "extra_float_digits": "3",
-    "bytea_output": "hex",
-    "lc_monetary": "C",
-}
-"""Of both sessions: where rows travel as text, it must mean the same on either side."""
-
 _SOURCE_SETTINGS = {
-    **TEXT_SETTINGS,
+    **PRINTING,  # where rows travel as text
     "search_path": "pg_catalog",
     "row_security": "off",  # a policy that hides rows from us is an error, never fewer rows
     "statement_timeout": "0",
@@ -115,7 +106,7 @@ def prepare_target(target: Connection) -> None:
     """The settings of a session that `CopyPipe.copy` writes by."""
     target.execute(
         "SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS s (name, value)",
-        (list(TEXT_SETTINGS), list(TEXT_SETTINGS.values())),
+        (list(PRINTING), list(PRINTING.values())),
     )
     # A crash that forgets rows forgets the journal's word of them, too: both are in one transaction.
     target.execute("SET synchronous_commit = off")

@@ -12,16 +12,12 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from foreshard.postgres.connect import Connection, connect
+from foreshard.postgres.printing import PRINTING
 
 T = TypeVar("T")
 
 PINNED_SETTINGS: dict[str, str] = {
-    "timezone": "UTC",
-    "datestyle": "ISO, YMD",
-    "intervalstyle": "postgres",
-    "extra_float_digits": "3",
-    "bytea_output": "hex",
-    "lc_monetary": "C",
+    **PRINTING,
     "quote_all_identifiers": "off",
     # Names print qualified, and no schema of the application can shadow a function that we call.
     "search_path": "pg_catalog, pg_temp",
