@@ -143,6 +143,13 @@ class MigrationSettings(Section):
     index_memory_bytes: int = Field(
         default=256 * 2**20, ge=2**20, description="maintenance_work_mem of each index that is made"
     )
+    verify_workers: int = Field(
+        default=1,
+        ge=1,
+        le=32,
+        description="sessions on each side that compare; with more than one, large tables are read in ranges of blocks"
+        " through the application's buffers",
+    )
     lock_timeout_ms: int = Field(default=50, ge=1, le=900, description="must stay far below deadlock_timeout")
     marker_timeout_s: float = Field(default=2.0, gt=0)
     standbys: dict[str, tuple[str, ...]] = Field(

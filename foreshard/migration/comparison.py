@@ -109,6 +109,7 @@ def _compare(
         bound=lambda: work.bounds().target or 0,
         drain=drain,
         fence=fence,
+        workers=work.settings.verify_workers,
         progress=progress,
         judged=judged,
     )
