@@ -39,6 +39,7 @@ from foreshard.fleet.server import PostgresServer
 from foreshard.fleet.throwaway import ShardPair, ThrowawayServers
 from foreshard.migration.lifecycle import Stage
 from foreshard.migration.progress import Progress
+from foreshard.settings import MigrationSettings
 from tests.integration.moving_fleet import allow, ignore
 
 PHASES = ("quiet", "throttled", "unthrottled")
@@ -83,7 +84,13 @@ def main() -> None:
     options.add_argument("--turns", type=int, default=5)
     options.add_argument("--seconds", type=float, default=15.0, help="of each phase (default 15)")
     options.add_argument("--load", type=float, default=0.7, help="share of the capacity (default 0.7)")
-    options.add_argument("--max-utilisation", type=float, default=0.85, help="where throttled (default 0.85)")
+    default = MigrationSettings().backfill_max_utilisation
+    options.add_argument(
+        "--max-utilisation",
+        type=float,
+        default=default,
+        help=f"where throttled (default {default:g}, the setting's)",
+    )
     options.add_argument("--clients", type=int, default=24)
     options.add_argument(
         "--mb", type=int, default=600, help="heap to copy, in buckets of 20 MB (default 600)"
