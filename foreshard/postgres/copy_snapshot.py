@@ -140,23 +140,25 @@ def _create_slot(sender: Connection, slot: str, patience_s: float) -> str:
 
 def _hold(conninfo: str, names: MigrationNames, exported: str) -> CopySnapshot:
     conn = connect(conninfo, application=holder_name(names))
-    conn.execute(
-        "SELECT set_config(name, wish, false)"
-        "  FROM unnest(%s::text[], %s::text[]) AS wanted (name, wish) JOIN pg_settings USING (name)",
-        (list(_UNATTENDED), list(_UNATTENDED.values())),
-    )
-    conn.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-    conn.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(exported)))
-    row = conn.execute(
-        "SELECT pg_export_snapshot(), pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
-    ).fetchone()
-    assert row is not None
-    until = sql.Identifier(names.schema, "copy_until").as_string(conn)
-    statement = sql.SQL(_HOLD).format(until=sql.Literal(until)).as_string(conn)
-    # Sent and not waited for: the session goes on without us, also when this connection is gone.
-    conn.pgconn.nonblocking = 1
-    conn.pgconn.send_query(statement.encode())
-    while conn.pgconn.flush():
-        pass
-    conn.pgconn.finish()
+    try:
+        conn.execute(
+            "SELECT set_config(name, wish, false)"
+            "  FROM unnest(%s::text[], %s::text[]) AS wanted (name, wish) JOIN pg_settings USING (name)",
+            (list(_UNATTENDED), list(_UNATTENDED.values())),
+        )
+        conn.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        conn.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(exported)))
+        row = conn.execute(
+            "SELECT pg_export_snapshot(), pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
+        ).fetchone()
+        assert row is not None
+        until = sql.Identifier(names.schema, "copy_until").as_string(conn)
+        statement = sql.SQL(_HOLD).format(until=sql.Literal(until)).as_string(conn)
+        # Sent and not waited for: the session goes on without us, also when this connection is gone.
+        conn.pgconn.nonblocking = 1
+        conn.pgconn.send_query(statement.encode())
+        while conn.pgconn.flush():
+            pass
+    finally:
+        conn.pgconn.finish()
     return CopySnapshot(*row)

@@ -10,6 +10,7 @@ from psycopg import errors
 
 from foreshard.migration.copying import crew
 from foreshard.migration.copying.method import Method
+from foreshard.migration.headroom import HeadroomWatch
 from foreshard.migration.progress import Part, Progress, Report
 from foreshard.migration.work import Work
 from foreshard.postgres import preflight_queries, schema_copy
@@ -38,12 +39,13 @@ def missing(work: Work, source: Connection, target: Connection) -> bool:
 
 
 def make(work: Work, source: Connection, target: Connection, method: Method, report: Report) -> None:
-    """Make what is missing, phase after phase; the tables' statistics at last.
+    """Make what is missing, phase after phase.
 
     Nothing may be applied to the tables meanwhile: a foreign key and the apply worker would lock two of them in
-    opposite orders.
+    opposite orders. So what changes on the source waits in its WAL.
 
     Raises:
+        OutOfHeadroom: a server keeps too much WAL for this migration, or has too little disk left.
         psycopg.Error: a definition cannot be made: what was copied does not satisfy it.
     """
     copy = archive(work, source, target, method)
@@ -53,9 +55,10 @@ def make(work: Work, source: Connection, target: Connection, method: Method, rep
     journal.create(target)
     made = journal.made(target)
     wanted = sorted(copy.after_data(), key=lambda one: one.phase)
-    makers = _Makers(work, journal, wanted, made)
+    makers, headroom = _Makers(work, journal, wanted, made), HeadroomWatch(work)
 
     def watch() -> None:
+        headroom.look(report)
         report(makers.progress(_under_way(target)))
 
     for _, phase in groupby(wanted, key=lambda one: one.phase):

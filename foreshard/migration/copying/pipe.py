@@ -45,6 +45,7 @@ def copy(work: Work, source: Connection, target: Connection, report: Report) -> 
     copying = journal.copying(target)
     again = copying is not None
     if copying is None or not _can_go_on(work, source, copying):
+        report(Progress("slot and snapshot", 0, 1, "slots"))  # it may have to wait for writers
         _begin(work, source, target, journal, copying)
     chunks = journal.chunks(target)
     run = _Run(work, journal, chunks, block_ranges.columns(source, work.buckets, list(work.tables)))

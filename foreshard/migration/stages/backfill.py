@@ -73,7 +73,7 @@ def _make_the_rest(
     compacted: list[str] = []
     with replication.paused(target, work.names.forward) if subscribed else nullcontext():
         if copied.interrupted:
-            compacted = upkeep.compact(work)
+            compacted = upkeep.compact(work, report)
         after_data.make(work, source, target, method, report)
-    upkeep.analyse(work)
+    upkeep.analyse(work, report)
     return compacted
