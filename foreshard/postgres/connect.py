@@ -21,6 +21,10 @@ OF_A_SESSION = frozenset(
 )
 """Parameters that say nothing of who logs in where."""
 
+NOTICE_OUR_END = b"SET client_connection_check_interval = '500ms'"
+"""For a session that may wait for a lock, or work, for long: else it would go on when its client is dead. No server on
+Windows has it."""
+
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
 

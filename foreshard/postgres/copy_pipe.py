@@ -20,7 +20,7 @@ from psycopg import sql
 from foreshard.fleet.binaries import PostgresBinaries
 from foreshard.postgres import client_program
 from foreshard.postgres.block_ranges import BlockRange
-from foreshard.postgres.connect import Connection
+from foreshard.postgres.connect import NOTICE_OUR_END, Connection
 from foreshard.postgres.printing import PRINTING
 
 PIPE_BYTES = 2**20
@@ -108,6 +108,7 @@ def prepare_target(target: Connection) -> None:
         "SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS s (name, value)",
         (list(PRINTING), list(PRINTING.values())),
     )
+    target.execute(NOTICE_OUR_END)
     # A crash that forgets rows forgets the journal's word of them, too: both are in one transaction.
     target.execute("SET synchronous_commit = off")
     target.execute("SELECT set_config('client_encoding', current_setting('server_encoding'), false)")

@@ -145,6 +145,7 @@ def test_unknown_migrations_are_reported_and_other_planes_are_invisible(copied_f
 
 
 def test_everything_of_an_aborted_migration_is_removed_though_a_shard_is_away(fleet: MovingFleet) -> None:
+    fleet.configure(backfill="subscription")
     fleet.run_until(Stage.VERIFY)
     topology = TopologyStore(fleet.control)
     nowhere = "host=127.0.0.1 port=1 dbname=nowhere user=nobody"

@@ -14,7 +14,7 @@ from foreshard.migration.headroom import HeadroomWatch
 from foreshard.migration.progress import Part, Progress, Report
 from foreshard.migration.work import Work
 from foreshard.postgres import preflight_queries, schema_copy
-from foreshard.postgres.connect import Connection, connect, sql_file
+from foreshard.postgres.connect import NOTICE_OUR_END, Connection, connect, sql_file
 from foreshard.postgres.copy_journal import CopyJournal
 from foreshard.postgres.definitions import Definition
 from foreshard.postgres.schema_copy import SchemaCopy
@@ -90,6 +90,7 @@ class _Makers:
             queue.on_stop(conn.cancel_safe)
             conn.execute("SET search_path = ''")  # as in the script: what a definition names is qualified
             conn.execute("SET synchronous_commit = off")
+            conn.execute(NOTICE_OUR_END)
             memory = self._work.settings.index_memory_bytes // 1024
             conn.execute("SELECT set_config('maintenance_work_mem', %s, false)", (f"{memory}kB",))
             conn.execute(f"SET max_parallel_maintenance_workers = {helpers}".encode())

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
+from psycopg import errors
+
 from foreshard.errors import ForeshardError, IllegalTransition
 from foreshard.migration import failpoint
 from foreshard.migration.copying import crew
@@ -101,7 +103,14 @@ def _begin(
     )
     leaves = block_ranges.leaves(source, work.buckets, list(work.tables))
     targets = [table for table, _ in guard.tables_of(work.buckets, work.tables)]
-    journal.begin(target, before, snapshot, block_ranges.in_order(leaves, block_ranges.CHUNK_BYTES), targets)
+    ranges = block_ranges.in_order(leaves, block_ranges.CHUNK_BYTES)
+    try:
+        journal.begin(target, before, snapshot, ranges, targets)
+    except errors.QueryCanceled as error:
+        raise ForeshardError(
+            f"The tables on {work.target.name} could not be emptied: somebody uses the copy.",
+            remedy="End the transactions that look at it there, then resume.",
+        ) from error
 
 
 @dataclass

@@ -14,7 +14,7 @@ from foreshard.migration.progress import Report
 from foreshard.migration.stages.prepare import METHOD
 from foreshard.migration.work import Work
 from foreshard.postgres import replication
-from foreshard.postgres.connect import Connection
+from foreshard.postgres.connect import NOTICE_OUR_END, Connection
 
 STATEMENT_TIMEOUT_S = 60.0
 """Of the two connections that look and arrange; the slot, too, waits no longer for writers of the source."""
@@ -35,6 +35,7 @@ def run(work: Work, report: Report) -> dict[str, Any]:
     with work.connections(STATEMENT_TIMEOUT_S) as (source, target):
         for conn in (source, target):
             replication.end_backends(conn, work.application, work.lease.token)
+            conn.execute(NOTICE_OUR_END)
         copy = pipe.copy if method is Method.PIPE else subscription.copy
         copied = copy(work, source, target, report)
         compacted = _make_the_rest(work, source, target, method, copied, report)
