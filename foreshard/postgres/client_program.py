@@ -61,7 +61,7 @@ def output_of(
     """What it writes, to be read while it runs; leaving the block before its end kills it.
 
     The end of what can be read is not the end of what it had to say: it may have failed. Whoever reads to the end and
-    leaves the block normally has read everything.
+    leaves the block normally has read everything. It does not outlive us: nobody reads what it writes any more.
 
     Raises:
         ForeshardError: on leaving the block: it failed, in its own words.
@@ -70,7 +70,6 @@ def output_of(
         process = subprocess.Popen(
             _command(program, login, arguments), env=_environment(login, application, {**NOTICED, **settings}),
             pass_fds=login.files, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said, bufsize=0,
-            preexec_fn=_dies_with(os.getpid()),
         )  # fmt: skip
         assert process.stdout is not None
         try:
