@@ -9,8 +9,8 @@ from itertools import zip_longest
 from foreshard.errors import ForeshardError
 
 PHASES = (("CONSTRAINT",), ("INDEX",), ("INDEX ATTACH",), ("FK CONSTRAINT",))
-"""Kinds of definitions in the order in which they are made; all others come last. Within one phase the order is free:
-an index waits for no other, and a foreign key only for keys."""
+"""Kinds of definitions in the order in which they are made; all others come after them, and comments last. Within one
+phase the order is free: an index waits for no other, a foreign key only for keys, and a comment for what it is on."""
 
 _HEADER = re.compile(
     r"^--\n-- Name: (?P<name>.*); Type: (?P<kind>[A-Z ]+); Schema: (?P<schema>.*); Owner: .*\n--\n",
@@ -37,6 +37,8 @@ class Definition:
     @property
     def phase(self) -> int:
         """Those of lower phases are made first."""
+        if self.kind == "COMMENT":
+            return len(PHASES) + 1
         return next((number for number, kinds in enumerate(PHASES) if self.kind in kinds), len(PHASES))
 
 

@@ -48,6 +48,20 @@ ALTER TABLE ONLY "b 1".a
 
 
 --
+-- Name: TRIGGER noted ON flights; Type: COMMENT; Schema: b0000; Owner: owner
+--
+
+COMMENT ON TRIGGER noted ON b0000.flights IS 'a trigger';
+
+
+--
+-- Name: flights noted; Type: TRIGGER; Schema: b0000; Owner: owner
+--
+
+CREATE TRIGGER noted BEFORE INSERT ON b0000.flights FOR EACH ROW EXECUTE FUNCTION b0000.note();
+
+
+--
 -- PostgreSQL database dump complete
 --
 
@@ -57,7 +71,7 @@ ALTER TABLE ONLY "b 1".a
 
 
 def test_each_has_its_own_statements_and_the_tablespace_that_holds_for_it() -> None:
-    key, index, foreign = definitions(SCRIPT, 3)
+    key, index, foreign, _, _ = definitions(SCRIPT, 5)
     assert key.label == "constraint b0000.flights flights_pkey"
     assert key.statements.startswith("SET default_tablespace = fast;\nALTER TABLE ONLY b0000.flights")
     assert "CLUSTER ON flights_idx;" in index.statements
@@ -68,9 +82,15 @@ def test_each_has_its_own_statements_and_the_tablespace_that_holds_for_it() -> N
     assert [one.phase for one in (key, index, foreign)] == [0, 1, 3]
 
 
+def test_a_comment_waits_for_what_it_is_on() -> None:
+    comment, trigger = definitions(SCRIPT, 5)[-2:]
+    assert (comment.kind, trigger.kind) == ("COMMENT", "TRIGGER")
+    assert comment.phase > trigger.phase
+
+
 def test_a_script_of_another_number_of_definitions_is_refused() -> None:
-    with pytest.raises(ForeshardError, match="3 of 4"):
-        definitions(SCRIPT, 4)
+    with pytest.raises(ForeshardError, match="5 of 6"):
+        definitions(SCRIPT, 6)
 
 
 def test_of_nothing_there_is_nothing() -> None:
