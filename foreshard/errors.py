@@ -96,3 +96,7 @@ class UnknownCommitOutcome(ForeshardError):
 
 class RefusedWrite(ForeshardError):
     """No owner accepted the write before its deadline; nothing of it was committed."""
+
+
+class SpansOwners(RefusedWrite):
+    """A transaction writes keys that two shards own while their bucket moves; neither shard can accept it."""

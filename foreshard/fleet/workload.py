@@ -221,12 +221,11 @@ class Workload:
 def note_starts(router: Router, ledger: Ledger) -> bool:
     """Note every aircraft's counter in the ledger, unless an earlier run did; True when they stand there."""
     if not ledger.starts():
-        starts = []
-        for bucket in router.map.buckets:
-            with router.read_bucket(bucket) as tx:
-                rows = tx.execute(READ_STARTS).fetchall()
-            starts += [Start(tailnum, bucket, cycles, flight_id) for tailnum, cycles, flight_id in rows]
-        ledger.note_starts(starts)
+        ledger.note_starts(
+            Start(tailnum, read.bucket, cycles, flight_id)
+            for read in router.report(READ_STARTS)
+            for tailnum, cycles, flight_id in read.rows
+        )
     return True
 
 

@@ -1,7 +1,18 @@
 """The client library: transactions and reads by key, in a fleet whose buckets move."""
 
 from foreshard.router.map_source import ControlMapSource, MapSource, StaticMapSource
+from foreshard.router.opening import Addressing, Isolation
+from foreshard.router.report import BucketRows
 from foreshard.router.router import Router
-from foreshard.router.transaction import Isolation, Transaction
+from foreshard.router.transaction import Transaction
 
-__all__ = ["ControlMapSource", "Isolation", "MapSource", "Router", "StaticMapSource", "Transaction"]
+__all__ = [
+    "Addressing",
+    "BucketRows",
+    "ControlMapSource",
+    "Isolation",
+    "MapSource",
+    "Router",
+    "StaticMapSource",
+    "Transaction",
+]

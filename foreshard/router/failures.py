@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Any
 
 import psycopg
 
-from foreshard.errors import ForeshardError, RefusedWrite, ShardUnavailable
+from foreshard.errors import ForeshardError, RefusedWrite, ShardUnavailable, SpansOwners
 from foreshard.topology.routing_map import Intent, Route
 
 NOT_OWNER = "FS001"
@@ -16,25 +17,32 @@ SPANS_OWNERS = "FS002"
 FAILED_OVER = "FS005"
 
 
+class ShardDown(psycopg.OperationalError):
+    """A shard that is not even asked any more."""
+
+
 class Failure(Enum):
     """Why an attempt failed, and so what may help."""
 
     NOT_OWNER = auto()
     """The guard says that the other side owns the key: heal the map, go there."""
-    STALE_MAP = auto()
-    """The bucket's copy is gone from this shard: only a newer map helps."""
+    GONE = auto()
+    """The bucket is not there, or not to be read there: it has moved on, or the application's own mistake."""
     CONFLICT = auto()
     """A lock, a snapshot or several owners stood in the way: the same again may succeed."""
     CONNECTION = auto()
     """The shard does not answer, or the connection broke."""
+    DOWN = auto()
+    """The shard has not answered for longer than a call is patient: waiting for it helps nobody."""
     OTHER = auto()
     """The statement itself is at fault: trying again cannot help."""
 
 
 _BY_SQLSTATE = {
     NOT_OWNER: Failure.NOT_OWNER,
-    "3F000": Failure.STALE_MAP,  # invalid_schema_name
-    "42P01": Failure.STALE_MAP,  # undefined_table
+    "3F000": Failure.GONE,  # invalid_schema_name
+    "42P01": Failure.GONE,  # undefined_table
+    "42501": Failure.GONE,  # insufficient_privilege: a copy that does not serve is closed to the application
     SPANS_OWNERS: Failure.CONFLICT,  # the bound moves on, and with it the owners
     FAILED_OVER: Failure.CONFLICT,  # until Foreshard has closed again on the promoted server
     "40001": Failure.CONFLICT,  # serialization_failure; the guard's answer to a snapshot older than the flip
@@ -49,6 +57,8 @@ _BY_SQLSTATE = {
 
 def classify(error: psycopg.Error) -> Failure:
     """The failure behind ``error``, by SQLSTATE; an OperationalError without one is a broken connection."""
+    if isinstance(error, ShardDown):
+        return Failure.DOWN
     sqlstate = error.sqlstate
     if sqlstate is None:
         return Failure.CONNECTION if isinstance(error, psycopg.OperationalError) else Failure.OTHER
@@ -57,7 +67,7 @@ def classify(error: psycopg.Error) -> Failure:
     return _BY_SQLSTATE.get(sqlstate, Failure.OTHER)
 
 
-def connection_lost(error: psycopg.Error, connection: psycopg.Connection[object]) -> bool:
+def connection_lost(error: psycopg.Error, connection: psycopg.BaseConnection[Any]) -> bool:
     """Whether the server's session ended with this error, so that an answer to a COMMIT can be missing.
 
     A FATAL error is such an end although libpq may not have noticed yet that the socket is closed.
@@ -99,10 +109,16 @@ class Refusal:
 def given_up(error: psycopg.Error, where: Route, intent: Intent, attempts: int) -> ForeshardError:
     """What to raise when time is over and the last attempt ended with ``error``."""
     facts = {"shard": where.shard, "bucket": where.bucket, "sqlstate": error.sqlstate, "attempts": attempts}
-    if intent is Intent.READ or classify(error) is Failure.CONNECTION:
+    if intent is Intent.READ or classify(error) in (Failure.CONNECTION, Failure.DOWN):
         return ShardUnavailable(
             f"{where.shard} did not serve {where.bucket} in time; nothing was committed: {error}",
             remedy="Check that the shard runs and has connections free; the same call may be made again.",
+            **facts,
+        )
+    if error.sqlstate == SPANS_OWNERS:
+        return SpansOwners(
+            f"The transaction writes keys of {where.bucket} with two owners; nothing was committed: {error}",
+            remedy="Write one key in a transaction; or move buckets as a whole (migration.canary_percent = []).",
             **facts,
         )
     return RefusedWrite(

@@ -1,9 +1,9 @@
-"""How long, and how densely, a router goes on trying."""
+"""How long, and how densely, a router goes on trying. Pure but for the clock."""
 
 from __future__ import annotations
 
 import random
-from time import monotonic, sleep
+from time import monotonic
 
 _FIRST_WAIT_S = 0.005
 _LONGEST_WAIT_S = 0.1
@@ -22,12 +22,11 @@ class Patience:
         """Seconds left."""
         return max(0.0, self._until - monotonic())
 
-    def wait(self) -> bool:
-        """Wait before the next attempt; False if there is no time for one."""
+    def next_pause(self) -> float | None:
+        """Seconds to wait before the next attempt; None if there is no time for one."""
         pause = random.uniform(0, self._longest)
         if self.remaining <= pause:
-            return False
-        sleep(pause)
+            return None
         self._longest = min(_LONGEST_WAIT_S, self._longest * 2)
         self.attempts += 1
-        return True
+        return pause

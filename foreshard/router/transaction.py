@@ -5,7 +5,6 @@ from __future__ import annotations
 import select
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from enum import StrEnum
 from functools import lru_cache
 from string import Formatter
 from typing import Any, TypeAlias
@@ -16,61 +15,68 @@ from psycopg.pq import TransactionStatus
 
 from foreshard.errors import ForeshardError, InvalidInput, UnknownCommitOutcome
 from foreshard.router.failures import connection_lost
+from foreshard.router.opening import Addressing, Opening
 from foreshard.router.pool import Connection
-from foreshard.topology.keys import Key, KeyType
 from foreshard.topology.routing_map import Route
 
 Parameters: TypeAlias = Sequence[Any] | Mapping[str, Any] | None
 Row: TypeAlias = tuple[Any, ...]
 Query: TypeAlias = str | sql.SQL | sql.Composed
 
-# The cast picks the overload by the column's type, however the driver would have sent the key.
-_ASSERT_OWNER = {
-    kind: sql.SQL("SELECT foreshard.assert_owner(%s::text, %s::{})").format(sql.Identifier(kind.value))
-    for kind in KeyType
-}
 
+class Place:
+    """Where a transaction works, and how its tables are named."""
 
-class Isolation(StrEnum):
-    """Isolation of a transaction. SERIALIZABLE would not hold across two shards and is not offered."""
+    def __init__(self, opening: Opening) -> None:
+        self._opening = opening
 
-    READ_COMMITTED = "READ COMMITTED"
-    REPEATABLE_READ = "REPEATABLE READ"
+    @property
+    def route(self) -> Route:
+        """Where it went."""
+        return self._opening.route
 
-
-class Transaction:
-    """What a transaction's body works with. Names are qualified: the search path holds no bucket.
-
-    ``redirected`` says that the key was already served by a migration's target before its cutover.
-    """
-
-    def __init__(self, connection: Connection, route: Route, *, redirected: bool) -> None:
-        self._connection = connection
-        self.route = route
-        self.redirected = redirected
+    @property
+    def redirected(self) -> bool:
+        """Whether the key was already served by a migration's target before its cutover."""
+        return self._opening.redirected
 
     @property
     def schema(self) -> str:
         """The bucket's schema."""
-        return self.route.bucket
+        return self._opening.route.bucket
 
     def table(self, name: str) -> sql.Identifier:
         """The qualified name of a table of the bucket."""
         return sql.Identifier(self.schema, name)
 
+    def _named(self, query: Query, parameters: Parameters) -> sql.SQL | sql.Composed:
+        return addressed(query, self._opening, parameters)
+
+
+class Transaction(Place):
+    """What a transaction's body works with."""
+
+    def __init__(self, connection: Connection, opening: Opening) -> None:
+        super().__init__(opening)
+        self._connection = connection
+
     def execute(self, query: Query, parameters: Parameters = None) -> psycopg.Cursor[Row]:
         """Run one statement. In a plain string ``{name}`` stands for the bucket's table of that name."""
-        return self._connection.execute(
-            qualified(query, self.schema, with_parameters=parameters is not None), parameters
-        )
+        return self._connection.execute(self._named(query, parameters), parameters)
 
     def cursor(self) -> psycopg.Cursor[Row]:
         """A cursor within this transaction."""
         return self._connection.cursor()
 
 
-def qualified(query: Query, schema: str, *, with_parameters: bool = False) -> sql.SQL | sql.Composed:
-    """The query with every ``{name}`` of a plain string replaced by the table's qualified name.
+def addressed(query: Query, opening: Opening, parameters: Parameters) -> sql.SQL | sql.Composed:
+    """The query with its tables named as the opening says."""
+    schema = opening.route.bucket if opening.addressing is Addressing.QUALIFIED else None
+    return qualified(query, schema, with_parameters=parameters is not None)
+
+
+def qualified(query: Query, schema: str | None, *, with_parameters: bool = False) -> sql.SQL | sql.Composed:
+    """The query with every ``{name}`` of a plain string replaced by the table's qualified name, or without a schema.
 
     ``with_parameters``: it is going to have some, so psycopg will read a percent sign in a name unless it is doubled.
     """
@@ -78,34 +84,27 @@ def qualified(query: Query, schema: str, *, with_parameters: bool = False) -> sq
 
 
 @lru_cache(maxsize=4096)
-def _qualified(query: str, schema: str, with_parameters: bool) -> sql.SQL | sql.Composed:
-    percent = "%%" if with_parameters else "%"
+def _qualified(query: str, schema: str | None, with_parameters: bool) -> sql.SQL | sql.Composed:
     names = {name for _, name, _, _ in Formatter().parse(query) if name is not None}
     if not all(names):
         raise InvalidInput(
             "query", "has {} without a table's name", remedy="Write {name}; double other braces."
         )
-    return sql.SQL(query).format(
-        **{name: sql.Identifier(schema.replace("%", percent), name.replace("%", percent)) for name in names}
-    )
+    percent = "%%" if with_parameters else "%"
+
+    def identifier(name: str) -> sql.Identifier:
+        parts = (name,) if schema is None else (schema, name)
+        return sql.Identifier(*(part.replace("%", percent) for part in parts))
+
+    composed = sql.SQL(query).format(**{name: identifier(name) for name in names})
+    return sql.SQL(
+        composed.as_string()
+    )  # made once: joining the parts at each use takes as long as the lookup
 
 
 @contextmanager
-def transaction(
-    connection: Connection,
-    route: Route,
-    key: Key,
-    key_type: KeyType,
-    *,
-    redirected: bool,
-    read_only: bool = False,
-    ask_owner: bool = True,
-    isolation: Isolation = Isolation.READ_COMMITTED,
-) -> Iterator[Transaction]:
+def transaction(connection: Connection, opening: Opening) -> Iterator[Transaction]:
     """Open a transaction, yield it, commit it; roll back on any error.
-
-    ``ask_owner``: `foreshard.assert_owner` is sent together with BEGIN, in one round trip. From its answer to
-    the end of the transaction the key's owner cannot change.
 
     Raises:
         psycopg.Error: nothing was committed; `failures.classify` says whether to try again.
@@ -113,38 +112,51 @@ def transaction(
         ForeshardError: the body swallowed an error or ended the transaction itself.
     """
     try:
-        _begin(
-            connection, route, key, key_type, read_only=read_only, ask_owner=ask_owner, isolation=isolation
-        )
-        yield Transaction(connection, route, redirected=redirected)
-        _require_open(connection, route)
+        # One message: one round trip. Never prepared: several statements cannot be.
+        connection.execute("; ".join(opening.statements()).encode(), prepare=False)
+        yield Transaction(connection, opening)
+        require_open(connection, opening.route)
     except BaseException:
         with suppress(psycopg.Error):
             connection.rollback()
         raise
-    _commit(connection, route, read_only=read_only)
+    try:
+        connection.commit()
+    except psycopg.Error as error:
+        raise commit_failed(error, connection, opening) from error
+    except BaseException:  # interrupted while waiting for the answer: no later user may inherit it
+        connection.close()
+        raise
 
 
-def _begin(
-    connection: Connection,
-    route: Route,
-    key: Key,
-    key_type: KeyType,
-    *,
-    read_only: bool,
-    ask_owner: bool,
-    isolation: Isolation,
-) -> None:
-    begin = sql.SQL(f"BEGIN ISOLATION LEVEL {isolation.value} {'READ ONLY' if read_only else 'READ WRITE'}")
-    if not ask_owner:
-        connection.execute(begin)
-        return
-    with connection.pipeline():
-        connection.execute(begin)
-        connection.execute(_ASSERT_OWNER[key_type], (route.bucket, key))
+def read_once(
+    connection: Connection, opening: Opening, query: Query, parameters: Parameters
+) -> psycopg.Cursor[Row]:
+    """One read, in one round trip: alone, or within a transaction of its own if something is to be asked before it."""
+    statement = addressed(query, opening, parameters)
+    if opening.plain:
+        return connection.execute(statement, parameters)
+    try:
+        with connection.pipeline():
+            for each in opening.statements():
+                connection.execute(each.encode(), prepare=False)
+            # Never prepared: psycopg would believe in a Parse that the server skipped after a refusal.
+            cursor = connection.execute(statement, parameters, prepare=False)
+            connection.execute(b"COMMIT", prepare=False)
+    except BaseException:
+        with suppress(psycopg.Error):
+            connection.rollback()
+        raise
+    return cursor
 
 
-def _require_open(connection: Connection, route: Route) -> None:
+def require_open(connection: psycopg.BaseConnection[Any], route: Route) -> None:
+    """Raise unless the transaction is as it should be before COMMIT, and the server still there.
+
+    Raises:
+        ForeshardError: the body swallowed an error or ended the transaction itself.
+        psycopg.OperationalError: the server has hung up; nothing was committed.
+    """
     status = connection.info.transaction_status
     if status is TransactionStatus.INTRANS:
         _require_alive(connection)
@@ -164,7 +176,7 @@ def _require_open(connection: Connection, route: Route) -> None:
         )
 
 
-def _require_alive(connection: Connection) -> None:
+def _require_alive(connection: psycopg.BaseConnection[Any]) -> None:
     """Raise if the server has already hung up: COMMIT is not sent then, and the attempt may be repeated."""
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
@@ -172,23 +184,20 @@ def _require_alive(connection: Connection) -> None:
         connection.pgconn.consume_input()  # raises at the end
 
 
-def _commit(connection: Connection, route: Route, *, read_only: bool) -> None:
-    try:
-        answer = connection.execute("COMMIT").statusmessage
-    except psycopg.Error as error:
-        if read_only or not connection_lost(error, connection):
-            raise  # the server answered that it rolled back: a deferred constraint, a serialisation failure
-        connection.close()
-        raise UnknownCommitOutcome(
-            f"The connection to {route.shard} broke while COMMIT was under way: nobody knows if it happened.",
-            remedy="Read back whether the change is there, by a key of its own, before doing it again.",
-            shard=route.shard,
-            bucket=route.bucket,
-        ) from error
-    except BaseException:  # interrupted while waiting for the answer: no later user may inherit it
-        connection.close()
-        raise
-    if answer != "COMMIT":
-        raise ForeshardError(
-            f"The server answered COMMIT with {answer}; nothing was committed.", bucket=route.bucket
-        )
+def commit_failed(
+    error: psycopg.Error, connection: psycopg.BaseConnection[Any], opening: Opening
+) -> psycopg.Error | UnknownCommitOutcome:
+    """What a COMMIT that ended with ``error`` means: the error itself if the server says that it rolled back.
+
+    A connection whose COMMIT was not answered is finished: nobody may use it again.
+    """
+    if opening.read_only or not connection_lost(error, connection):
+        return error  # a deferred constraint, a serialisation failure
+    connection.pgconn.finish()
+    route = opening.route
+    return UnknownCommitOutcome(
+        f"The connection to {route.shard} broke while COMMIT was under way: nobody knows if it happened.",
+        remedy="Read back whether the change is there, by a key of its own, before doing it again.",
+        shard=route.shard,
+        bucket=route.bucket,
+    )

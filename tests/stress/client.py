@@ -6,6 +6,7 @@ It has no routing map: it learns the bound from refusals alone, so it meets ever
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, LiteralString, TypeVar
@@ -14,8 +15,9 @@ import psycopg
 from psycopg import sql
 
 from foreshard.errors import ForeshardError, UnknownCommitOutcome
-from foreshard.router import Isolation, Transaction
+from foreshard.router import Transaction
 from foreshard.router.failures import SPANS_OWNERS, Failure, Refusal, classify
+from foreshard.router.opening import Isolation, Opening
 from foreshard.router.patience import Patience
 from foreshard.router.transaction import Row, qualified, transaction
 from foreshard.topology.keys import SLOTS
@@ -95,10 +97,10 @@ class Client:
         """
 
         def attempt(connection: Connection, route: Route) -> T:
-            with transaction(
-                connection, route, key, KEY_TYPE, redirected=False, read_only=read_only,
-                ask_owner=before_asking is None, isolation=isolation,
-            ) as tx:  # fmt: skip
+            opening = Opening(
+                route, key, KEY_TYPE, read_only, ask_owner=before_asking is None, isolation=isolation
+            )
+            with transaction(connection, opening) as tx:
                 if before_asking is not None:
                     before_asking(tx)
                     tx.execute(sql.SQL(ASSERT_OWNER), (route.bucket, key))
@@ -148,13 +150,15 @@ class Client:
                     raise GivenUp("The write spans two owners.") from error
                 if failure is Failure.NOT_OWNER and (refusal := Refusal.read(error, shard)) is not None:
                     self._hint.learn(refusal)
-                if failure is Failure.STALE_MAP:
+                if failure is Failure.GONE:
                     self._hint.gone(shard)
                 if failure is Failure.CONNECTION and shard in self._connections:
                     with suppress(psycopg.Error):
                         self._connections.pop(shard).close()
-                if not patience.wait():
+                pause = patience.next_pause()
+                if pause is None:
                     raise GivenUp(f"No owner accepted the write within {DEADLINE_S:g} s: {error}") from error
+                time.sleep(pause)
 
     def _connection(self, shard: str) -> Connection:
         known = self._connections.get(shard)

@@ -19,8 +19,8 @@ class _Refused(psycopg.DatabaseError):
     ("error", "failure"),
     [
         (_Refused(), Failure.NOT_OWNER),
-        (psycopg.errors.UndefinedTable(), Failure.STALE_MAP),
-        (psycopg.errors.InvalidSchemaName(), Failure.STALE_MAP),
+        (psycopg.errors.UndefinedTable(), Failure.GONE),
+        (psycopg.errors.InvalidSchemaName(), Failure.GONE),
         (psycopg.errors.SerializationFailure(), Failure.CONFLICT),
         (psycopg.errors.DeadlockDetected(), Failure.CONFLICT),
         (psycopg.errors.LockNotAvailable(), Failure.CONFLICT),

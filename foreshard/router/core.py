@@ -1,0 +1,227 @@
+"""What a router decides: where a transaction goes, what an error teaches, whether to try again. No I/O of its own.
+
+`Router` and `AsyncRouter` wait and talk to shards; everything they have to agree on is here. One `Call` is one call of
+the application: attempt after attempt, until one succeeds or trying again makes no sense.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import NoReturn
+from uuid import UUID
+
+import psycopg
+
+from foreshard.errors import ForeshardError, InvalidInput
+from foreshard.router.failures import Failure, Refusal, classify, given_up
+from foreshard.router.healing import Healing
+from foreshard.router.map_source import MapSource
+from foreshard.router.opening import Addressing, Isolation, Opening
+from foreshard.router.patience import Patience
+from foreshard.topology.bucketing import BucketOf
+from foreshard.topology.keys import SLOTS, Key, KeyType
+from foreshard.topology.routing_map import Intent, Redirection, Route, RoutingMap, route
+
+_ANY_KEY: dict[KeyType, Key] = {
+    **dict.fromkeys((KeyType.INT2, KeyType.INT4, KeyType.INT8), 0),
+    KeyType.TEXT: "",
+    KeyType.UUID: UUID(int=0),
+}
+
+CONNECTION_WAIT_S = 2.0
+"""The longest wait for a connection in one attempt."""
+
+
+@dataclass(frozen=True)
+class Pause:
+    """What comes before the next attempt: a wait of ``seconds``, and before it the map anew if ``refresh``."""
+
+    seconds: float
+    refresh: bool
+
+
+class RouterCore:
+    """The map, what refusals taught, and the rules. Thread-safe.
+
+    ``bucket_of`` finds a key's bucket in a fleet that does not hash keys as the map does; it may wait for a directory.
+    """
+
+    def __init__(
+        self, source: MapSource, *, deadline_s: float, bucket_of: BucketOf | None, addressing: Addressing
+    ) -> None:
+        self.source = source
+        self.deadline_s = deadline_s
+        self.bucket_of = bucket_of
+        self.addressing = addressing
+        self._healing = Healing()
+        self._lock = threading.Lock()
+        self._base = source.current()
+        self._map = self._base
+
+    @property
+    def map(self) -> RoutingMap:
+        """The source's map with what refusals have taught since."""
+        base = self.source.current()
+        if base is not self._base:
+            with self._lock:
+                self._base = base
+                self._map = self._healing.applied_to(base)
+        return self._map
+
+    def route(self, key: Key, intent: Intent) -> Route:
+        """Where a transaction on ``key`` goes, as far as this router knows."""
+        return route(self.map, key, intent, self.bucket_of)
+
+    def learn(self, refusal: Refusal) -> None:
+        """Take in a guard's refusal. It is newer than any map: while a flip is under way shards are ahead of it."""
+        with self._lock:
+            if self._healing.learn(refusal, self._base.epoch):
+                self._map = self._healing.applied_to(self._base)
+
+
+class Call:
+    """One call of the application on one key."""
+
+    def __init__(
+        self,
+        core: RouterCore,
+        key: Key,
+        intent: Intent,
+        isolation: Isolation = Isolation.READ_COMMITTED,
+    ) -> None:
+        self._core = core
+        self._key = key
+        self._intent = intent
+        self._isolation = isolation
+        self._patience = Patience(core.deadline_s)
+        self._doubt = False
+        self._opening: Opening | None = None
+        self.redirection: Redirection | None = None
+        """The migration that the bucket of the last opening is in."""
+
+    @property
+    def attempts(self) -> int:
+        """How many there were, the present one included."""
+        return self._patience.attempts
+
+    @property
+    def connection_wait_s(self) -> float:
+        """How long this attempt may wait for a connection."""
+        return min(self._patience.remaining, CONNECTION_WAIT_S)
+
+    def opening(self) -> Opening:
+        """How the next attempt opens its transaction.
+
+        Raises:
+            InvalidInput: (field ``key``) the key cannot be used.
+        """
+        routing_map = self._core.map
+        where = self._route(routing_map)
+        moving = self.redirection = routing_map.redirection_of(where.bucket)
+        self._opening = Opening(
+            where,
+            self._key,
+            routing_map.key_type,
+            read_only=self._intent is Intent.READ,
+            ask_owner=self._asks(),
+            redirected=moving is not None and moving.bound < SLOTS and where.shard == moving.target,
+            isolation=self._isolation,
+            addressing=self._core.addressing,
+        )
+        return self._opening
+
+    def failed(self, error: psycopg.Error) -> Pause:
+        """What to do after an attempt of which nothing was committed ended with ``error``.
+
+        Raises:
+            RefusedWrite, SpansOwners, ShardUnavailable: there is no time for another attempt.
+            psycopg.Error: ``error`` itself, where trying again cannot help.
+        """
+        failure = classify(error)
+        if failure is Failure.OTHER or (failure is Failure.GONE and self._doubt and not self._moved_on()):
+            raise error  # where it was sent is right, as far as map and shard know: the application's own mistake
+        refresh = self._learn(error, failure)
+        pause = None if failure is Failure.DOWN else self._patience.next_pause()
+        if pause is None:
+            raise self._given_up(error) from error
+        return Pause(pause, refresh)
+
+    def failed_inside(self, error: psycopg.Error) -> NoReturn:
+        """Raise what the caller of a block is told, which cannot be repeated; the next call goes to the right place.
+
+        Raises:
+            RefusedWrite, SpansOwners, ShardUnavailable: nothing was committed, the caller may begin again.
+            psycopg.Error: ``error`` itself, where that would not help.
+        """
+        failure = classify(error)
+        self._learn(error, failure)
+        if failure in (Failure.OTHER, Failure.GONE):
+            raise error
+        raise self._given_up(error) from error
+
+    def _route(self, routing_map: RoutingMap) -> Route:
+        return route(routing_map, self._key, self._intent, self._core.bucket_of)
+
+    def _asks(self) -> bool:
+        """Whether the shard is asked who owns the key.
+
+        A bucket at rest is read without the question, as long as we would have heard of a move.
+        """
+        return (
+            self._intent is Intent.WRITE
+            or self.redirection is not None
+            or self._doubt
+            or not self._core.source.fresh()
+        )
+
+    def _learn(self, error: psycopg.Error, failure: Failure) -> bool:
+        """Bring what is known up to what the error says; True if the map should be asked for anew."""
+        assert self._opening is not None
+        if failure is Failure.NOT_OWNER:
+            refusal = Refusal.read(error, self._opening.route.shard)
+            if refusal is None:
+                return True
+            self._core.learn(refusal)  # nothing newer can be asked
+        if failure is Failure.GONE:
+            self._doubt = True  # the shard itself may know where the bucket went
+            return not self._moved_on()
+        return False
+
+    def _moved_on(self) -> bool:
+        """Whether the key has another route by now."""
+        assert self._opening is not None
+        return self._route(self._core.map).shard != self._opening.route.shard
+
+    def _given_up(self, error: psycopg.Error) -> ForeshardError:
+        assert self._opening is not None
+        return given_up(error, self._opening.route, self._intent, self.attempts)
+
+
+class BucketCall(Call):
+    """One read of a whole bucket.
+
+    While its keys have two owners it is read at the migration's source: that holds every row, those of redirected keys
+    as they come back over the reverse stream.
+    """
+
+    def __init__(self, core: RouterCore, bucket: str) -> None:
+        super().__init__(core, _ANY_KEY[core.map.key_type], Intent.READ)
+        if bucket not in core.map.placement.of:
+            raise InvalidInput("bucket", f"{bucket!r} is not in the map")
+        self._bucket = bucket
+
+    @property
+    def exact(self) -> bool:
+        """Whether all keys are owned where the last opening reads."""
+        return self.redirection is None or self.redirection.bound in (0, SLOTS)
+
+    def _route(self, routing_map: RoutingMap) -> Route:
+        moving = routing_map.redirection_of(self._bucket)
+        if moving is None:
+            return Route(self._bucket, routing_map.placement.shard_of(self._bucket), None, None, None)
+        return Route(self._bucket, moving.owner(SLOTS - 1), None, moving.migration, None)
+
+    def _asks(self) -> bool:
+        # One owner for all keys: any key will do to learn where the bucket went.
+        return self._doubt and self.exact

@@ -1,0 +1,70 @@
+"""How a transaction on one key is opened: what the first message to the shard says. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from psycopg import sql
+
+from foreshard.topology.keys import Key, KeyType
+from foreshard.topology.routing_map import Route
+
+
+class Isolation(StrEnum):
+    """Isolation of a transaction. SERIALIZABLE would not hold across two shards and is not offered."""
+
+    READ_COMMITTED = "READ COMMITTED"
+    REPEATABLE_READ = "REPEATABLE READ"
+
+
+class Addressing(StrEnum):
+    """How statements name the tables of a bucket."""
+
+    QUALIFIED = "qualified"
+    """Each name with its schema; ``{name}`` in a query is replaced. The search path holds no bucket."""
+
+    SEARCH_PATH = "search_path"
+    """Bare names: the bucket is the search path of each transaction, by SET LOCAL, so poolers may stand between."""
+
+
+@dataclass(frozen=True)
+class Opening:
+    """One attempt at a transaction.
+
+    ``ask_owner``: `foreshard.assert_owner` is asked with BEGIN, and from its answer to the end of the transaction the
+    key's owner cannot change. ``redirected``: the key is served by a migration's target before its cutover.
+    """
+
+    route: Route
+    key: Key
+    key_type: KeyType
+    read_only: bool
+    ask_owner: bool
+    redirected: bool = False
+    isolation: Isolation = Isolation.READ_COMMITTED
+    addressing: Addressing = Addressing.QUALIFIED
+
+    @property
+    def plain(self) -> bool:
+        """Whether a single read needs no transaction around it: nothing is asked and nothing is set."""
+        return self.read_only and not self.ask_owner and self.addressing is Addressing.QUALIFIED
+
+    def statements(self) -> Sequence[str]:
+        """What opens the transaction, each a statement without parameters: joined they are one message."""
+        made = [
+            f"BEGIN ISOLATION LEVEL {self.isolation.value} {'READ ONLY' if self.read_only else 'READ WRITE'}"
+        ]
+        if self.addressing is Addressing.SEARCH_PATH:
+            # No `public`: after DROP SCHEMA a bare name would quietly mean another table. pg_temp last, or a temporary
+            # table would stand before the bucket's.
+            path = sql.Identifier(self.route.bucket).as_string()
+            made.append(f"SET LOCAL search_path = {path}, pg_temp")
+        if self.ask_owner:
+            # The cast picks the overload by the column's type, however the literal is written.
+            bucket, key = sql.quote(self.route.bucket), sql.quote(self.key)
+            made.append(
+                f"SELECT foreshard.assert_owner(CAST({bucket} AS text), CAST({key} AS {self.key_type.value}))"
+            )
+        return made
