@@ -12,8 +12,8 @@ from rich.table import Table
 
 from foreshard.cli_output import AsJson, MigrationId, out, show
 from foreshard.control.flip_store import FlipStore
+from foreshard.control.migration_models import StageRun
 from foreshard.control.migration_store import MigrationRecord, MigrationStore
-from foreshard.control.models import StageRun
 from foreshard.control.plan_store import PlanStore
 from foreshard.control.progress_store import KeptProgress, ProgressStore
 from foreshard.control.session import session

@@ -78,6 +78,10 @@ class ShardUnavailable(ForeshardError):
     """A server does not answer."""
 
 
+class RegistrationRefused(ForeshardError):
+    """A router may not write its row in the control database: nobody would wait for it, so it asks before each read."""
+
+
 class WritesNotMeasured(ForeshardError):
     """Where a bucket's writes go could not be measured in time."""
 

@@ -164,8 +164,10 @@ class MigrationSettings(Section):
     approval: Approval = "cutover_only"
     approval_timeout_s: float = Field(default=86_400.0, gt=0)
     lease_s: float = Field(default=15.0, ge=1)
-    router_lease_s: float = Field(
-        default=10.0, ge=0, description="how long a router believes its map; the first flip waits for it"
+    router_ack_timeout_s: float = Field(
+        default=60.0,
+        ge=0,
+        description="the longest that finalise waits for routers that have not heard of the cutover",
     )
     chain_timeout_s: float = Field(
         default=86_400.0,

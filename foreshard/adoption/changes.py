@@ -33,7 +33,7 @@ class PlacedBucket:
 class Topology:
     """Everything that an adoption writes, and, of a control database, what stands in its way.
 
-    ``live``: migration by bucket, for those that have not ended.
+    ``live``: migration by bucket, for those that have not ended. ``shadow_role``: None for none.
     """
 
     key_type: KeyType
@@ -42,6 +42,7 @@ class Topology:
     shards: Mapping[str, DescribedShard]
     buckets: Mapping[str, PlacedBucket]
     live: Mapping[str, int] = field(default_factory=dict)
+    shadow_role: str | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,12 @@ def _wanted(description: FleetDescription, report: AdoptionReport, present: Topo
         for bucket in placed.keys() & present.live.keys() & present.buckets.keys():
             placed[bucket] = replace(placed[bucket], shard=present.buckets[bucket].shard)
     return Topology(
-        description.key_type, description.tables, description.bucketing.bucketing(), shards, placed
+        description.key_type,
+        description.tables,
+        description.bucketing.bucketing(),
+        shards,
+        placed,
+        shadow_role=description.shadow_role,
     )
 
 
@@ -115,13 +121,18 @@ def _changes(present: Topology | None, wanted: Topology) -> Iterator[Change]:
             yield Change("key_type", present.key_type.value, wanted.key_type.value)
         if present.bucketing != wanted.bucketing:
             yield Change("bucketing", _in_words(present.bucketing), _in_words(wanted.bucketing))
+    was = (present.shadow_role if present else None) or ""
+    if was != (wanted.shadow_role or ""):
+        yield Change("shadow_role", was, wanted.shadow_role or "")
     tables: Mapping[str, str] = {} if present is None else present.tables
     yield from _differences("table", tables, wanted.tables)
     shards: Mapping[str, DescribedShard] = {} if present is None else present.shards
     for part in ("dsn", "application_dsn", "capacity"):
-        was = {name: _part(shard, part) for name, shard in shards.items()}
-        becomes = {name: _part(shard, part) for name, shard in wanted.shards.items()}
-        yield from _differences(part.replace("_", " "), was, becomes)
+        yield from _differences(
+            part.replace("_", " "),
+            {name: _part(shard, part) for name, shard in shards.items()},
+            {name: _part(shard, part) for name, shard in wanted.shards.items()},
+        )
     buckets: Mapping[str, PlacedBucket] = {} if present is None else present.buckets
     yield from _differences(
         "bucket",
@@ -167,6 +178,7 @@ def _refusals(present: Topology, wanted: Topology, report: AdoptionReport) -> It
         ("key_type", present.key_type is not wanted.key_type),
         ("bucketing", present.bucketing != wanted.bucketing),
         ("tables", present.tables != wanted.tables),
+        ("shadow_role", present.shadow_role != wanted.shadow_role),  # the copies were made for the old one
     ):
         if differs:
             yield Finding(what, f"must not change {settled}", "Wait for it, or abort it.", untrue=True)

@@ -1,6 +1,7 @@
 """A fleet as its owner describes it: a TOML file, read and checked before anything is looked at.
 
     key_type = "int8"                  # int2, int4, int8, text or uuid
+    shadow_role = "app_shadow"         # reads copies that do not serve yet; without it there are no shadow reads
     [bucketing]
     kind = "hash"                      # "directory" needs dsn, table, key_column, bucket_column; "callable" function
     [buckets]
@@ -49,7 +50,8 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _NOT_BUCKETS = re.compile(r"(pg_|foreshard_).*|information_schema|foreshard", re.DOTALL)
 
 
-def _identifier(name: str) -> str:
+def checked_identifier(name: str) -> str:
+    """The name, if PostgreSQL takes it whole. Raises ``ValueError`` that says why not."""
     if not name:
         raise ValueError("a name is empty")
     if "\0" in name or len(name.encode()) > 63:
@@ -58,7 +60,7 @@ def _identifier(name: str) -> str:
 
 
 def _bucket(name: str) -> str:
-    if _NOT_BUCKETS.fullmatch(_identifier(name)):
+    if _NOT_BUCKETS.fullmatch(checked_identifier(name)):
         raise ValueError(f"{name} is a schema of PostgreSQL or of Foreshard, not a bucket")
     return name
 
@@ -79,7 +81,7 @@ def capacity_of(metric: str, value: float) -> float:
     return value
 
 
-Identifier = Annotated[str, AfterValidator(_identifier)]
+Identifier = Annotated[str, AfterValidator(checked_identifier)]
 BucketName = Annotated[str, AfterValidator(_bucket)]
 ShardName = Annotated[str, AfterValidator(checked_shard)]
 
@@ -153,6 +155,7 @@ class FleetDescription(Section):
     """The whole file; read it by `read_description`."""
 
     key_type: KeyType
+    shadow_role: Identifier | None = None
     bucketing: BucketingSection = BucketingSection()
     buckets: BucketsSection
     tables: dict[Identifier, Identifier] = Field(min_length=1)

@@ -11,7 +11,8 @@ from foreshard.adoption.changes import Adoption, DescribedShard, PlacedBucket, T
 from foreshard.adoption.description import FleetDescription
 from foreshard.adoption.report import AdoptionReport
 from foreshard.control.engine import ControlDatabase
-from foreshard.control.models import Bucket, ControlPlane, Migration, MigrationBucket, Shard
+from foreshard.control.migration_models import Migration, MigrationBucket
+from foreshard.control.models import Bucket, ControlPlane, Shard
 from foreshard.control.topology_store import publish_routing
 from foreshard.errors import ForeshardError
 from foreshard.migration.lifecycle import ENDS
@@ -75,6 +76,7 @@ def _read(session: Session) -> Topology | None:
             for row in session.scalars(select(Bucket).order_by(Bucket.number))
         },
         dict(live.all()),
+        plane.shadow_role,
     )
 
 
@@ -86,6 +88,7 @@ def _write(session: Session, topology: Topology) -> None:
     plane.key_type = topology.key_type.value
     plane.tables = dict(topology.tables)
     plane.bucketing = topology.bucketing.to_json()
+    plane.shadow_role = topology.shadow_role
     for name, shard in topology.shards.items():
         row = session.get(Shard, name)
         if row is None:

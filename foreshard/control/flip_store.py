@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.lease import Lease, locked_migration
-from foreshard.control.models import Approval, Flip, GateRun, Migration
+from foreshard.control.migration_models import Approval, Flip, GateRun, Migration
 from foreshard.errors import ApprovalRequired, ForeshardError, GateRefused, InvalidInput, NotFound
 
 

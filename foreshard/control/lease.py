@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import func, update
 from sqlalchemy.orm import Session
 
-from foreshard.control.models import Migration
+from foreshard.control.migration_models import Migration
 from foreshard.errors import LeaseLost
 
 

@@ -18,17 +18,15 @@ from sqlalchemy.orm import Session
 
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.lease import Lease, locked_migration, take_lease
-from foreshard.control.models import (
-    Bucket,
+from foreshard.control.migration_models import (
     Confirmation,
     Flip,
     Migration,
     MigrationBucket,
-    Plan,
     Resource,
-    Shard,
     StageRun,
 )
+from foreshard.control.models import Bucket, Plan, Shard
 from foreshard.control.topology_store import publish_routing
 from foreshard.errors import BucketBusy, ForeshardError, NotFound
 from foreshard.migration.lifecycle import ENDS, Stage, check
@@ -96,7 +94,8 @@ class MigrationStore:
                     MigrationBucket(migration_id=migration.id, bucket=name) for name in plan.buckets
                 )
                 plan.state = "migrating"
-                publish_routing(session)
+                # Routers that know this epoch know that these buckets move.
+                migration.facts = {"published_epoch": publish_routing(session)}
                 return migration.id
         except IntegrityError as error:
             raise ForeshardError(
@@ -118,14 +117,6 @@ class MigrationStore:
                     f"There is no migration {migration_id}.", remedy="`foreshard status` lists migrations."
                 )
             return _record(session, row)
-
-    def age_s(self, migration_id: int) -> float:
-        """Seconds since routers could know of the migration, by the control database's clock."""
-        with self._control.transaction() as session:
-            age = session.execute(
-                select(func.clock_timestamp() - Migration.created_at).where(Migration.id == migration_id)
-            ).scalar_one()
-            return float(age.total_seconds())
 
     def all(self) -> list[MigrationRecord]:
         """All migrations, newest first."""

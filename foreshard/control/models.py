@@ -1,6 +1,7 @@
-"""The tables of the control database.
+"""The tables of the control database about the fleet: shards, buckets, routers, load, forecasts, decisions, plans.
 
 Every lifecycle has its CHECK constraint here and its transitions in one place in the library: nothing invents a state.
+The tables about migrations are in `migration_models`.
 """
 
 from __future__ import annotations
@@ -8,29 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
-from sqlalchemy import (
-    BigInteger,
-    CheckConstraint,
-    Computed,
-    DateTime,
-    ForeignKey,
-    Index,
-    MetaData,
-    Text,
-    UniqueConstraint,
-    func,
-    text,
-)
+from sqlalchemy import BigInteger, CheckConstraint, DateTime, ForeignKey, Index, MetaData, Text, func, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from foreshard.migration.lifecycle import ENDS, Stage
-from foreshard.planning.learnt_rates import RateKind
-from foreshard.topology.keys import SLOTS, KeyType
+from foreshard.topology.keys import KeyType
 
 
-def _one_of(column: str, values: Iterable[str]) -> str:
+def one_of(column: str, values: Iterable[str]) -> str:
+    """The condition of a CHECK constraint: no other value."""
     return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"
 
 
@@ -66,6 +55,8 @@ class ControlPlane(Base):
     """Distribution column of every table of a bucket, by table name."""
     bucketing: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
     """`Bucketing.to_json`: how the bucket of a key is found."""
+    shadow_role: Mapped[str | None]
+    """The role that reads copies which do not serve yet. Without one no shadow reads are made."""
 
 
 SHARD_STATES = ["active", "draining", "removed"]
@@ -75,7 +66,7 @@ class Shard(Base):
     """One PostgreSQL primary. ``dsn`` never holds a password. One that was removed stays for the history's sake."""
 
     __tablename__ = "shards"
-    __table_args__ = (CheckConstraint(_one_of("state", SHARD_STATES), name="state"),)
+    __table_args__ = (CheckConstraint(one_of("state", SHARD_STATES), name="state"),)
     name: Mapped[str] = mapped_column(primary_key=True)
     dsn: Mapped[str]
     application_dsn: Mapped[str]
@@ -92,6 +83,30 @@ class Bucket(Base):
     number: Mapped[int] = mapped_column(unique=True)
     shard: Mapped[str] = mapped_column(ForeignKey("shards.name"))
     last_moved_at: Mapped[datetime | None]
+
+
+LONGEST_LEASE_S = 300
+"""A first flip waits as long as that for a router that was cut off."""
+
+
+class RegisteredRouter(Base):
+    """A router that reads the map. Until its lease is over it may believe the map of ``epoch``."""
+
+    __tablename__ = "routers"
+    __table_args__ = (
+        CheckConstraint("pid > 0", name="pid"),
+        CheckConstraint(f"lease_s > 0 AND lease_s <= {LONGEST_LEASE_S}", name="lease_s"),
+        CheckConstraint("epoch > 0", name="epoch"),
+    )
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    application: Mapped[str]
+    host: Mapped[str]
+    pid: Mapped[int]
+    lease_s: Mapped[float]
+    epoch: Mapped[int] = mapped_column(BigInteger)
+    """Of the map that it has in use."""
+    registered_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    heartbeat_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
 
 
 class CalendarEvent(Base):
@@ -116,7 +131,7 @@ class LoadSample(Base):
 
     __tablename__ = "load_samples"
     __table_args__ = (
-        CheckConstraint(_one_of("source", ["history", "live"]), name="source"),
+        CheckConstraint(one_of("source", ["history", "live"]), name="source"),
         CheckConstraint("value >= 0 AND value < 'infinity'", name="value"),
         Index("ix_load_samples_series", "metric", "bucket", "shard", "ts"),
     )
@@ -188,7 +203,7 @@ class Plan(Base):
     """A migration plan; ``document`` is the plan as `planning.plan` writes it."""
 
     __tablename__ = "plans"
-    __table_args__ = (CheckConstraint(_one_of("state", PLAN_STATES), name="state"),)
+    __table_args__ = (CheckConstraint(one_of("state", PLAN_STATES), name="state"),)
     id: Mapped[int] = mapped_column(primary_key=True)
     decision_id: Mapped[int] = mapped_column(ForeignKey("decisions.id"))
     state: Mapped[str] = mapped_column(default="proposed")
@@ -198,203 +213,3 @@ class Plan(Base):
     excess_at: Mapped[datetime | None]
     document: Mapped[dict[str, Any]]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-
-
-class Migration(Base):
-    """The execution of one plan."""
-
-    __tablename__ = "migrations"
-    __table_args__ = (
-        CheckConstraint(_one_of("stage", [stage.value for stage in Stage]), name="stage"),
-        CheckConstraint(f"bound BETWEEN 0 AND {SLOTS}", name="bound"),
-        CheckConstraint("source <> target", name="two_shards"),
-        CheckConstraint(f"({_one_of('stage', sorted(ENDS))}) = (finished_at IS NOT NULL)", name="end"),
-    )
-    id: Mapped[int] = mapped_column(primary_key=True)
-    plan_id: Mapped[int] = mapped_column(ForeignKey("plans.id"), unique=True)
-    source: Mapped[str] = mapped_column(ForeignKey("shards.name"))
-    target: Mapped[str] = mapped_column(ForeignKey("shards.name"))
-    stage: Mapped[str] = mapped_column(default=Stage.PREFLIGHT.value)
-    step: Mapped[int] = mapped_column(default=0)
-    """Steps of the present stage that are finished (canary steps of write_redirect)."""
-    bound: Mapped[int] = mapped_column(default=0)
-    """What the routing map says. Ownership itself lives on the shards."""
-    flip_no: Mapped[int] = mapped_column(BigInteger, default=0)
-    """The last flip number handed out."""
-    shadow_percent: Mapped[float] = mapped_column(default=0.0)
-    waiting_for: Mapped[str | None]
-    """'approval' while a person decides: the janitor leaves such a migration alone."""
-    failure: Mapped[str | None]
-    attempts: Mapped[int] = mapped_column(default=0)
-    """How many runners have held the lease."""
-    flow_run_id: Mapped[str | None]
-    lease_holder: Mapped[str | None]
-    lease_token: Mapped[int] = mapped_column(BigInteger, default=0)
-    lease_expires_at: Mapped[datetime | None]
-    facts: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
-    """What later stages need from earlier ones: fingerprints, sizes."""
-    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    finished_at: Mapped[datetime | None]
-
-
-class MigrationBucket(Base):
-    """A bucket of a migration. While it has not ended, no other migration may hold the bucket."""
-
-    __tablename__ = "migration_buckets"
-    __table_args__ = (
-        Index("uq_migration_buckets_live", "bucket", unique=True, postgresql_where=text("live")),
-    )
-    migration_id: Mapped[int] = mapped_column(ForeignKey("migrations.id"), primary_key=True)
-    bucket: Mapped[str] = mapped_column(primary_key=True)
-    """By its name: a bucket may leave the fleet, with its tenant, and its migrations stay told."""
-    live: Mapped[bool] = mapped_column(default=True)
-
-
-class StageRun(Base):
-    """One attempt at one step of one stage."""
-
-    __tablename__ = "stage_runs"
-    __table_args__ = (
-        CheckConstraint(_one_of("outcome", ["running", "finished", "failed", "lost"]), name="outcome"),
-    )
-    id: Mapped[int] = mapped_column(primary_key=True)
-    migration_id: Mapped[int] = mapped_column(ForeignKey("migrations.id"), index=True)
-    stage: Mapped[str]
-    name: Mapped[str]
-    outcome: Mapped[str] = mapped_column(default="running")
-    started_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
-    finished_at: Mapped[datetime | None]
-    detail: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
-
-
-class StepProgress(Base):
-    """How far a step is, or was when it ended."""
-
-    __tablename__ = "step_progress"
-    migration_id: Mapped[int] = mapped_column(ForeignKey("migrations.id"), primary_key=True)
-    step: Mapped[str] = mapped_column(primary_key=True)
-    document: Mapped[dict[str, Any]]
-    updated_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
-
-
-class Rate(Base):
-    """What a migration measured of one kind of work. ``bytes`` as `planning.learnt_rates.Sample` counts them."""
-
-    __tablename__ = "rates"
-    __table_args__ = (
-        CheckConstraint(_one_of("kind", RateKind), name="kind"),
-        CheckConstraint("bytes > 0 AND seconds > 0 AND seconds < 'infinity'", name="positive"),
-    )
-    migration_id: Mapped[int] = mapped_column(ForeignKey("migrations.id"), primary_key=True)
-    kind: Mapped[str] = mapped_column(primary_key=True)
-    source: Mapped[str] = mapped_column(ForeignKey("shards.name"))
-    target: Mapped[str] = mapped_column(ForeignKey("shards.name"))
-    bytes: Mapped[int] = mapped_column(BigInteger)
-    seconds: Mapped[float]
-    bytes_per_s: Mapped[float] = mapped_column(Computed("bytes::double precision / seconds", persisted=True))
-    at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
-
-
-FLIP_STATES = ["intended", "opened", "cancelled"]
-
-
-class Flip(Base):
-    """The journal of one flip: the intent is here before the first server is touched."""
-
-    __tablename__ = "flips"
-    __table_args__ = (
-        CheckConstraint(_one_of("state", FLIP_STATES), name="state"),
-        CheckConstraint(f"from_bound BETWEEN 0 AND {SLOTS}", name="from_bound"),
-        CheckConstraint(f"to_bound BETWEEN 0 AND {SLOTS}", name="to_bound"),
-    )
-    migration_id: Mapped[int] = mapped_column(ForeignKey("migrations.id"), primary_key=True)
-    flip_no: Mapped[int] = mapped_column(BigInteger, primary_key=True)
-    from_bound: Mapped[int]
-    to_bound: Mapped[int]
-    state: Mapped[str] = mapped_column(default="intended")
-    attempts: Mapped[int] = mapped_column(default=0)
-    pause_ms: Mapped[float | None]
-    intended_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
-    finished_at: Mapped[datetime | None]
-
-
-class Resource(Base):
-    """Something a migration made on a shard. Recorded before it is created, so it can always be removed."""
-
-    __tablename__ = "resources"
-    __table_args__ = (UniqueConstraint("migration_id", "shard", "kind", "name"),)
-    id: Mapped[int] = mapped_column(primary_key=True)
-    migration_id: Mapped[int] = mapped_column(ForeignKey("migrations.id"))
-    shard: Mapped[str]
-    kind: Mapped[str]
-    name: Mapped[str]
-    recorded_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
-    removed_at: Mapped[datetime | None]
-
-
-class GateRun(Base):
-    """The verdict of one set of checks: bound to a migration, a flip and an evidence file; it expires."""
-
-    __tablename__ = "gate_runs"
-    id: Mapped[int] = mapped_column(primary_key=True)
-    migration_id: Mapped[int] = mapped_column(ForeignKey("migrations.id"), index=True)
-    checkpoint: Mapped[str]
-    flip_no: Mapped[int] = mapped_column(BigInteger)
-    passed: Mapped[bool]
-    evaluated: Mapped[int]
-    expected: Mapped[int]
-    failed: Mapped[int]
-    evidence_sha256: Mapped[str]
-    verdict: Mapped[dict[str, Any]]
-    made_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
-    expires_at: Mapped[datetime]
-
-
-APPROVAL_STATES = ["pending", "approved", "rejected", "superseded"]
-
-
-class Approval(Base):
-    """One attempt to get a person's word for one flip. Decided once; a new attempt is a new row."""
-
-    __tablename__ = "approvals"
-    __table_args__ = (
-        CheckConstraint(_one_of("state", APPROVAL_STATES), name="state"),
-        CheckConstraint(
-            "(state IN ('approved', 'rejected')) = (decided_at IS NOT NULL AND approver <> '')",
-            name="decided",
-        ),
-    )
-    id: Mapped[int] = mapped_column(primary_key=True)
-    migration_id: Mapped[int] = mapped_column(ForeignKey("migrations.id"), index=True)
-    flip_no: Mapped[int] = mapped_column(BigInteger)
-    gate_run_id: Mapped[int | None] = mapped_column(ForeignKey("gate_runs.id"))
-    state: Mapped[str] = mapped_column(default="pending")
-    approver: Mapped[str] = mapped_column(default="")
-    comment: Mapped[str] = mapped_column(default="")
-    requested_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
-    decided_at: Mapped[datetime | None]
-
-
-class ShadowReads(Base):
-    """What routers saw when they read the same on both sides, added up per flush."""
-
-    __tablename__ = "shadow_reads"
-    id: Mapped[int] = mapped_column(primary_key=True)
-    migration_id: Mapped[int] = mapped_column(ForeignKey("migrations.id"), index=True)
-    router: Mapped[str]
-    at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
-    reads: Mapped[int]
-    matches: Mapped[int]
-    lags: Mapped[int]
-    mismatches: Mapped[int]
-    dropped: Mapped[int]
-    latency: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
-
-
-class Confirmation(Base):
-    """What a finished migration did. A trigger refuses every later change of the row."""
-
-    __tablename__ = "confirmations"
-    migration_id: Mapped[int] = mapped_column(ForeignKey("migrations.id"), primary_key=True)
-    document: Mapped[dict[str, Any]]
-    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.lease import Lease, locked_migration
-from foreshard.control.models import StepProgress
+from foreshard.control.migration_models import StepProgress
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.lease import Lease, locked_migration
-from foreshard.control.models import Rate
+from foreshard.control.migration_models import Rate
 from foreshard.migration.measured import Measured
 from foreshard.planning.learnt_rates import RECENT, LearntRates, RateKind, Sample
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from sqlalchemy import func, select, update
 
 from foreshard.control.engine import ControlDatabase
-from foreshard.control.models import Bucket, Migration, MigrationBucket, Resource
+from foreshard.control.migration_models import Migration, MigrationBucket, Resource
+from foreshard.control.models import Bucket
 from foreshard.migration.lifecycle import ENDS, Stage
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 from foreshard.control.engine import ControlDatabase
-from foreshard.control.models import ShadowReads
+from foreshard.control.migration_models import ShadowReads
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from sqlalchemy import func, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from foreshard.control.engine import ControlDatabase
-from foreshard.control.models import Bucket, LoadSample, Migration, Plan, Resource, Shard
+from foreshard.control.migration_models import Migration, Resource
+from foreshard.control.models import Bucket, LoadSample, Plan, Shard
 from foreshard.errors import ForeshardError, NotFound
 from foreshard.migration.lifecycle import ENDS
 

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.orm import Session
 
+from foreshard.adoption.description import checked_identifier
 from foreshard.control.engine import ControlDatabase
-from foreshard.control.models import Bucket, CalendarEvent, ControlPlane, Migration, MigrationBucket, Shard
+from foreshard.control.migration_models import Migration, MigrationBucket
+from foreshard.control.models import Bucket, CalendarEvent, ControlPlane, Shard
 from foreshard.errors import InvalidInput, NotFound
 from foreshard.forecast.calendar import Event
 from foreshard.migration.lifecycle import ENDS
@@ -54,14 +56,24 @@ class TopologyStore:
         self._control = control
 
     def describe_fleet(
-        self, key_type: KeyType, tables: Mapping[str, str], bucketing: Bucketing = HASHED
+        self,
+        key_type: KeyType,
+        tables: Mapping[str, str],
+        bucketing: Bucketing = HASHED,
+        *,
+        shadow_role: str | None = None,
     ) -> None:
         """Set what all buckets share: the key's type, each table's distribution column, how a key's bucket is found.
 
-        Idempotent.
+        ``shadow_role`` reads copies that do not serve yet; None: no shadow reads. Idempotent.
+
+        Raises:
+            InvalidInput: there is no table, a DSN holds a password, or the role's name is none.
         """
         if not tables:
             raise InvalidInput("tables", "a bucket needs at least one table.")
+        if shadow_role is not None:
+            _refuse_no_identifier("shadow_role", shadow_role)
         if bucketing.dsn is not None:
             _refuse_password("bucketing.dsn", bucketing.dsn)
         with self._control.transaction() as session:
@@ -72,6 +84,7 @@ class TopologyStore:
             plane.key_type = key_type.value
             plane.tables = dict(tables)
             plane.bucketing = bucketing.to_json()
+            plane.shadow_role = shadow_role
 
     def control_plane_id(self) -> str:
         """The four hex digits in the names of all objects this control plane makes on shards."""
@@ -92,6 +105,16 @@ class TopologyStore:
         """How the bucket of a key is found."""
         with self._control.transaction() as session:
             return Bucketing.from_json(_plane(session).bucketing)
+
+    def shadow_role(self) -> str | None:
+        """The role that shadow reads are made as; None: none are made."""
+        with self._control.transaction() as session:
+            return _plane(session).shadow_role
+
+    def routing_epoch(self) -> int:
+        """Version of the newest routing map."""
+        with self._control.transaction() as session:
+            return _plane(session).routing_epoch
 
     def put_shard(self, shard: ShardRecord) -> None:
         """Add a shard or replace what is known of it; whether it is draining stays as it is (`ShardStore`).
@@ -225,6 +248,13 @@ def publish_routing(session: Session) -> int:
 def _refuse_password(field: str, dsn: str) -> None:
     try:
         without_secret(dsn)
+    except ValueError as refused:
+        raise InvalidInput(field, f"{refused}.") from None
+
+
+def _refuse_no_identifier(field: str, name: str) -> None:
+    try:
+        checked_identifier(name)
     except ValueError as refused:
         raise InvalidInput(field, f"{refused}.") from None
 

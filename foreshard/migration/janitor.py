@@ -22,7 +22,7 @@ from itertools import groupby
 import psycopg
 
 from foreshard.control.engine import ControlDatabase
-from foreshard.control.models import Resource
+from foreshard.control.migration_models import Resource
 from foreshard.control.remains_store import Known, RemainsStore
 from foreshard.control.topology_store import TopologyStore
 from foreshard.errors import ForeshardError, ShardUnavailable

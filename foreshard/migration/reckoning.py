@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from foreshard.control.flip_store import FlipRecord
-from foreshard.control.models import StageRun
+from foreshard.control.migration_models import StageRun
 from foreshard.planning.prediction import Prediction
 from foreshard.quantities import UNKNOWN, duration, size
 

@@ -50,7 +50,6 @@ QUICK = MigrationSettings(
     shadow_min_reads=0,
     soak_s=0.3,
     lease_s=6.0,
-    router_lease_s=0.0,
     marker_timeout_s=5.0,
 )
 

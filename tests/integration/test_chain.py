@@ -10,8 +10,9 @@ import pytest
 
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.lease import Lease
+from foreshard.control.migration_models import Migration
 from foreshard.control.migration_store import MigrationStore
-from foreshard.control.models import Migration, Plan
+from foreshard.control.models import Plan
 from foreshard.control.topology_store import ShardRecord, TopologyStore
 from foreshard.errors import BucketBusy, ForeshardError
 from foreshard.migration import chain

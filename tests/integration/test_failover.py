@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from foreshard.control.models import Migration
+from foreshard.control.migration_models import Migration
 from foreshard.errors import FailedOver, FlipFailed, ForeshardError
 from foreshard.fleet.throwaway import ShardDatabase, ThrowawayServers
 from foreshard.migration import failover, way_back

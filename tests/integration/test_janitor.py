@@ -12,7 +12,8 @@ from sqlalchemy import func, update
 from typer.testing import CliRunner
 
 from foreshard.cli import app
-from foreshard.control.models import Bucket, Migration
+from foreshard.control.migration_models import Migration
+from foreshard.control.models import Bucket
 from foreshard.control.topology_store import ShardRecord, TopologyStore
 from foreshard.migration import removal
 from foreshard.migration.flip import flip

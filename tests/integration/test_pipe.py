@@ -18,7 +18,7 @@ import pytest
 from psycopg import sql
 from sqlalchemy import func, select
 
-from foreshard.control.models import Migration
+from foreshard.control.migration_models import Migration
 from foreshard.errors import ForeshardError, LeaseLost
 from foreshard.fleet.grants import OWNER
 from foreshard.fleet.throwaway import ShardDatabase

@@ -12,7 +12,7 @@ from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import func, update
 
 from foreshard.control.engine import ControlDatabase
-from foreshard.control.models import Migration
+from foreshard.control.migration_models import Migration
 from foreshard.control.shadow_store import ShadowStore, ShadowTotals
 from foreshard.control.topology_store import TopologyStore
 from foreshard.errors import ForeshardError, PreflightFailed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from psycopg import sql
 
-from foreshard.control.models import Migration
+from foreshard.control.migration_models import Migration
 from foreshard.errors import ForeshardError, PreflightFailed
 from foreshard.fleet.grants import OWNER
 from foreshard.migration.lifecycle import Stage

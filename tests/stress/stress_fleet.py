@@ -25,7 +25,6 @@ SETTINGS = MigrationSettings(
     shadow_min_reads=0,
     soak_s=0.3,
     lease_s=30.0,
-    router_lease_s=0.0,
     marker_timeout_s=10.0,
 )
 

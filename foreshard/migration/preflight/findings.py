@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from foreshard.control.models import StageRun
+from foreshard.control.migration_models import StageRun
 from foreshard.migration.lifecycle import Stage
 from foreshard.postgres.hazards import Effect, Hazard
 

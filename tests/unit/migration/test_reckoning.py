@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from foreshard.control.models import StageRun
+from foreshard.control.migration_models import StageRun
 from foreshard.migration.reckoning import measured, predicted, side_by_side
 from foreshard.planning.learnt_rates import LearntRates
 from foreshard.planning.policy import DecisionPolicy

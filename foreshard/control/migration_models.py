@@ -1,0 +1,214 @@
+"""The tables of the control database about migrations: stages, flips, gates, approvals, and what they made."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, CheckConstraint, Computed, ForeignKey, Index, UniqueConstraint, func, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from foreshard.control.models import Base, one_of
+from foreshard.migration.lifecycle import ENDS, Stage
+from foreshard.planning.learnt_rates import RateKind
+from foreshard.topology.keys import SLOTS
+
+
+class Migration(Base):
+    """The execution of one plan."""
+
+    __tablename__ = "migrations"
+    __table_args__ = (
+        CheckConstraint(one_of("stage", [stage.value for stage in Stage]), name="stage"),
+        CheckConstraint(f"bound BETWEEN 0 AND {SLOTS}", name="bound"),
+        CheckConstraint("source <> target", name="two_shards"),
+        CheckConstraint(f"({one_of('stage', sorted(ENDS))}) = (finished_at IS NOT NULL)", name="end"),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    plan_id: Mapped[int] = mapped_column(ForeignKey("plans.id"), unique=True)
+    source: Mapped[str] = mapped_column(ForeignKey("shards.name"))
+    target: Mapped[str] = mapped_column(ForeignKey("shards.name"))
+    stage: Mapped[str] = mapped_column(default=Stage.PREFLIGHT.value)
+    step: Mapped[int] = mapped_column(default=0)
+    """Steps of the present stage that are finished (canary steps of write_redirect)."""
+    bound: Mapped[int] = mapped_column(default=0)
+    """What the routing map says. Ownership itself lives on the shards."""
+    flip_no: Mapped[int] = mapped_column(BigInteger, default=0)
+    """The last flip number handed out."""
+    shadow_percent: Mapped[float] = mapped_column(default=0.0)
+    waiting_for: Mapped[str | None]
+    """'approval' while a person decides: the janitor leaves such a migration alone."""
+    failure: Mapped[str | None]
+    attempts: Mapped[int] = mapped_column(default=0)
+    """How many runners have held the lease."""
+    flow_run_id: Mapped[str | None]
+    lease_holder: Mapped[str | None]
+    lease_token: Mapped[int] = mapped_column(BigInteger, default=0)
+    lease_expires_at: Mapped[datetime | None]
+    facts: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    """What later stages need from earlier ones: fingerprints, sizes."""
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    finished_at: Mapped[datetime | None]
+
+
+class MigrationBucket(Base):
+    """A bucket of a migration. While it has not ended, no other migration may hold the bucket."""
+
+    __tablename__ = "migration_buckets"
+    __table_args__ = (
+        Index("uq_migration_buckets_live", "bucket", unique=True, postgresql_where=text("live")),
+    )
+    migration_id: Mapped[int] = mapped_column(ForeignKey("migrations.id"), primary_key=True)
+    bucket: Mapped[str] = mapped_column(primary_key=True)
+    """By its name: a bucket may leave the fleet, with its tenant, and its migrations stay told."""
+    live: Mapped[bool] = mapped_column(default=True)
+
+
+class StageRun(Base):
+    """One attempt at one step of one stage."""
+
+    __tablename__ = "stage_runs"
+    __table_args__ = (
+        CheckConstraint(one_of("outcome", ["running", "finished", "failed", "lost"]), name="outcome"),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    migration_id: Mapped[int] = mapped_column(ForeignKey("migrations.id"), index=True)
+    stage: Mapped[str]
+    name: Mapped[str]
+    outcome: Mapped[str] = mapped_column(default="running")
+    started_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    finished_at: Mapped[datetime | None]
+    detail: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+
+
+class StepProgress(Base):
+    """How far a step is, or was when it ended."""
+
+    __tablename__ = "step_progress"
+    migration_id: Mapped[int] = mapped_column(ForeignKey("migrations.id"), primary_key=True)
+    step: Mapped[str] = mapped_column(primary_key=True)
+    document: Mapped[dict[str, Any]]
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+
+
+class Rate(Base):
+    """What a migration measured of one kind of work. ``bytes`` as `planning.learnt_rates.Sample` counts them."""
+
+    __tablename__ = "rates"
+    __table_args__ = (
+        CheckConstraint(one_of("kind", RateKind), name="kind"),
+        CheckConstraint("bytes > 0 AND seconds > 0 AND seconds < 'infinity'", name="positive"),
+    )
+    migration_id: Mapped[int] = mapped_column(ForeignKey("migrations.id"), primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    source: Mapped[str] = mapped_column(ForeignKey("shards.name"))
+    target: Mapped[str] = mapped_column(ForeignKey("shards.name"))
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    seconds: Mapped[float]
+    bytes_per_s: Mapped[float] = mapped_column(Computed("bytes::double precision / seconds", persisted=True))
+    at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+
+
+FLIP_STATES = ["intended", "opened", "cancelled"]
+
+
+class Flip(Base):
+    """The journal of one flip: the intent is here before the first server is touched."""
+
+    __tablename__ = "flips"
+    __table_args__ = (
+        CheckConstraint(one_of("state", FLIP_STATES), name="state"),
+        CheckConstraint(f"from_bound BETWEEN 0 AND {SLOTS}", name="from_bound"),
+        CheckConstraint(f"to_bound BETWEEN 0 AND {SLOTS}", name="to_bound"),
+    )
+    migration_id: Mapped[int] = mapped_column(ForeignKey("migrations.id"), primary_key=True)
+    flip_no: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    from_bound: Mapped[int]
+    to_bound: Mapped[int]
+    state: Mapped[str] = mapped_column(default="intended")
+    attempts: Mapped[int] = mapped_column(default=0)
+    pause_ms: Mapped[float | None]
+    intended_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    finished_at: Mapped[datetime | None]
+
+
+class Resource(Base):
+    """Something a migration made on a shard. Recorded before it is created, so it can always be removed."""
+
+    __tablename__ = "resources"
+    __table_args__ = (UniqueConstraint("migration_id", "shard", "kind", "name"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    migration_id: Mapped[int] = mapped_column(ForeignKey("migrations.id"))
+    shard: Mapped[str]
+    kind: Mapped[str]
+    name: Mapped[str]
+    recorded_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    removed_at: Mapped[datetime | None]
+
+
+class GateRun(Base):
+    """The verdict of one set of checks: bound to a migration, a flip and an evidence file; it expires."""
+
+    __tablename__ = "gate_runs"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    migration_id: Mapped[int] = mapped_column(ForeignKey("migrations.id"), index=True)
+    checkpoint: Mapped[str]
+    flip_no: Mapped[int] = mapped_column(BigInteger)
+    passed: Mapped[bool]
+    evaluated: Mapped[int]
+    expected: Mapped[int]
+    failed: Mapped[int]
+    evidence_sha256: Mapped[str]
+    verdict: Mapped[dict[str, Any]]
+    made_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    expires_at: Mapped[datetime]
+
+
+APPROVAL_STATES = ["pending", "approved", "rejected", "superseded"]
+
+
+class Approval(Base):
+    """One attempt to get a person's word for one flip. Decided once; a new attempt is a new row."""
+
+    __tablename__ = "approvals"
+    __table_args__ = (
+        CheckConstraint(one_of("state", APPROVAL_STATES), name="state"),
+        CheckConstraint(
+            "(state IN ('approved', 'rejected')) = (decided_at IS NOT NULL AND approver <> '')",
+            name="decided",
+        ),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    migration_id: Mapped[int] = mapped_column(ForeignKey("migrations.id"), index=True)
+    flip_no: Mapped[int] = mapped_column(BigInteger)
+    gate_run_id: Mapped[int | None] = mapped_column(ForeignKey("gate_runs.id"))
+    state: Mapped[str] = mapped_column(default="pending")
+    approver: Mapped[str] = mapped_column(default="")
+    comment: Mapped[str] = mapped_column(default="")
+    requested_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    decided_at: Mapped[datetime | None]
+
+
+class ShadowReads(Base):
+    """What routers saw when they read the same on both sides, added up per flush."""
+
+    __tablename__ = "shadow_reads"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    migration_id: Mapped[int] = mapped_column(ForeignKey("migrations.id"), index=True)
+    router: Mapped[str]
+    at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    reads: Mapped[int]
+    matches: Mapped[int]
+    lags: Mapped[int]
+    mismatches: Mapped[int]
+    dropped: Mapped[int]
+    latency: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+
+
+class Confirmation(Base):
+    """What a finished migration did. A trigger refuses every later change of the row."""
+
+    __tablename__ = "confirmations"
+    migration_id: Mapped[int] = mapped_column(ForeignKey("migrations.id"), primary_key=True)
+    document: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
