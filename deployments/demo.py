@@ -27,6 +27,7 @@ from foreshard.errors import ForeshardError
 from foreshard.fleet.airline import fill_fleet, initial_placement
 from foreshard.fleet.embedded import SHARDS
 from foreshard.fleet.flights import BUCKETS, Airline, load_airline
+from foreshard.fleet.grants import SHADOW
 from foreshard.fleet.load_history import CAPACITY, GETAWAY, Demand
 from foreshard.migration.lifecycle import ENDS, Stage
 from foreshard.postgres import guard
@@ -114,7 +115,7 @@ class Demo:
         with self.steps.step("Control database: schema, topology, calendar, six weeks of load") as update:
             self.control.migrate()
             topology = TopologyStore(self.control)
-            topology.describe_fleet(KeyType.TEXT, TABLES)
+            topology.describe_fleet(KeyType.TEXT, TABLES, shadow_role=SHADOW)
             for shard in SHARDS:
                 fleet = self.stack.fleet
                 dsns = fleet.operator_dsn(shard), fleet.application_dsn(shard)

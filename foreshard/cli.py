@@ -290,20 +290,24 @@ def grants(
     scheduler: Annotated[
         str, typer.Option(help="Prefect's role and database, with --for control; '' if they are elsewhere.")
     ] = "prefect",
+    shadow: Annotated[
+        str | None,
+        typer.Option(help="Role that repeats reads on copies, with --for shard; none without it."),
+    ] = None,
     table: Annotated[str, typer.Option(help="The directory, as one writes it in SQL.")] = "",
     key_column: Annotated[str, typer.Option(help="Its column with the key.")] = "",
     bucket_column: Annotated[str, typer.Option(help="Its column with the bucket.")] = "",
 ) -> None:
     """What an administrator runs once as superuser, so that Foreshard needs none. It may be run again.
 
-    Example: foreshard grants --sql --owner app --application app_rw --database app | psql -d app
+    Example: foreshard grants --sql --owner app --application app_rw --shadow app_shadow --database app | psql -d app
     """
     from foreshard.fleet import grants as scripts
 
     applications = application or [scripts.APPLICATION]
     if where is For.SHARD:
         shard = database or scripts.OWNER
-        script = scripts.grants_sql(operator, owner or [scripts.OWNER], applications, shard)
+        script = scripts.grants_sql(operator, owner or [scripts.OWNER], applications, shard, shadow)
     elif where is For.CONTROL:
         control = database or scripts.OPERATOR
         script = scripts.control_grants_sql(operator, scheduler or None, control, scheduler)

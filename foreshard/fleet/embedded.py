@@ -24,6 +24,7 @@ from foreshard.fleet.grants import (
     APPLICATION,
     OPERATOR,
     SCHEDULER,
+    SHADOW,
     control_grants_sql,
     grants_sql,
     set_password,
@@ -179,7 +180,7 @@ class EmbeddedFleet:
         """The administrator's part: databases, grants, passwords."""
         control = server.name == CONTROL
         databases = (CONTROL_DATABASE, SCHEDULER_DATABASE) if control else (SHARD_DATABASE,)
-        roles = (OPERATOR, SCHEDULER) if control else (OPERATOR, APPLICATION)
+        roles = (OPERATOR, SCHEDULER) if control else (OPERATOR, APPLICATION, SHADOW)
         with server.connect() as conn:
             for database in databases:
                 known = conn.execute("SELECT 1 FROM pg_database WHERE datname = %s", [database]).fetchone()

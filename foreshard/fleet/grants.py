@@ -17,6 +17,7 @@ from foreshard.postgres.replication import QUIET
 OPERATOR = "foreshard"
 OWNER = "airline"
 APPLICATION = "airline_app"
+SHADOW = "airline_shadow"
 SCHEDULER = "prefect"
 
 
@@ -25,16 +26,20 @@ def grants_sql(
     owners: Sequence[str] = (OWNER,),
     applications: Sequence[str] = (APPLICATION,),
     database: str = OWNER,
+    shadow: str | None = SHADOW,
 ) -> str:
     """The script for a shard, source or target alike: roles, memberships and the schema ``foreshard``.
 
     ``operator`` is the role that migrates buckets, ``owners`` the roles that own their schemas and tables,
-    ``applications`` those that read and write them. To be run connected to ``database``, by psql or any client.
+    ``applications`` those that read and write them, ``shadow`` the one that repeats reads on copies, if any does. To be
+    run connected to ``database``, by psql or any client.
     """
+    shadows = [] if shadow is None else [shadow]
     return _script(
         "shard_grants.sql",
         {"operator": operator, "database": database},
-        {"owners": owners, "applications": applications},
+        {"owners": owners, "applications": applications, "shadows": shadows},
+        shadow_grants=_shadow_grants(shadow, applications, database),
         quiet=sql.SQL(", ").join(sql.Identifier(*name.split(".")) for name in QUIET),
     )
 
@@ -82,6 +87,20 @@ def set_password(conn: psycopg.Connection[tuple[object, ...]], role: str, passwo
     """Give ``role`` a password. The verifier is made here: the clear text never reaches the server's log."""
     verifier = conn.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
     conn.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(verifier)))
+
+
+def _shadow_grants(shadow: str | None, applications: Sequence[str], database: str) -> sql.Composable:
+    if shadow is None:
+        return sql.SQL("")
+    return sql.SQL(
+        "-- Shadow reads see what the application sees; copies that are closed to it Foreshard opens to this role.\n"
+        "GRANT CONNECT ON DATABASE {database} TO {shadow};\n"
+        "GRANT {applications} TO {shadow} WITH INHERIT TRUE, SET FALSE;\n\n"
+    ).format(
+        database=sql.Identifier(database),
+        shadow=sql.Identifier(shadow),
+        applications=sql.SQL(", ").join(map(sql.Identifier, applications)),
+    )
 
 
 def _script(

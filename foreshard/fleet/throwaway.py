@@ -19,7 +19,7 @@ import psycopg
 from psycopg import sql
 
 from foreshard.fleet.binaries import PostgresBinaries, binaries_of, find_binaries
-from foreshard.fleet.grants import APPLICATION, OPERATOR, OWNER, grants_sql, set_password
+from foreshard.fleet.grants import APPLICATION, OPERATOR, OWNER, SHADOW, grants_sql, set_password
 from foreshard.fleet.os_user import server_user
 from foreshard.fleet.pgpass import PasswordFile
 from foreshard.fleet.server import SUPERUSER, PostgresServer, free_port
@@ -129,7 +129,7 @@ class ThrowawayServers:
                     sql.Identifier(database), sql.Identifier(OWNER)
                 )
             )
-            for role in (OPERATOR, APPLICATION):
+            for role in (OPERATOR, APPLICATION, SHADOW):
                 self._ensure_password(conn, server, role)
         return ShardDatabase(name, server, database)
 

@@ -33,7 +33,7 @@ from psycopg import errors
 
 from foreshard.control.flip_store import FlipRecord
 from foreshard.errors import FlipFailed, ForeshardError, LeaseLost
-from foreshard.migration import failover, failpoint
+from foreshard.migration import failover, failpoint, serving
 from foreshard.migration.settlement import Bounds, Settlement, settlement
 from foreshard.migration.work import Work
 from foreshard.postgres import guard, standbys
@@ -100,7 +100,9 @@ def flip(work: Work, to_bound: int) -> FlipResult | None:
         authorise(work, work.flips.next_number(work.lease.migration))
     if bound == 0:
         _await_routers(work)
-    failover.prove(work, opening=_opening(bound, to_bound))
+    opening = _opening(bound, to_bound)
+    failover.prove(work, opening=opening)
+    serving.open_to_applications(work, opening)
     intent = work.flips.intend(work.lease, bound, to_bound)
     try:
         with _ends(work, intent) as ends:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from foreshard.errors import ForeshardError
-from foreshard.migration import removal
+from foreshard.migration import removal, serving
 from foreshard.migration.work import Work
 from foreshard.postgres import guard, preflight_queries, replication
 from foreshard.postgres.connect import Connection
@@ -44,6 +44,8 @@ def run(work: Work, loser: Side, without: Side | None = None) -> list[str]:
             _gone(work, side, "slot", removal.slot_on(work.names, side))
             for name in sync_slots:
                 _gone(work, side, removal.SYNC_SLOTS, name)
+        if loser.other in ends:
+            serving.settle(work, ends[loser.other])
         if loser in ends:
             removal.drop_copy(ends[loser], work.names, SLOTS if loser is Side.SOURCE else 0)
         for side, conn in ends.items():

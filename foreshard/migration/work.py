@@ -52,6 +52,7 @@ class Work:
         self.buckets = record.buckets
         self.tables = topology.tables()
         self.key_type: KeyType = topology.key_type()
+        self.shadow_role = topology.shadow_role()
 
     @property
     def record(self) -> MigrationRecord:

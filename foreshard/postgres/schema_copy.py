@@ -79,12 +79,12 @@ class SchemaCopy:
         patterns = [f'--schema="{schema.replace(chr(34), chr(34) * 2)}"' for schema in self.schemas]
         self._run("pg_dump", [*options, *patterns, f"--file={self.archive}"], conninfo)
 
-    def restore_before_data(self, target: Connection, conninfo: str) -> None:
-        """Create everything of the archive that comes before the data, in one transaction.
+    def restore_before_data(self, target: Connection, conninfo: str, *, ending: str) -> None:
+        """Create everything of the archive that comes before the data, in one transaction that ends with ``ending``.
 
         ``conninfo`` leads to the same server as ``target``.
         """
-        self._play("before", self._entries()[0], target, conninfo)
+        self._play("before", self._entries()[0], target, conninfo, ending)
 
     def after_data(self) -> list[Definition]:
         """What comes after the data, to be created one by one."""
@@ -96,7 +96,7 @@ class SchemaCopy:
     def rehearse(self, target: Connection, conninfo: str) -> None:
         """Create everything of the archive, and take it back. Raises `ForeshardError` with the server's words."""
         before, after = self._entries()
-        self._play("rehearsal", [*before, *after], target, conninfo, ending="\nROLLBACK;\n")
+        self._play("rehearsal", [*before, *after], target, conninfo, ending="ROLLBACK;\n")
 
     def _entries(self) -> tuple[list[str], list[str]]:
         lines = self._run("pg_restore", ["--list", str(self.archive)]).split("\n")
@@ -112,7 +112,7 @@ class SchemaCopy:
         statements = without_unknown(self._script(part, entries), known)
         script = self._file(part, "sql")
         with script.open("w", encoding="utf-8", newline="") as file:
-            file.write(statements + ending)
+            file.write(f"{statements}\n{ending}")
         options = ["--no-psqlrc", "--quiet", "--single-transaction", "--set=ON_ERROR_STOP=1"]
         self._run("psql", [*options, f"--file={script}"], conninfo)
 

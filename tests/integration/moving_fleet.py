@@ -23,6 +23,7 @@ from foreshard.fleet.airline import TABLES, create_buckets
 from foreshard.fleet.checker import CheckResult, OwnerReader, check
 from foreshard.fleet.flights import BUCKETS as ALL_BUCKETS
 from foreshard.fleet.flights import KEY_TYPE, Airline, load_airline
+from foreshard.fleet.grants import SHADOW
 from foreshard.fleet.ledger import Ledger, Start
 from foreshard.fleet.operations import Operations
 from foreshard.fleet.throwaway import ShardDatabase, ShardPair, ThrowawayServers
@@ -99,7 +100,7 @@ class MovingFleet:
         )
         self.control.migrate()
         topology = TopologyStore(self.control)
-        topology.describe_fleet(self.key_type, self.tables)
+        topology.describe_fleet(self.key_type, self.tables, shadow_role=SHADOW)
         for shard in (pair.source, pair.target):
             topology.put_shard(
                 ShardRecord(shard.name, shard.operator_dsn, shard.application_dsn, {"queries_per_s": 100.0})

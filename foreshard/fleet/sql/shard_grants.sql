@@ -6,16 +6,18 @@ DECLARE
     operator     CONSTANT name   := {operator_name};
     owners       CONSTANT name[] := ARRAY[{owners_names}];
     applications CONSTANT name[] := ARRAY[{applications_names}];
+    shadows      CONSTANT name[] := ARRAY[{shadows_names}]::name[];
     wanted       name;
 BEGIN
     IF current_database() <> {database_name} THEN
         RAISE EXCEPTION 'connect to the database % first (this is %)', {database_name}, current_database();
     END IF;
     -- Every role must be on every shard: a bucket's copy has the owner and the grants of the original.
-    FOREACH wanted IN ARRAY operator || owners || applications LOOP
+    FOREACH wanted IN ARRAY operator || owners || applications || shadows LOOP
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = wanted) THEN
             EXECUTE format('CREATE ROLE %I %s', wanted,
-                           CASE WHEN wanted = operator OR wanted = ANY (applications) THEN 'LOGIN' ELSE 'NOLOGIN' END);
+                           CASE WHEN wanted = ANY (owners) AND NOT wanted = ANY (applications) THEN 'NOLOGIN'
+                                ELSE 'LOGIN' END);
         END IF;
     END LOOP;
     -- LOGIN: it works by connections. REPLICATION: for the slots behind its subscriptions, and canary samples.
@@ -61,6 +63,6 @@ ALTER SCHEMA foreshard OWNER TO {operator};
 -- USAGE: every write transaction begins with foreshard.assert_owner. Nothing in there can be read or changed by it.
 GRANT USAGE ON SCHEMA foreshard TO {applications};
 
--- CREATE SUBSCRIPTION must hold a password. With these the operator keeps that statement out of the server's log, of
+{shadow_grants}-- CREATE SUBSCRIPTION must hold a password. With these the operator keeps that statement out of the server's log, of
 -- pg_stat_activity, and of pg_stat_statements and pgaudit, should they be loaded.
 GRANT SET ON PARAMETER {quiet} TO {operator};

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from foreshard.errors import PreflightFailed
-from foreshard.migration import arming
+from foreshard.migration import arming, serving
 from foreshard.migration.copying import after_data, method
 from foreshard.migration.copying.method import Method
 from foreshard.migration.progress import Report
@@ -28,6 +28,7 @@ def run(work: Work, report: Report) -> dict[str, Any]:
         for conn in (source, target):
             replication.end_backends(conn, work.application, work.lease.token)
         work.store.put_facts(work.lease, fingerprint=catalog.fingerprint(source, work.buckets))
+        serving.remember(work, source)
         for shard, conn in ((work.source.name, source), (work.target.name, target)):
             guard.install(conn)
             work.store.record_resource(work.lease, shard, "schema", work.names.schema)
@@ -70,7 +71,7 @@ def _copy_definitions(work: Work, source: Connection, target: Connection, wal: _
     ):  # restored in one transaction: all or none
         copy = after_data.archive(work, source, target, chosen)
         copy.dump(work.source.dsn)
-        copy.restore_before_data(target, work.target.dsn)
+        copy.restore_before_data(target, work.target.dsn, ending=serving.closing_script(work, target))
     return chosen
 
 

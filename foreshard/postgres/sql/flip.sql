@@ -143,6 +143,13 @@ BEGIN
         RAISE EXCEPTION 'the % still owns keys of % (bound %, expected %): its copy is not dropped', here.side,
             in_migration, bound, expected_bound USING ERRCODE = 'FS004';
     END IF;
+    -- By constraint: the column's name is a variable's here.
+    INSERT INTO foreshard.departed (bucket, migration_no, side, peer, bound, flip_no)
+    SELECT m.bucket, here.migration_no, here.side, here.peer, drop_copy.expected_bound, here.flip_no
+      FROM foreshard.moving m WHERE m.migration = in_migration
+        ON CONFLICT ON CONSTRAINT departed_pkey DO UPDATE
+       SET migration_no = excluded.migration_no, side = excluded.side, peer = excluded.peer, bound = excluded.bound,
+           flip_no = excluded.flip_no, departed_at = excluded.departed_at;
     FOR bucket IN SELECT m.bucket FROM foreshard.moving m WHERE m.migration = in_migration ORDER BY 1 LOOP
         EXECUTE format('DROP SCHEMA IF EXISTS %I CASCADE', bucket);
         dropped := dropped + 1;

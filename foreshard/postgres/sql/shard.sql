@@ -24,6 +24,36 @@ CREATE TABLE IF NOT EXISTS foreshard.moving (
     migration text NOT NULL REFERENCES foreshard.sides
 );
 
+-- Buckets that moved away from here and were dropped, and how to refuse them: a client whose map is old learns where
+-- they went, also while the control database is away.
+CREATE TABLE IF NOT EXISTS foreshard.departed (
+    bucket       text PRIMARY KEY,
+    migration_no int NOT NULL,
+    side         text NOT NULL CHECK (side IN ('source', 'target')),
+    peer         text NOT NULL,
+    bound        int NOT NULL,
+    flip_no      bigint NOT NULL,
+    departed_at  timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- As require_owner refuses a key that the other side owns. A bucket that was never here is nobody's to refuse.
+CREATE OR REPLACE FUNCTION foreshard.refuse_departed(in_bucket text, slot int)
+RETURNS void LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    gone record;
+BEGIN
+    SELECT * INTO gone FROM foreshard.departed d WHERE d.bucket = in_bucket;
+    IF FOUND THEN
+        RAISE EXCEPTION 'bucket % has moved to %', in_bucket, gone.peer
+            USING ERRCODE = 'FS001',
+                  DETAIL = json_build_object('migration', gone.migration_no, 'bucket', in_bucket, 'slot', slot,
+                                             'bound', gone.bound, 'flip', gone.flip_no, 'side', gone.side,
+                                             'peer', gone.peer)::text,
+                  HINT = 'Ask the routing map again.';
+    END IF;
+END $$;
+REVOKE ALL ON FUNCTION foreshard.refuse_departed FROM PUBLIC;
+
 -- Refuse unless this shard owns both slots (an INSERT or DELETE passes its one slot twice).
 -- `must_move`: the caller knows that the bucket is in migration (a guard fired), so no row means that the
 -- snapshot is older than the migration.
@@ -48,6 +78,9 @@ BEGIN
         IF must_move THEN
             RAISE EXCEPTION 'this snapshot is older than the migration of bucket %', in_bucket
                 USING ERRCODE = '40001', HINT = 'Start the transaction again.';
+        END IF;
+        IF to_regnamespace(quote_ident(in_bucket)) IS NULL THEN
+            PERFORM foreshard.refuse_departed(in_bucket, slot);
         END IF;
         RETURN;
     END IF;
