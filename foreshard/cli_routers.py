@@ -12,7 +12,7 @@ from foreshard.cli_output import AsJson, out, show
 from foreshard.control.router_store import RouterStore
 from foreshard.control.session import session
 from foreshard.control.topology_store import TopologyStore
-from foreshard.quantities import amount
+from foreshard.quantities import duration
 
 commands = typer.Typer()
 
@@ -35,7 +35,7 @@ def routers(as_json: AsJson = False) -> None:
     for one in found:
         state = "[green]live[/]" if one.live else "[yellow]expired[/]"
         known = f"{one.epoch}" if one.epoch >= epoch else f"{one.epoch} (newest {epoch})"
-        silent = f"{amount(one.silent_s, 's')} ago"
+        silent = f"{duration(one.silent_s)} ago"
         since = f"{one.registered_at:%Y-%m-%d %H:%M:%S}"
         table.add_row(escape(one.application), escape(one.host), str(one.pid), state, known, silent, since)
     out.print(table if found else f"No router is registered; the newest routing epoch is {epoch}.")

@@ -66,16 +66,26 @@ def source(
 
 
 @contextmanager
-def cut_off(fleet: MovingFleet, server: PostgresServer, lease_s: float) -> Iterator[ControlMapSource]:
-    """A router that registered and cannot reach the control database any more."""
+def breakable(
+    control: ControlDatabase, server: PostgresServer, lease_s: float
+) -> Iterator[tuple[ControlMapSource, BreakableProxy]]:
+    """The same, by way of a proxy."""
     with BreakableProxy(server.port) as proxy:
-        through = ControlDatabase(make_conninfo(fleet.control.conninfo, host="127.0.0.1", port=proxy.port))
+        server.passwords.copy_port(server.port, proxy.port)
+        through = ControlDatabase(make_conninfo(control.conninfo, port=proxy.port))
         with closing(through), source(through, lease_s) as following:
             assert following.fresh()
-            proxy.hold()
-            yield following
+            yield following, proxy
             proxy.refuse()
             proxy.cut()
+
+
+@contextmanager
+def cut_off(control: ControlDatabase, server: PostgresServer, lease_s: float) -> Iterator[ControlMapSource]:
+    """A router that registered and cannot reach the control database any more."""
+    with breakable(control, server, lease_s) as (following, proxy):
+        proxy.hold()
+        yield following
 
 
 def test_a_router_registers_tells_what_it_has_in_use_and_leaves(control: ControlDatabase) -> None:
@@ -156,22 +166,19 @@ def test_a_router_that_is_cut_off_is_stale_before_nobody_waits_for_it(
     control: ControlDatabase, control_server: PostgresServer
 ) -> None:
     store = RouterStore(control)
-    with BreakableProxy(control_server.port) as proxy:
-        through = ControlDatabase(make_conninfo(control.conninfo, host="127.0.0.1", port=proxy.port))
-        with closing(through), source(through, 1.5) as following:
-            assert following.fresh()
-            proxy.hold()
-            wait_until(lambda: not store.live(), "the end of its lease")
-            assert not following.fresh()
-            begun = monotonic()
-            following.refresh()
-            assert monotonic() - begun < 1.0
-            (one,) = store.all()
-            assert not one.live
-            assert one.silent_s > 1.5
-            proxy.release()
-            wait_until(following.fresh, "the control database")
-            assert [again.id for again in store.live()] == [one.id]
+    with breakable(control, control_server, 1.5) as (following, proxy):
+        proxy.hold()
+        wait_until(lambda: not store.live(), "the end of its lease")
+        assert not following.fresh()
+        begun = monotonic()
+        following.refresh()
+        assert monotonic() - begun < 1.0
+        (one,) = store.all()
+        assert not one.live
+        assert one.silent_s > 1.5
+        proxy.release()
+        wait_until(following.fresh, "the control database")
+        assert [again.id for again in store.live()] == [one.id]
 
 
 def test_without_its_row_a_router_has_its_map_and_is_never_fresh(
@@ -266,7 +273,7 @@ def test_the_first_flip_waits_for_a_router_that_is_cut_off_until_its_lease_is_ov
     with (
         copied_fleet.runner() as runner,
         source(copied_fleet.control) as lively,
-        cut_off(copied_fleet, control_server, 3.0) as stale,
+        cut_off(copied_fleet.control, control_server, 3.0) as stale,
     ):
         published = runner.work.facts()["published_epoch"]
         with copied_fleet.control.transaction() as session:  # the stale one has a map from before
@@ -288,7 +295,7 @@ def test_the_first_flip_waits_for_a_router_that_is_cut_off_until_its_lease_is_ov
 def test_a_router_that_knew_of_the_migration_is_not_waited_for(
     copied_fleet: MovingFleet, control_server: PostgresServer
 ) -> None:
-    with copied_fleet.runner() as runner, cut_off(copied_fleet, control_server, 60.0):
+    with copied_fleet.runner() as runner, cut_off(copied_fleet.control, control_server, 60.0):
         began = monotonic()
         flip(runner.work, 100)
         flip(runner.work, 0)
@@ -298,7 +305,7 @@ def test_a_router_that_knew_of_the_migration_is_not_waited_for(
 def test_who_waits_stops_when_the_lease_is_lost(
     copied_fleet: MovingFleet, control_server: PostgresServer
 ) -> None:
-    with copied_fleet.runner() as runner, cut_off(copied_fleet, control_server, 60.0):
+    with copied_fleet.runner() as runner, cut_off(copied_fleet.control, control_server, 60.0):
         heard: list[Progress] = []
         epoch = runner.work.store.set_routing(runner.work.lease)
 
@@ -323,7 +330,7 @@ def test_finalise_waits_for_a_bounded_time_and_names_who_has_not_heard(
     with (
         fleet.runner() as runner,
         source(fleet.control),
-        cut_off(fleet, control_server, 120.0),
+        cut_off(fleet.control, control_server, 120.0),
     ):
         fleet.run_until(Stage.FINALISE, runner)
         step = runner.next_step()
