@@ -33,7 +33,7 @@ from psycopg import errors
 
 from foreshard.control.flip_store import FlipRecord
 from foreshard.errors import FlipFailed, ForeshardError, LeaseLost
-from foreshard.migration import failover, failpoint, serving
+from foreshard.migration import failover, failpoint, routers, serving
 from foreshard.migration.settlement import Bounds, Settlement, settlement
 from foreshard.migration.work import Work
 from foreshard.postgres import guard, standbys
@@ -99,7 +99,9 @@ def flip(work: Work, to_bound: int) -> FlipResult | None:
     if to_bound == SLOTS or (to_bound > bound and work.settings.approval == "every_flip"):
         authorise(work, work.flips.next_number(work.lease.migration))
     if bound == 0:
-        _await_routers(work)
+        # From here on some keys are not where a map from before the migration says. A router that knows of it asks the
+        # shard before it reads; writes need no such wait, the shard refuses them.
+        routers.await_acknowledged(work, work.facts()["published_epoch"])
     opening = _opening(bound, to_bound)
     failover.prove(work, opening=opening)
     serving.open_to_applications(work, opening)
@@ -303,16 +305,6 @@ def _finish_take_back(work: Work, back: FlipRecord, ends: _Ends) -> None:
 def _journal_opened(work: Work, intent: FlipRecord, pause_ms: float | None, attempts: int) -> None:
     work.store.set_routing(work.lease, bound=intent.to_bound)
     work.flips.record(work.lease, intent.flip_no, "opened", pause_ms=pause_ms, attempts=attempts)
-
-
-def _await_routers(work: Work) -> None:
-    """Before the first flip, wait until no router believes a map from before the migration.
-
-    Such a map is believed for a lease after it was read; later, or knowing of the migration, a router asks the shard
-    before it reads. Writes need no such wait, the shard refuses them.
-    """
-    while (left := work.settings.router_lease_s - work.store.age_s(work.lease.migration)) > 0:
-        time.sleep(left)
 
 
 def _await_quiet(work: Work, ends: _Ends) -> None:

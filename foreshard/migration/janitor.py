@@ -24,6 +24,7 @@ import psycopg
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.migration_models import Resource
 from foreshard.control.remains_store import Known, RemainsStore
+from foreshard.control.router_store import RouterStore
 from foreshard.control.topology_store import TopologyStore
 from foreshard.errors import ForeshardError, ShardUnavailable
 from foreshard.migration import removal
@@ -121,6 +122,8 @@ def clean(control: ControlDatabase, *, dry_run: bool = False) -> list[Finding]:
                 _everywhere(remains, step)
         for one in remains:
             findings += _outcome(store, one, dry_run)
+    if not dry_run:
+        RouterStore(control).forget_silent()
     return sorted(findings, key=lambda one: (one.shard, one.migration or 0, one.kind, one.name))
 
 

@@ -15,6 +15,7 @@ from foreshard.control.lease import Lease
 from foreshard.control.load_store import LoadStore
 from foreshard.control.migration_store import MigrationRecord, MigrationStore
 from foreshard.control.plan_store import PlanStore
+from foreshard.control.router_store import RouterStore
 from foreshard.control.shadow_store import ShadowStore
 from foreshard.control.topology_store import ShardRecord, TopologyStore
 from foreshard.errors import FailedOver, ShardUnavailable
@@ -42,9 +43,11 @@ class Work:
         self.flips = FlipStore(control)
         self.plans = PlanStore(control)
         self.shadows = ShadowStore(control)
+        self.routers = RouterStore(control)
+        self.topology = TopologyStore(control)
         self.loads = LoadStore(control)
         self.forecasts = ForecastStore(control)
-        topology = TopologyStore(control)
+        topology = self.topology
         record = self.record
         self.names = MigrationNames(topology.control_plane_id(), record.id)
         self.source: ShardRecord = topology.shard(record.source)

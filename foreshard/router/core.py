@@ -116,6 +116,7 @@ class Call:
         Raises:
             InvalidInput: (field ``key``) the key cannot be used.
         """
+        fresh = self._core.source.fresh()  # before the map: see `MapSource.fresh`
         routing_map = self._core.map
         where = self._route(routing_map)
         moving = self.redirection = routing_map.redirection_of(where.bucket)
@@ -124,7 +125,7 @@ class Call:
             self._key,
             routing_map.key_type,
             read_only=self._intent is Intent.READ,
-            ask_owner=self._asks(),
+            ask_owner=self._asks(fresh),
             redirected=moving is not None and moving.bound < SLOTS and where.shard == moving.target,
             isolation=self._isolation,
             addressing=self._core.addressing,
@@ -163,17 +164,12 @@ class Call:
     def _route(self, routing_map: RoutingMap) -> Route:
         return route(routing_map, self._key, self._intent, self._core.bucket_of)
 
-    def _asks(self) -> bool:
+    def _asks(self, fresh: bool) -> bool:
         """Whether the shard is asked who owns the key.
 
-        A bucket at rest is read without the question, as long as we would have heard of a move.
+        A bucket at rest is read without the question, as long as the map is ``fresh``: we would know of a move.
         """
-        return (
-            self._intent is Intent.WRITE
-            or self.redirection is not None
-            or self._doubt
-            or not self._core.source.fresh()
-        )
+        return self._intent is Intent.WRITE or self.redirection is not None or self._doubt or not fresh
 
     def _learn(self, error: psycopg.Error, failure: Failure) -> bool:
         """Bring what is known up to what the error says; True if the map should be asked for anew."""
@@ -222,6 +218,7 @@ class BucketCall(Call):
             return Route(self._bucket, routing_map.placement.shard_of(self._bucket), None, None, None)
         return Route(self._bucket, moving.owner(SLOTS - 1), None, moving.migration, None)
 
-    def _asks(self) -> bool:
+    def _asks(self, fresh: bool) -> bool:
+        del fresh  # a copy that does not serve is closed
         # One owner for all keys: any key will do to learn where the bucket went.
         return self._doubt and self.exact

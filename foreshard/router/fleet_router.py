@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 from foreshard.control.engine import ControlDatabase
+from foreshard.control.router_store import RouterStore
 from foreshard.control.shadow_store import ShadowStore, ShadowTotals
 from foreshard.control.topology_store import TopologyStore
 from foreshard.router.bucket_finder import bucket_finder
@@ -38,7 +39,9 @@ def fleet_router(control: ControlDatabase, application: str, *, deadline_s: floa
         )
 
     return Router(
-        ControlMapSource(control.conninfo, topology.routing_map),
+        ControlMapSource(
+            control.conninfo, topology.routing_map, RouterStore(control).registration(application)
+        ),
         ShardAddresses(topology).__getitem__,
         application=application,
         deadline_s=deadline_s,

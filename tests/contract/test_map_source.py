@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from time import sleep
 
 import pytest
 
 from foreshard.control.engine import ControlDatabase
+from foreshard.control.router_store import RouterStore
 from foreshard.control.topology_store import ShardRecord, TopologyStore
 from foreshard.fleet.throwaway import ThrowawayServers
 from foreshard.router import ControlMapSource, StaticMapSource
@@ -53,7 +55,8 @@ def case(request: pytest.FixtureRequest) -> Iterator[Case]:
         topology.put_buckets(BUCKETS, Placement(dict.fromkeys(BUCKETS, shard)))
 
     move_all_to("one")
-    following = ControlMapSource(control.conninfo, topology.routing_map)
+    registration = RouterStore(control).registration("test")
+    following = ControlMapSource(control.conninfo, topology.routing_map, registration)
     yield Case(following, move_all_to)
     following.close()
     control.close()
@@ -86,17 +89,24 @@ def test_closing_twice_does_no_harm(case: Case) -> None:
     case.source.close()
 
 
-def test_a_map_that_came_late_is_as_old_as_its_question(
-    servers: ThrowawayServers, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("foreshard.router.map_source._LEASE_S", 0.3)
+def test_a_source_says_how_it_stands(case: Case) -> None:
+    assert case.source.fresh()
+    state = case.source.state()
+    assert (state.epoch, state.fresh) == (case.source.current().epoch, True)
+    assert state.registered == (case.move_all_to is not None)
+    assert 0 <= state.age_s < 10
+    case.source.close()
+    assert case.source.fresh() == (case.move_all_to is None)
 
+
+def test_a_map_that_came_late_is_as_old_as_its_question(servers: ThrowawayServers) -> None:
     def hanging() -> RoutingMap:
         sleep(0.4)
         return _static()
 
-    source = ControlMapSource(servers.new_control_database(), hanging)
-    try:
-        assert not source.fresh()
-    finally:
-        source.close()
+    with closing(ControlDatabase(servers.new_control_database())) as control:
+        control.migrate()
+        registration = RouterStore(control).registration("test", lease_s=0.3)
+        with closing(ControlMapSource(control.conninfo, hanging, registration)) as source:
+            assert source.state().registered
+            assert not source.fresh()

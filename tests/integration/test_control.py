@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from threading import Thread
 
@@ -14,6 +15,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from sqlalchemy import update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from foreshard.control.engine import ControlDatabase
@@ -21,6 +23,7 @@ from foreshard.control.flip_store import FlipStore
 from foreshard.control.forecast_store import ForecastStore
 from foreshard.control.lease import Lease
 from foreshard.control.load_store import LoadStore
+from foreshard.control.migration_models import Migration
 from foreshard.control.migration_store import MigrationStore
 from foreshard.control.models import Base
 from foreshard.control.plan_store import PlanStore
@@ -59,6 +62,14 @@ def control(control_dsn: str) -> Iterator[ControlDatabase]:
     database.migrate()
     yield database
     database.close()
+
+
+FLEET_OF_0004 = """
+    INSERT INTO control_plane (singleton, id, routing_epoch, key_type) VALUES (true, 'abcd', 7, 'text');
+    INSERT INTO shards (name, dsn, application_dsn, capacity)
+        VALUES ('one', 'dbname=one', 'dbname=one', '{}'), ('two', 'dbname=two', 'dbname=two', '{}');
+    INSERT INTO buckets (name, number, shard) VALUES ('b0', 0, 'one');
+"""
 
 
 def describe(control: ControlDatabase) -> None:
@@ -256,6 +267,17 @@ def test_a_dsn_with_a_password_is_not_stored(control: ControlDatabase) -> None:
         assert "secret" not in str(refused.value)
 
 
+def test_the_shadow_role_is_a_name_or_none(control: ControlDatabase, store: MigrationStore) -> None:
+    del store  # the fleet is described
+    topology = TopologyStore(control)
+    assert topology.shadow_role() is None
+    topology.describe_fleet(KeyType.TEXT, {"things": "owner"}, shadow_role='odd "role"')
+    assert topology.shadow_role() == 'odd "role"'
+    for wrong in ("", "a\0b", "é" * 32):
+        with pytest.raises(InvalidInput, match="shadow_role"):
+            topology.describe_fleet(KeyType.TEXT, {"things": "owner"}, shadow_role=wrong)
+
+
 def test_samples_are_stored_once_and_read_as_hourly_means(control: ControlDatabase) -> None:
     loads = LoadStore(control)
     samples = [
@@ -383,14 +405,19 @@ def test_a_control_database_of_the_revision_before_keeps_what_is_in_it(control_d
     with closing(ControlDatabase(control_dsn)) as control:
         with control.engine.begin() as connection:
             config.attributes["connection"] = connection
-            command.upgrade(config, "0003")
+            command.upgrade(config, "0004")
+            connection.exec_driver_sql(FLEET_OF_0004)
         store = MigrationStore(control)
-        describe(control)
         lease = store.acquire(store.open(new_plan(control, "one", "two", ["b0"])), "runner", None, 60)
+        with control.transaction() as session:  # nobody kept it then
+            session.execute(update(Migration).values(facts={}))
         before = store.get(lease.migration)
         control.migrate()
-        assert control.revision()[0] == control.revision()[1] != "0003"
-        assert store.get(lease.migration) == before
+        assert control.revision()[0] == control.revision()[1] != "0004"
+        topology = TopologyStore(control)
+        assert topology.shadow_role() is None
+        facts = {"published_epoch": topology.routing_epoch()}
+        assert store.get(lease.migration) == replace(before, facts=facts)
         assert PlanStore(control).prediction(before.plan_id) is None
         ProgressStore(control).keep(lease, "backfill", {"done": 1})
         assert RateStore(control).learnt() == LearntRates()

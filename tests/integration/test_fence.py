@@ -109,16 +109,6 @@ def test_what_would_get_around_the_row_guard_is_refused(fleet: MovingFleet, runn
         assert spans.value.sqlstate == "FS002"
 
 
-def test_the_first_flip_waits_until_no_router_believes_an_older_map(
-    runner: Runner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lease = runner.work.store.age_s(runner.work.lease.migration) + 1.0
-    settings = runner.work.settings.model_copy(update={"router_lease_s": lease})
-    monkeypatch.setattr(runner.work, "settings", settings)
-    flip(runner.work, 100)
-    assert runner.work.store.age_s(runner.work.lease.migration) > lease
-
-
 def test_an_old_snapshot_cannot_write_on_the_side_that_opened(fleet: MovingFleet, runner: Runner) -> None:
     tailnum = tailnums(fleet)[0]
     with psycopg.connect(fleet.pair.target.application_dsn) as conn:

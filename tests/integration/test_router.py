@@ -13,6 +13,7 @@ import pytest
 from psycopg import sql
 
 from foreshard.control.engine import ControlDatabase
+from foreshard.control.router_store import RouterStore
 from foreshard.control.topology_store import ShardRecord, TopologyStore
 from foreshard.errors import ForeshardError, RefusedWrite, ShardUnavailable, UnknownCommitOutcome
 from foreshard.fleet.server import PostgresServer
@@ -376,7 +377,8 @@ def test_the_map_follows_the_control_database_through_its_restart(
 ) -> None:
     with closing(described_control(control_dsn, fleet)) as control:
         topology = TopologyStore(control)
-        with closing(ControlMapSource(control_dsn, topology.routing_map)) as source:
+        registration = RouterStore(control).registration("test")
+        with closing(ControlMapSource(control_dsn, topology.routing_map, registration)) as source:
             first = source.current()
             assert first.placement == routing_map().placement
             assert source.fresh()

@@ -23,3 +23,8 @@ GRANT SELECT ON public.control_plane, public.shards, public.buckets, public.migr
 GRANT INSERT ON public.shadow_reads TO {applications};
 GRANT SELECT (id, at) ON public.shadow_reads TO {applications};
 GRANT USAGE ON SEQUENCE public.shadow_reads_id_seq TO {applications};
+
+-- A router keeps a row of its own: which map it has in use, and until when it may believe it. Migrations wait for it.
+-- The times are the database's: columns with a default that no router sets.
+GRANT INSERT (id, application, host, pid, lease_s, epoch), SELECT (id), UPDATE (epoch, heartbeat_at), DELETE
+    ON public.routers TO {applications};

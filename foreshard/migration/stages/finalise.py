@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from foreshard.errors import ForeshardError, IllegalTransition, InvalidInput, StreamBroken
-from foreshard.migration import teardown, way_back
+from foreshard.migration import routers, teardown, way_back
 from foreshard.migration.lifecycle import Stage
 from foreshard.migration.progress import Report
 from foreshard.migration.work import Work
@@ -17,12 +17,14 @@ from foreshard.topology.keys import SLOTS
 def run(work: Work, report: Report) -> dict[str, Any]:
     """Drop the source's copy. By a person's word (`end_way_back`) without checks, and without a source that is gone.
 
+    Routers that have not heard of the cutover are waited for, ``router_ack_timeout_s`` at the longest: without the copy
+    they are refused, and find their way by that.
+
     Raises:
         GateRefused: the checks after the cutover were not run, or did not pass.
         StreamBroken: there is no way back any more, and nobody has said yet that none is wanted.
         ForeshardError: the target does not own everything, or something could not be removed.
     """
-    del report
     record = work.record
     said_by = work.facts().get("way_back_ended_by")
     if not work.facts().get("finalising"):
@@ -37,9 +39,15 @@ def run(work: Work, report: Report) -> dict[str, Any]:
             work.store.record_resource(work.lease, work.source.name, "copy", bucket)
         # From here on a resumed run goes on dropping: the gate has said yes, and half a way back is none.
         work.store.put_facts(work.lease, finalising=True)
+    # The newest epoch is that of the cutover or a later one.
+    behind = routers.await_acknowledged(
+        work, work.topology.routing_epoch(), report, work.settings.router_ack_timeout_s
+    )
     alone = said_by is not None and not work.answers(Side.SOURCE)
     left = teardown.run(work, loser=Side.SOURCE, without=Side.SOURCE if alone else None)
     result: dict[str, Any] = {"leftovers": len(left)}
+    if behind:
+        result |= {"routers_behind": [one.name for one in behind], "not_waited_for": routers.named(behind)}
     if said_by is not None:
         result["way_back_ended_by"] = said_by
     if alone:
