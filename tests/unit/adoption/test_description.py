@@ -213,5 +213,5 @@ def test_a_name_that_nobody_knows_comes_before_the_one_that_is_missing() -> None
     with pytest.raises(InvalidInput) as refused:
         parse_description(FILE.replace("[buckets]", "[bukets]"))
     assert refused.value.field == "bukets"
-    assert "known here: key_type, bucketing, buckets, tables, shards" in str(refused.value)
+    assert "known here: key_type, shadow_role, bucketing, buckets, tables, shards" in str(refused.value)
     assert "Also wrong: buckets" in str(refused.value)
