@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.router_store import RouterStore
 from foreshard.control.shadow_store import ShadowStore, ShadowTotals
 from foreshard.control.topology_store import TopologyStore
+from foreshard.router.async_router import AsyncRouter
 from foreshard.router.bucket_finder import bucket_finder
 from foreshard.router.map_source import ControlMapSource
+from foreshard.router.opening import Addressing
 from foreshard.router.router import Router
-from foreshard.router.shadow import ShadowCounts
+from foreshard.router.shadow import ShadowCounts, ShadowSink
 
 
-def fleet_router(control: ControlDatabase, application: str, *, deadline_s: float = 5.0) -> Router:
+def fleet_router(
+    control: ControlDatabase,
+    application: str,
+    *,
+    deadline_s: float = 5.0,
+    connections_per_shard: int = 8,
+    addressing: Addressing = Addressing.QUALIFIED,
+) -> Router:
     """A router with map, shards and shadow counts from and to ``control``; ``application`` names it there.
 
     Once it stands, it works on while the control database is away. The caller closes both.
@@ -24,6 +34,49 @@ def fleet_router(control: ControlDatabase, application: str, *, deadline_s: floa
         ConfigurationError: the application's function that finds buckets is not there.
     """
     topology = TopologyStore(control)
+    return Router(
+        _map_source(control, application),
+        ShardAddresses(topology).__getitem__,
+        application=application,
+        deadline_s=deadline_s,
+        connections_per_shard=connections_per_shard,
+        addressing=addressing,
+        shadow_sink=_shadow_sink(control, application),
+        bucket_of=bucket_finder(topology.bucketing(), application),
+    )
+
+
+async def async_fleet_router(
+    control: ControlDatabase,
+    application: str,
+    *,
+    deadline_s: float = 5.0,
+    connections_per_shard: int = 8,
+    addressing: Addressing = Addressing.QUALIFIED,
+) -> AsyncRouter:
+    """As `fleet_router`, for the event loop that awaits it."""
+
+    def make() -> AsyncRouter:
+        topology = TopologyStore(control)
+        return AsyncRouter(
+            _map_source(control, application),
+            ShardAddresses(topology).__getitem__,
+            application=application,
+            deadline_s=deadline_s,
+            connections_per_shard=connections_per_shard,
+            addressing=addressing,
+            bucket_of=bucket_finder(topology.bucketing(), application),
+        )
+
+    return await asyncio.to_thread(make)
+
+
+def _map_source(control: ControlDatabase, application: str) -> ControlMapSource:
+    registration = RouterStore(control).registration(application)
+    return ControlMapSource(control.conninfo, TopologyStore(control).routing_map, registration)
+
+
+def _shadow_sink(control: ControlDatabase, application: str) -> ShadowSink:
     shadows = ShadowStore(control)
 
     def record(counts: ShadowCounts) -> None:
@@ -38,29 +91,23 @@ def fleet_router(control: ControlDatabase, application: str, *, deadline_s: floa
             },
         )
 
-    return Router(
-        ControlMapSource(
-            control.conninfo, topology.routing_map, RouterStore(control).registration(application)
-        ),
-        ShardAddresses(topology).__getitem__,
-        application=application,
-        deadline_s=deadline_s,
-        shadow_sink=record,
-        bucket_of=bucket_finder(topology.bucketing(), application),
-    )
+    return record
 
 
 class ShardAddresses:
-    """The application's connection strings by shard, read when a shard is first asked for, all at once."""
+    """The application's connection strings by shard. All are read at once, so that they are known in an outage."""
 
     def __init__(self, topology: TopologyStore) -> None:
         self._topology = topology
-        self._known: dict[str, str] = {}
         self._lock = threading.Lock()
+        self._known = self._read()
 
     def __getitem__(self, shard: str) -> str:
         """Raises ``KeyError`` for an unknown shard."""
         with self._lock:
-            if shard not in self._known:
-                self._known = {record.name: record.application_dsn for record in self._topology.shards()}
+            if shard not in self._known:  # it was added since
+                self._known = self._read()
             return self._known[shard]
+
+    def _read(self) -> dict[str, str]:
+        return {record.name: record.application_dsn for record in self._topology.shards()}

@@ -15,13 +15,27 @@ from psycopg import sql
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.router_store import RouterStore
 from foreshard.control.topology_store import ShardRecord, TopologyStore
-from foreshard.errors import ForeshardError, RefusedWrite, ShardUnavailable, UnknownCommitOutcome
+from foreshard.errors import (
+    ForeshardError,
+    RefusedWrite,
+    ShardUnavailable,
+    SpansOwners,
+    UnknownCommitOutcome,
+)
 from foreshard.fleet.server import PostgresServer
 from foreshard.fleet.throwaway import ShardPair
-from foreshard.router import ControlMapSource, Isolation, Router, StaticMapSource, Transaction, shadow
+from foreshard.router import (
+    Addressing,
+    ControlMapSource,
+    Isolation,
+    Router,
+    StaticMapSource,
+    Transaction,
+    shadow,
+)
 from foreshard.router.fleet_router import fleet_router
 from foreshard.router.shadow import ShadowCounts
-from foreshard.topology.keys import KeyType
+from foreshard.topology.keys import KeyType, slot
 from foreshard.topology.routing_map import RoutingMap
 from tests.integration.breakable_proxy import BreakableProxy
 from tests.integration.guarded_fleet import (
@@ -398,3 +412,119 @@ def test_the_map_follows_the_control_database_through_its_restart(
             wait_until(lambda: source.refresh() is not second)
             topology.put_buckets(BUCKETS, routing_map().placement)
             assert source.refresh().placement == routing_map().placement
+
+
+def test_round_trips(fleet: Fleet) -> None:
+    """What each kind of call costs on the wire: a read one, at rest and while its bucket moves; a write three."""
+    fleet.begin_migration()
+    moving = StaticMapSource(routing_map(1, redirection(0)))
+    read, write = "SELECT cycles FROM {aircraft} WHERE tailnum = %s", fly(LATE_KEY)
+    with BreakableProxy(fleet.pair.source.server.port) as proxy:
+        through = {"source": fleet.source_dsn_at(proxy.port)}
+        for source in (StaticMapSource(routing_map()), moving):
+            for addressing in Addressing:
+                with closing(
+                    Router(source, through, connections_per_shard=1, addressing=addressing)
+                ) as router:
+                    for trips, call in (
+                        (1, lambda: router.query(LATE_KEY, read, (LATE_KEY,))),
+                        (3, lambda: router.run(LATE_KEY, write)),
+                    ):
+                        call()  # opens the connection
+                        before = proxy.round_trips
+                        call()
+                        assert proxy.round_trips - before == trips, (addressing, source.map)
+
+
+def test_bare_names_mean_the_buckets_tables_alone(fleet: Fleet, make_router: Callable[..., Router]) -> None:
+    with fleet.pair.source.connect() as conn:
+        conn.execute("CREATE TABLE public.aircraft (tailnum text, cycles int)")
+        conn.execute("GRANT ALL ON public.aircraft TO PUBLIC")
+    router = make_router(addressing=Addressing.SEARCH_PATH)
+    bare = "UPDATE aircraft SET cycles = cycles + 1 WHERE tailnum = %s"
+    for key, shard in ((KEY, fleet.pair.source), (RESTING_KEY, fleet.pair.target)):
+        for _ in range(10):  # psycopg prepares it on the way
+            router.execute(key, bare, (key,))
+        assert fleet.cycles(shard, key, "b0000" if key == KEY else "b0001") == 10
+    with router.write(KEY) as tx:  # a temporary table of the same name does not stand before it
+        tx.execute("CREATE TEMPORARY TABLE aircraft (tailnum text, cycles int) ON COMMIT DROP")
+        assert tx.execute(bare, (KEY,)).rowcount == 1
+    # After a copy is dropped nothing else takes its place.
+    with fleet.pair.source.connect() as conn:
+        conn.execute("DROP SCHEMA b0000 CASCADE")
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        router.execute(KEY, bare, (KEY,))
+
+
+def test_a_write_by_query_is_refused(make_router: Callable[..., Router]) -> None:
+    with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+        make_router().query(KEY, "UPDATE {aircraft} SET cycles = 9")
+
+
+def test_keys_of_two_owners_are_told_apart_from_other_refusals(
+    fleet: Fleet, make_router: Callable[..., Router]
+) -> None:
+    fleet.begin_migration()
+    fleet.flip(BOUND)
+    router = make_router(StaticMapSource(routing_map(1, redirection(BOUND))), deadline_s=0.3)
+
+    late = next(key for key in (f"{LATE_KEY}{n}" for n in range(100)) if slot(key, KeyType.TEXT) >= BOUND)
+    with pytest.raises(SpansOwners) as told:
+        router.run(
+            KEY, lambda tx: tx.execute("UPDATE {aircraft} SET tailnum = %s WHERE tailnum = %s", (late, KEY))
+        )
+    assert "canary_percent" in str(told.value.remedy)
+
+
+def test_a_shard_that_stays_down_is_not_waited_for(fleet: Fleet, make_router: Callable[..., Router]) -> None:
+    router = make_router(deadline_s=0.5)
+    router.run(KEY, fly(KEY))
+    fleet.pair.source.server.stop()
+    try:
+        wait_until(lambda: fails_at_once(router))
+        begun = monotonic()
+        slow = 0
+        for _ in range(200):
+            at = monotonic()
+            with pytest.raises(ShardUnavailable, match="source"):
+                router.run(KEY, fly(KEY))
+            slow += monotonic() - at > 0.1
+        assert slow <= 1 + (monotonic() - begun), "one a second looks whether it is back"
+    finally:
+        fleet.pair.source.server.start()
+
+    def back() -> bool:
+        with suppress(ShardUnavailable):
+            return router.run(KEY, fly(KEY)) == 1
+        return False
+
+    wait_until(back)
+
+
+def fails_at_once(router: Router) -> bool:
+    begun = monotonic()
+    try:
+        router.run(KEY, fly(KEY))
+    except ShardUnavailable:
+        return monotonic() - begun < 0.1
+    return False
+
+
+def test_connections_that_all_are_in_use_are_named_so(make_router: Callable[..., Router]) -> None:
+    router = make_router(deadline_s=0.3, connections_per_shard=1)
+    with router.write(KEY), pytest.raises(ShardUnavailable, match="all 1 connections to source are in use"):
+        router.run(LATE_KEY, fly(LATE_KEY))
+
+
+def test_a_server_that_restarted_costs_one_attempt(fleet: Fleet, make_router: Callable[..., Router]) -> None:
+    router = make_router(connections_per_shard=6, deadline_s=10.0)
+    with ExitStack() as blocks:
+        for _ in range(6):
+            blocks.enter_context(router.write(RESTING_KEY))
+    fleet.pair.target.server.stop()
+    fleet.pair.target.server.start()
+    pauses: list[float] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("foreshard.router.router.sleep", pauses.append)
+        assert router.run(RESTING_KEY, fly(RESTING_KEY)) == 1
+    assert len(pauses) == 1, "five others were broken, too"
