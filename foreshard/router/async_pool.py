@@ -12,7 +12,7 @@ import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from foreshard.postgres import passwords
-from foreshard.router.pool import RECONNECT_S, Addresses, PoolSettings, address_of, exhausted
+from foreshard.router.pool import RECONNECT_S, Addresses, PoolSettings, address_of, exhausted, keep_prepared
 from foreshard.router.shard_health import ShardHealth
 
 AsyncConnection = psycopg.AsyncConnection[tuple[Any, ...]]
@@ -73,6 +73,7 @@ class AsyncShardPools:
             partial(passwords.completed, dsn),
             connection_class=AsyncConnection,
             kwargs={"autocommit": True},
+            configure=_keep_prepared,
             min_size=0,
             max_size=self._settings.size,
             name=self._settings.pool_name(shard, read_only=read_only),
@@ -81,3 +82,7 @@ class AsyncShardPools:
             reconnect_failed=lambda _: self.health.failed(shard, RECONNECT_S),
             open=False,
         )
+
+
+async def _keep_prepared(connection: AsyncConnection) -> None:
+    keep_prepared(connection)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import psycopg
+from psycopg import generators
 
 from foreshard.router.async_pool import AsyncConnection
 from foreshard.router.opening import Opening
@@ -16,7 +17,9 @@ from foreshard.router.transaction import (
     Row,
     addressed,
     commit_failed,
+    require_answer,
     require_open,
+    send_opening,
 )
 
 
@@ -40,7 +43,8 @@ class AsyncTransaction(Place):
 async def async_transaction(connection: AsyncConnection, opening: Opening) -> AsyncIterator[AsyncTransaction]:
     """As `transaction`. A task that is cancelled while COMMIT is under way leaves its outcome unknown."""
     try:
-        await connection.execute("; ".join(opening.statements()).encode(), prepare=False)
+        send_opening(connection, opening)
+        require_answer(await connection.wait(generators.execute(connection.pgconn)), connection)
         yield AsyncTransaction(connection, opening)
         require_open(connection, opening.route)
     except BaseException:

@@ -25,6 +25,7 @@ RECONNECT_S = 2.0
 """A pool that backs off for minutes would keep a shard away long after its restart."""
 
 _CONNECT_TIMEOUT_S = 3
+_PREPARED_MAX = 1000
 _TCP_USER_TIMEOUT_MS = 10_000
 
 
@@ -63,6 +64,11 @@ class PoolSettings:
     def pool_name(self, shard: str, *, read_only: bool) -> str:
         """What its threads and log lines are called."""
         return f"{self.application}-{shard}-{'reads' if read_only else 'writes'}"
+
+
+def keep_prepared(connection: psycopg.BaseConnection[Any]) -> None:
+    """Let a connection keep the statements of many buckets: each has its own, and 100 would be soon full."""
+    connection.prepared_max = _PREPARED_MAX
 
 
 def address_of(addresses: Addresses, shard: str) -> str:
@@ -145,6 +151,7 @@ class ShardPools:
                     partial(passwords.completed, dsn),  # asked at every login: the pool keeps no password
                     connection_class=Connection,
                     kwargs={"autocommit": True},
+                    configure=keep_prepared,
                     min_size=0,
                     max_size=self._settings.size,
                     name=self._settings.pool_name(shard, read_only=read_only),

@@ -10,8 +10,10 @@ from string import Formatter
 from typing import Any, TypeAlias
 
 import psycopg
-from psycopg import sql
-from psycopg.pq import TransactionStatus
+from psycopg import generators, sql
+from psycopg.errors import error_from_result
+from psycopg.pq import ExecStatus, TransactionStatus
+from psycopg.pq.abc import PGresult
 
 from foreshard.errors import ForeshardError, InvalidInput, UnknownCommitOutcome
 from foreshard.router.failures import connection_lost
@@ -112,8 +114,7 @@ def transaction(connection: Connection, opening: Opening) -> Iterator[Transactio
         ForeshardError: the body swallowed an error or ended the transaction itself.
     """
     try:
-        # One message: one round trip. Never prepared: several statements cannot be.
-        connection.execute("; ".join(opening.statements()).encode(), prepare=False)
+        begin(connection, opening)
         yield Transaction(connection, opening)
         require_open(connection, opening.route)
     except BaseException:
@@ -127,6 +128,24 @@ def transaction(connection: Connection, opening: Opening) -> Iterator[Transactio
     except BaseException:  # interrupted while waiting for the answer: no later user may inherit it
         connection.close()
         raise
+
+
+def begin(connection: Connection, opening: Opening) -> None:
+    """Send what opens the transaction, in one message: one round trip."""
+    # Not by `execute`: a cursor that nobody reads would take a third of a short transaction's time.
+    send_opening(connection, opening)
+    require_answer(connection.wait(generators.execute(connection.pgconn)), connection)
+
+
+def send_opening(connection: psycopg.BaseConnection[Any], opening: Opening) -> None:
+    """Put the message on its way; its answers are still to be taken."""
+    connection.pgconn.send_query("; ".join(opening.statements()).encode())
+
+
+def require_answer(results: Sequence[PGresult], connection: psycopg.BaseConnection[Any]) -> None:
+    """Raise the error that the server answered with, if it did: as `execute` would."""
+    if results[-1].status == ExecStatus.FATAL_ERROR:
+        raise error_from_result(results[-1], connection.info.encoding)
 
 
 def read_once(
