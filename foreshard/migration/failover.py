@@ -16,6 +16,7 @@ import logging
 from collections.abc import Mapping
 
 from foreshard.errors import FailedOver, FlipFailed
+from foreshard.migration import serving
 from foreshard.migration.comparison import compare_stream, described, differing
 from foreshard.migration.lifecycle import PATH, Stage
 from foreshard.migration.removal import drop_slots, subscription_on
@@ -67,6 +68,7 @@ def settle(work: Work) -> None:
         if moved == [Side.TARGET] and Side.SOURCE not in found and work.facts().get("finalising"):
             # The target owns everything, and the source's guard is gone already: there is nothing to ask there.
             guard.adopt_timeline(target, work.names, SLOTS, found[Side.TARGET].timeline)
+            serving.ensure(work, target, Side.TARGET, SLOTS)
             return
         if not moved or len(found) < len(Side):
             return
@@ -85,6 +87,7 @@ def settle(work: Work) -> None:
             other = guard.state(ends[side.other], work.names)
             assert other is not None  # it was there a moment ago, and only the holder of the lease removes it
             bound = guard.adopt_timeline(ends[side], work.names, other.bound, found[side].timeline)
+            serving.ensure(work, ends[side], side, bound)
             logger.warning(
                 "migration %s: %s was failed over; it is closed again at bound %s",
                 work.lease.migration,

@@ -95,6 +95,7 @@ def flip(work: Work, to_bound: int) -> FlipResult | None:
     finish_interrupted(work)
     bound = work.record.bound
     if bound == to_bound:
+        serving.close_what_lost_all(work, bound)
         return None
     if to_bound == SLOTS or (to_bound > bound and work.settings.approval == "every_flip"):
         authorise(work, work.flips.next_number(work.lease.migration))
@@ -110,12 +111,14 @@ def flip(work: Work, to_bound: int) -> FlipResult | None:
         with _ends(work, intent) as ends:
             _await_quiet(work, ends)
             work.store.renew(work.lease, work.lease_seconds)  # no lease, no flip: also after a long wait
-            return _carry_out(work, intent, ends)
+            done = _carry_out(work, intent, ends)
     except LeaseLost:
         raise
     except (psycopg.Error, ForeshardError):
         _settle(work)
         raise
+    serving.close_what_lost_all(work, to_bound)
+    return done
 
 
 def authorise(work: Work, flip_no: int) -> None:

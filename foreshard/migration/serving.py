@@ -17,6 +17,7 @@ from foreshard.postgres import schema_usage
 from foreshard.postgres.connect import Connection
 from foreshard.postgres.guard import Side
 from foreshard.postgres.schema_usage import Usage
+from foreshard.topology.keys import SLOTS
 
 FACT = "schema_usage"
 """The fact that says who may use the buckets' schemas. A migration that was prepared without one closes nothing."""
@@ -41,14 +42,20 @@ def open_to_applications(work: Work, side: Side) -> None:
         _open(work, conn)
 
 
-def close_to_applications(work: Work, side: Side) -> None:
-    """After that side's shard has lost its last key. Idempotent."""
-    if FACT not in work.facts():
-        return
-    shadow = set(_shadow(work))
-    with work.connection(side, statement_timeout_s=60) as conn:
-        there = schema_usage.of(conn, work.buckets)
-        conn.execute(schema_usage.revoking(one for one in there if Usage(one.schema, one.role) not in shadow))
+def close_what_lost_all(work: Work, bound: int) -> None:
+    """After a flip to ``bound``: the shard that owns no key any more shows none. Idempotent."""
+    if bound in (0, SLOTS):
+        loser = Side.SOURCE if bound == SLOTS else Side.TARGET
+        with work.connection(loser, statement_timeout_s=60) as conn:
+            _close(work, conn)
+
+
+def ensure(work: Work, conn: Connection, side: Side, bound: int) -> None:
+    """On a server that was failed over: what its predecessor opened or closed may be forgotten."""
+    if bound < SLOTS if side is Side.SOURCE else bound > 0:
+        _open(work, conn)
+    else:
+        _close(work, conn)
 
 
 def settle(work: Work, winner: Connection) -> None:
@@ -61,6 +68,14 @@ def settle(work: Work, winner: Connection) -> None:
 def _open(work: Work, conn: Connection) -> None:
     there = set(schema_usage.of(conn, work.buckets))
     conn.execute(schema_usage.granting(one for one in _remembered(work) if one not in there))
+
+
+def _close(work: Work, conn: Connection) -> None:
+    if FACT not in work.facts():
+        return
+    shadow = set(_shadow(work))
+    there = schema_usage.of(conn, work.buckets)
+    conn.execute(schema_usage.revoking(one for one in there if Usage(one.schema, one.role) not in shadow))
 
 
 def _remembered(work: Work) -> list[Usage]:

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from foreshard.fleet.binaries import find_binaries
+from foreshard.fleet.grants import APPLICATION, SHADOW
 from foreshard.fleet.throwaway import ShardDatabase, ShardPair
 from foreshard.migration.lifecycle import Stage
 from foreshard.topology.keys import KeyType
@@ -90,7 +91,11 @@ def test_the_copy_is_defined_as_the_original(fleet: MovingFleet, tmp_path: Path)
     with fleet.runner() as runner:
         checks_pass(runner, tmp_path, Checkpoint.BEFORE_COPY)
     fleet.run_until(Stage.CATCH_UP)
-    assert_same(before, definition(fleet.pair.target))
+    # The copy is closed to the application, and open to shadow reads, until it serves.
+    closed = {
+        f"GRANT USAGE ON SCHEMA {BUCKET} TO {APPLICATION};": f"GRANT USAGE ON SCHEMA {BUCKET} TO {SHADOW};"
+    }
+    assert_same(sorted(closed.get(one, one) for one in before), definition(fleet.pair.target))
     write(fleet.pair.source, 1)
     fleet.run_until(Stage.WRITE_REDIRECT)
     write(fleet.pair.source, 2)

@@ -53,7 +53,7 @@ def dead(shard: ShardDatabase) -> Iterator[None]:
 
 def accepts(shard: ShardDatabase) -> bool:
     """Whether the shard takes a write to a moved bucket."""
-    with psycopg.connect(shard.application_dsn) as conn:
+    with psycopg.connect(shard.superuser_dsn) as conn:  # the guard binds it too; closed copies do not
         try:
             conn.execute(TOUCH.format(sql.Identifier(BUCKETS[0], "aircraft")))
         except psycopg.Error as refused:

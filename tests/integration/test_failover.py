@@ -15,6 +15,8 @@ from psycopg import sql
 
 from foreshard.control.migration_models import Migration
 from foreshard.errors import FailedOver, FlipFailed, ForeshardError
+from foreshard.fleet.grants import APPLICATION
+from foreshard.fleet.server import SUPERUSER
 from foreshard.fleet.throwaway import ShardDatabase, ThrowawayServers
 from foreshard.migration import failover, way_back
 from foreshard.migration.flip import flip
@@ -39,9 +41,12 @@ COUNT = sql.SQL("UPDATE {} SET cycles = cycles + 1 WHERE tailnum = %s").format(
 )
 
 
-def answer(shard: ShardDatabase, tailnum: str) -> str | None:
-    """What an application that writes this key there is told: None if it was let through, else the SQLSTATE."""
-    with psycopg.connect(shard.application_dsn, connect_timeout=10) as conn:
+def answer(shard: ShardDatabase, tailnum: str, role: str = SUPERUSER) -> str | None:
+    """What one who writes this key there is told: None if it was let through, else the SQLSTATE.
+
+    The superuser is bound by the guard too; to the application a copy that owns nothing is closed as a whole.
+    """
+    with psycopg.connect(shard.dsn(role), connect_timeout=10) as conn:
         try:
             conn.execute(COUNT, (tailnum,))
         except psycopg.Error as refusal:
@@ -61,7 +66,7 @@ def assert_owners(fleet: FailoverFleet, bound: int, keys: Sequence[str] = ()) ->
         on_target = slot(tailnum, KeyType.TEXT) < bound
         owner, other = (Side.TARGET, Side.SOURCE) if on_target else (Side.SOURCE, Side.TARGET)
         assert answer(fleet.shard(other), tailnum) == "FS001", (tailnum, bound)
-        assert answer(fleet.shard(owner), tailnum) is None, (tailnum, bound)
+        assert answer(fleet.shard(owner), tailnum, APPLICATION) is None, (tailnum, bound)
 
 
 # -- flips wait for standbys ------------------------------------------------------------------------------------

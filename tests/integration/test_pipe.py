@@ -15,12 +15,12 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from psycopg import sql
+from psycopg import errors, sql
 from sqlalchemy import func, select
 
 from foreshard.control.migration_models import Migration
 from foreshard.errors import ForeshardError, LeaseLost
-from foreshard.fleet.grants import OWNER
+from foreshard.fleet.grants import APPLICATION, OWNER
 from foreshard.fleet.throwaway import ShardDatabase
 from foreshard.migration.copying import upkeep
 from foreshard.migration.lifecycle import Stage
@@ -219,7 +219,9 @@ def test_nobody_writes_where_a_copy_is_made(large: MovingFleet) -> None:
     large.run_until(Stage.BACKFILL)
     slowly(large, 2_000_000)
     with large.runner() as runner, copying(large, runner):
-        with psycopg.connect(large.pair.target.application_dsn, autocommit=True) as application:
+        with large.pair.target.connect(APPLICATION) as closed, pytest.raises(errors.InsufficientPrivilege):
+            closed.execute("SELECT 1 FROM b0001.aircraft")
+        with psycopg.connect(large.pair.target.superuser_dsn, autocommit=True) as application:
             for statement in (
                 "INSERT INTO b0001.aircraft (tailnum) VALUES ('N1')",
                 "UPDATE b0001.aircraft SET seats = 1",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from foreshard.migration import head_start, serving, streams
+from foreshard.migration import head_start, streams
 from foreshard.migration.flip import flip
 from foreshard.migration.progress import Report
 from foreshard.migration.stages.read_shadow import refuse_mismatch
@@ -28,6 +28,5 @@ def run(work: Work, report: Report) -> dict[str, Any]:
         head_start.keep_apart(work)
     head_start.give(work, opening=Side.TARGET)
     done = flip(work, SLOTS)
-    serving.close_to_applications(work, Side.SOURCE)
     work.store.set_routing(work.lease, shadow_percent=0.0)
     return {} if done is None else {"pause_ms": round(done.pause_ms, 3), "attempts": done.attempts}
