@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -82,8 +82,7 @@ class Telemetry:
         self.application = application
         self._source = source
         self._lock = threading.Lock()
-        self._transactions: Counter[tuple[Intent, Outcome]] = Counter()
-        self._latencies: dict[tuple[Intent, str], _Histogram] = {}
+        self._ended: defaultdict[tuple[Intent, Outcome, str], _Histogram] = defaultdict(_Histogram)
         self._retries = 0
         self._refusals: Counter[str] = Counter()
         self._shadow_reads: Counter[ShadowOutcome] = Counter()
@@ -95,11 +94,7 @@ class Telemetry:
         ``shard``: where the last attempt went.
         """
         with self._lock:
-            self._transactions[intent, outcome] += 1
-            histogram = self._latencies.get((intent, shard))
-            if histogram is None:
-                histogram = self._latencies[intent, shard] = _Histogram()
-            histogram.add(seconds)
+            self._ended[intent, outcome, shard].add(seconds)
 
     def refused(self, sqlstate: str | None) -> None:
         """An attempt was turned away; None where no server said why (a connection broke, none was free)."""
@@ -125,11 +120,16 @@ class Telemetry:
     def figures(self) -> Figures:
         """All of it, now."""
         state = self._source.state()
+        transactions: Counter[tuple[Intent, Outcome]] = Counter()
+        latencies: defaultdict[tuple[Intent, str], _Histogram] = defaultdict(_Histogram)
         with self._lock:
+            for (intent, outcome, shard), histogram in self._ended.items():
+                transactions[intent, outcome] += histogram.count
+                latencies[intent, shard].merge(histogram)
             return Figures(
                 state,
-                dict(self._transactions),
-                {key: histogram.latencies() for key, histogram in self._latencies.items()},
+                dict(transactions),
+                {key: histogram.latencies() for key, histogram in latencies.items()},
                 self._retries,
                 dict(self._refusals),
                 dict(self._shadow_reads),
@@ -145,6 +145,14 @@ class _Histogram:
     def add(self, seconds: float) -> None:
         self._cells[bisect_left(BOUNDS_S, seconds)] += 1
         self._sum_s += seconds
+
+    @property
+    def count(self) -> int:
+        return sum(self._cells)
+
+    def merge(self, other: _Histogram) -> None:
+        self._cells = [mine + theirs for mine, theirs in zip(self._cells, other._cells, strict=True)]
+        self._sum_s += other._sum_s
 
     def latencies(self) -> Latencies:
         return Latencies(tuple(accumulate(self._cells)), self._sum_s)

@@ -53,6 +53,21 @@ def test_latencies_fall_into_cells(telemetry: Telemetry) -> None:
     assert latencies.sum_s == pytest.approx(70 - 0.1 + BOUNDS_S[0] + 0.0003)
 
 
+def test_latencies_are_told_by_shard_and_endings_by_outcome(telemetry: Telemetry) -> None:
+    for outcome, shard in (
+        (Outcome.COMMITTED, "one"),
+        (Outcome.COMMITTED, "two"),
+        (Outcome.FAILED, "one"),
+    ):
+        telemetry.transaction(Intent.WRITE, outcome, shard, 0.001)
+    figures = telemetry.figures()
+    assert figures.transactions == {
+        (Intent.WRITE, Outcome.COMMITTED): 2,
+        (Intent.WRITE, Outcome.FAILED): 1,
+    }
+    assert [figures.latencies[Intent.WRITE, shard].cumulative[-1] for shard in ("one", "two")] == [2, 1]
+
+
 def test_nothing_is_lost_between_threads(telemetry: Telemetry) -> None:
     def work() -> None:
         for _ in range(2000):
