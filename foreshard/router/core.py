@@ -64,7 +64,9 @@ class RouterCore:
         """The source's map with what refusals have taught since."""
         if self.source.current() is not self._base:
             with self._lock:
-                base = self.source.current()  # again: a thread that was held up must not bring an older one back
+                base = (
+                    self.source.current()
+                )  # again: a thread that was held up must not bring an older one back
                 self._map = self._healing.applied_to(base)
                 self._base = base  # last: who sees it does not look for a newer map
         return self._map

@@ -35,6 +35,7 @@ from foreshard.postgres import room
 from foreshard.postgres.connect import connect
 from foreshard.postgres.names import GUARD_TRIGGER
 from foreshard.postgres.replication import QUIET
+from foreshard.router import ControlMapSource
 from foreshard.router.fleet_router import fleet_router
 from tests.integration.moving_fleet import MovingFleet, ignore
 
@@ -347,7 +348,7 @@ def test_a_router_works_as_the_application_and_needs_each_right(
         with pytest.raises(Exception, match=r"permission denied for .* shadow_reads"):
             ShadowStore(control).record(fleet.migration, "test", evidence)
         admin.execute(again)
-    registration = RouterStore(control).registration("test")
+    registration, read_map = RouterStore(control).registration("test"), TopologyStore(control).routing_map
     registration.beat(1)
     for revoked in (
         *(f"INSERT ({column})" for column in ("id", "application", "host", "pid", "lease_s", "epoch")),
@@ -359,9 +360,10 @@ def test_a_router_works_as_the_application_and_needs_each_right(
         with pytest.raises(RegistrationRefused, match="permission denied for table routers") as refused:
             registration.beat(2)
         assert "foreshard grants" in str(refused.value.remedy)
-        with closing(fleet_router(control, "unregistered")) as router:  # it works, and asks before every read
-            assert not router._source.fresh()
-            assert router.map.buckets
+        unregistered = RouterStore(control).registration("test")
+        with closing(ControlMapSource(control.conninfo, read_map, unregistered)) as source:
+            assert source.current().buckets  # it works, and every read asks its shard
+            assert not source.fresh()
         admin.execute(again)
     registration.beat(2)
     admin.execute(f"REVOKE DELETE ON routers FROM {APPLICATION}".encode())
