@@ -62,11 +62,13 @@ class RouterCore:
     @property
     def map(self) -> RoutingMap:
         """The source's map with what refusals have taught since."""
-        base = self.source.current()
-        if base is not self._base:
+        if self.source.current() is not self._base:
             with self._lock:
-                self._base = base
+                base = (
+                    self.source.current()
+                )  # again: a thread that was held up must not bring an older one back
                 self._map = self._healing.applied_to(base)
+                self._base = base  # last: who sees it does not look for a newer map
         return self._map
 
     def route(self, key: Key, intent: Intent) -> Route:

@@ -13,9 +13,10 @@ from sqlalchemy import func, update
 
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.migration_models import Migration
+from foreshard.control.router_store import RouterStore
 from foreshard.control.shadow_store import ShadowStore, ShadowTotals
 from foreshard.control.topology_store import TopologyStore
-from foreshard.errors import ForeshardError, PreflightFailed
+from foreshard.errors import ForeshardError, PreflightFailed, RegistrationRefused
 from foreshard.fleet.grants import (
     APPLICATION,
     OPERATOR,
@@ -34,6 +35,7 @@ from foreshard.postgres import room
 from foreshard.postgres.connect import connect
 from foreshard.postgres.names import GUARD_TRIGGER
 from foreshard.postgres.replication import QUIET
+from foreshard.router import ControlMapSource
 from foreshard.router.fleet_router import fleet_router
 from tests.integration.moving_fleet import MovingFleet, ignore
 
@@ -346,9 +348,35 @@ def test_a_router_works_as_the_application_and_needs_each_right(
         with pytest.raises(Exception, match=r"permission denied for .* shadow_reads"):
             ShadowStore(control).record(fleet.migration, "test", evidence)
         admin.execute(again)
+    registration, read_map = RouterStore(control).registration("test"), TopologyStore(control).routing_map
+    registration.beat(1)
+    for revoked in (
+        *(f"INSERT ({column})" for column in ("id", "application", "host", "pid", "lease_s", "epoch")),
+        "SELECT (id)",
+        "UPDATE (epoch)",
+        "UPDATE (heartbeat_at)",
+    ):
+        admin.execute(f"REVOKE {revoked} ON routers FROM {APPLICATION}".encode())
+        with pytest.raises(RegistrationRefused, match="permission denied for table routers") as refused:
+            registration.beat(2)
+        assert "foreshard grants" in str(refused.value.remedy)
+        unregistered = RouterStore(control).registration("test")
+        with closing(ControlMapSource(control.conninfo, read_map, unregistered)) as source:
+            assert source.current().buckets  # it works, and every read asks its shard
+            assert not source.fresh()
+        admin.execute(again)
+    registration.beat(2)
+    admin.execute(f"REVOKE DELETE ON routers FROM {APPLICATION}".encode())
+    with pytest.raises(Exception, match="permission denied for table routers"):
+        registration.end()
+    admin.execute(again)
+    registration.end()
     with control.connect() as conn:
         conn.autocommit = True
         for statement in (
+            "SELECT * FROM routers",
+            "UPDATE routers SET lease_s = 300",
+            "TRUNCATE routers",
             "SELECT * FROM shadow_reads",
             "SELECT * FROM approvals",
             "UPDATE migrations SET bound = 0",

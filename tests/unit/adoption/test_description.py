@@ -59,6 +59,8 @@ def test_the_example_is_good() -> None:
     assert description.bucketing.bucketing().kind is BucketingKind.HASH
     assert description.shards["shard-2"].capacity == {"queries_per_s": 100.0, "disk_bytes": 1e12}
     assert parse_description(FILE).bucketing.kind is BucketingKind.HASH
+    assert parse_description(FILE).shadow_role is None
+    assert parse_description(f'shadow_role = "app shadow"\n{FILE}').shadow_role == "app shadow"
 
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12)
@@ -89,6 +91,7 @@ MISTAKES: list[tuple[tuple[str, ...], st.SearchStrategy[Any], str]] = [
         NAMES.filter(lambda name: name not in set(BucketingKind)) | NO_TEXT,
         "bucketing.kind",
     ),
+    (("shadow_role",), NOT_A_NAME, "shadow_role"),
     (("bucketing", "kind"), st.sampled_from(["directory", "callable"]), "bucketing."),
     (("bucketing", "function"), NAMES, "bucketing.function"),
     (("bucketing", "dsn"), PASSWORDS | NOT_A_DSN | NO_TEXT, "bucketing.dsn"),

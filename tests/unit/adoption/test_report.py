@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -311,6 +312,18 @@ def test_capacity_that_was_set_by_hand_stays_where_the_file_has_none() -> None:
     silent = described(none=("capacity = { queries_per_s = 100 }", ""))
     adoption = plan_adoption(silent, make_report(silent, fleet()), adopted())
     assert adoption.changes == ()
+
+
+def test_a_shadow_role_comes_and_goes_as_the_file_says() -> None:
+    shadowed = described(role=("[buckets]", 'shadow_role = "reader"\n[buckets]'))
+    (change,) = plan_adoption(shadowed, make_report(shadowed, fleet()), adopted()).changes
+    assert (change.what, change.was, change.becomes) == ("shadow_role", "", "reader")
+    with_role = replace(adopted(), shadow_role="reader")
+    (change,) = plan_adoption(described(), make_report(described(), fleet()), with_role).changes
+    assert (change.what, change.was, change.becomes) == ("shadow_role", "reader", "")
+    moving = replace(with_role, live={"tenant_1": 7})
+    (refusal,) = plan_adoption(described(), make_report(described(), fleet()), moving).refusals
+    assert refusal.subject == "shadow_role"
 
 
 def test_a_migration_keeps_its_bucket_and_the_description() -> None:
