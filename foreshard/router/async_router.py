@@ -17,6 +17,7 @@ from foreshard.router.map_source import MapSource
 from foreshard.router.opening import Addressing, Isolation, Opening
 from foreshard.router.pool import Addresses, PoolSettings
 from foreshard.router.report import BucketRows
+from foreshard.router.telemetry import Telemetry
 from foreshard.router.transaction import Parameters, Query, Row
 from foreshard.topology.bucketing import BucketOf
 from foreshard.topology.keys import Key
@@ -42,7 +43,13 @@ class AsyncRouter:
         addressing: Addressing = Addressing.QUALIFIED,
         bucket_of: BucketOf | None = None,
     ) -> None:
-        self._core = RouterCore(map_source, deadline_s=deadline_s, bucket_of=bucket_of, addressing=addressing)
+        self._core = RouterCore(
+            map_source,
+            application=application,
+            deadline_s=deadline_s,
+            bucket_of=bucket_of,
+            addressing=addressing,
+        )
         self._pools = AsyncShardPools(
             shards, PoolSettings(application, connections_per_shard, deadline_s, patience_s=deadline_s)
         )
@@ -52,6 +59,11 @@ class AsyncRouter:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+    @property
+    def telemetry(self) -> Telemetry:
+        """What this router has counted, for `prometheus.RouterCollector`."""
+        return self._core.telemetry
 
     @property
     def map(self) -> RoutingMap:
@@ -105,22 +117,27 @@ class AsyncRouter:
     ) -> AsyncIterator[AsyncTransaction]:
         """As `Router.transaction`."""
         call = Call(self._core, key, Intent.READ if read_only else Intent.WRITE, isolation)
-        while True:
-            opening = await self._opening(call)
-            inside = False
-            try:
-                async with (
-                    self._connection(call, opening) as connection,
-                    async_transaction(connection, opening) as tx,
-                ):
-                    inside = True
-                    yield tx
-            except psycopg.Error as error:
-                if inside:
-                    call.failed_inside(error)
-                await self._pause(call.failed(error))
-            else:
-                return
+        try:
+            while True:
+                opening = await self._opening(call)
+                inside = False
+                try:
+                    async with (
+                        self._connection(call, opening) as connection,
+                        async_transaction(connection, opening) as tx,
+                    ):
+                        inside = True
+                        yield tx
+                except psycopg.Error as error:
+                    if inside:
+                        call.failed_inside(error)
+                    await self._pause(call.failed(error))
+                else:
+                    call.ended(None)
+                    return
+        except BaseException as error:
+            call.ended(error)
+            raise
 
     def write(
         self, key: Key, *, isolation: Isolation = Isolation.READ_COMMITTED
@@ -175,12 +192,19 @@ class AsyncRouter:
         return await self._until_done(BucketCall(self._core, bucket), once)
 
     async def _until_done(self, call: Call, once: Callable[[Call, Opening], Awaitable[T]]) -> T:
-        while True:
-            opening = await self._opening(call)
-            try:
-                return await once(call, opening)
-            except psycopg.Error as error:
-                await self._pause(call.failed(error))
+        try:
+            while True:
+                opening = await self._opening(call)
+                try:
+                    result = await once(call, opening)
+                except psycopg.Error as error:
+                    await self._pause(call.failed(error))
+                else:
+                    call.ended(None)
+                    return result
+        except BaseException as error:
+            call.ended(error)
+            raise
 
     async def _opening(self, call: Call) -> Opening:
         if isinstance(self._core.bucket_of, Directory):

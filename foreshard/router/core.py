@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from time import perf_counter
 from typing import NoReturn
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from foreshard.router.healing import Healing
 from foreshard.router.map_source import MapSource
 from foreshard.router.opening import Addressing, Isolation, Opening
 from foreshard.router.patience import Patience
+from foreshard.router.telemetry import Outcome, Telemetry
 from foreshard.topology.bucketing import BucketOf
 from foreshard.topology.keys import SLOTS, Key, KeyType
 from foreshard.topology.routing_map import Intent, Redirection, Route, RoutingMap, route
@@ -48,9 +50,16 @@ class RouterCore:
     """
 
     def __init__(
-        self, source: MapSource, *, deadline_s: float, bucket_of: BucketOf | None, addressing: Addressing
+        self,
+        source: MapSource,
+        *,
+        application: str,
+        deadline_s: float,
+        bucket_of: BucketOf | None,
+        addressing: Addressing,
     ) -> None:
         self.source = source
+        self.telemetry = Telemetry(application, source)
         self.deadline_s = deadline_s
         self.bucket_of = bucket_of
         self.addressing = addressing
@@ -98,6 +107,7 @@ class Call:
         self._isolation = isolation
         self._patience = Patience(core.deadline_s)
         self._doubt = False
+        self._begun = perf_counter()
         self._opening: Opening | None = None
         self.redirection: Redirection | None = None
         """The migration that the bucket of the last opening is in."""
@@ -134,6 +144,13 @@ class Call:
         )
         return self._opening
 
+    def ended(self, error: BaseException | None) -> None:
+        """Count the call, which ended with ``error`` or well."""
+        if self._opening is not None:
+            self._core.telemetry.transaction(
+                self._intent, Outcome.of(error), self._opening.route.shard, perf_counter() - self._begun
+            )
+
     def failed(self, error: psycopg.Error) -> Pause:
         """What to do after an attempt of which nothing was committed ended with ``error``.
 
@@ -148,6 +165,7 @@ class Call:
         pause = None if failure is Failure.DOWN else self._patience.next_pause()
         if pause is None:
             raise self._given_up(error) from error
+        self._core.telemetry.retried()
         return Pause(pause, refresh)
 
     def failed_inside(self, error: psycopg.Error) -> NoReturn:
@@ -176,6 +194,8 @@ class Call:
     def _learn(self, error: psycopg.Error, failure: Failure) -> bool:
         """Bring what is known up to what the error says; True if the map should be asked for anew."""
         assert self._opening is not None
+        if failure is not Failure.OTHER:
+            self._core.telemetry.refused(error.sqlstate)
         if failure is Failure.NOT_OWNER:
             refusal = Refusal.read(error, self._opening.route.shard)
             if refusal is None:

@@ -19,6 +19,7 @@ from foreshard.router.opening import Addressing, Isolation, Opening
 from foreshard.router.pool import Addresses, Connection, PoolSettings, ShardPools
 from foreshard.router.report import BucketRows
 from foreshard.router.shadow import Rows, ShadowRead, ShadowReader, ShadowSink
+from foreshard.router.telemetry import Telemetry
 from foreshard.router.transaction import Parameters, Query, Row, Transaction, read_once, transaction
 from foreshard.topology.bucketing import BucketOf
 from foreshard.topology.keys import Key
@@ -47,11 +48,22 @@ class Router:
         shadow_sink: ShadowSink | None = None,
         bucket_of: BucketOf | None = None,
     ) -> None:
-        self._core = RouterCore(map_source, deadline_s=deadline_s, bucket_of=bucket_of, addressing=addressing)
+        self._core = RouterCore(
+            map_source,
+            application=application,
+            deadline_s=deadline_s,
+            bucket_of=bucket_of,
+            addressing=addressing,
+        )
         self._pools = ShardPools(
             shards, PoolSettings(application, connections_per_shard, deadline_s, patience_s=deadline_s)
         )
         self._shadow = ShadowReader(shadow_sink) if shadow_sink else None
+
+    @property
+    def telemetry(self) -> Telemetry:
+        """What this router has counted, for `prometheus.RouterCollector`."""
+        return self._core.telemetry
 
     @property
     def map(self) -> RoutingMap:
@@ -118,19 +130,24 @@ class Router:
         ``RefusedWrite`` or ``ShardUnavailable`` is raised: nothing is committed, the caller may begin again.
         """
         call = Call(self._core, key, Intent.READ if read_only else Intent.WRITE, isolation)
-        while True:
-            opening = call.opening()
-            inside = False
-            try:
-                with self._transaction(call, opening) as tx:
-                    inside = True
-                    yield tx
-            except psycopg.Error as error:
-                if inside:
-                    call.failed_inside(error)
-                self._pause(call.failed(error))
-            else:
-                return
+        try:
+            while True:
+                opening = call.opening()
+                inside = False
+                try:
+                    with self._transaction(call, opening) as tx:
+                        inside = True
+                        yield tx
+                except psycopg.Error as error:
+                    if inside:
+                        call.failed_inside(error)
+                    self._pause(call.failed(error))
+                else:
+                    call.ended(None)
+                    return
+        except BaseException as error:
+            call.ended(error)
+            raise
 
     def write(
         self, key: Key, *, isolation: Isolation = Isolation.READ_COMMITTED
@@ -219,12 +236,19 @@ class Router:
         )
 
     def _until_done(self, call: Call, once: Callable[[Call, Opening], T]) -> T:
-        while True:
-            opening = call.opening()
-            try:
-                return once(call, opening)
-            except psycopg.Error as error:
-                self._pause(call.failed(error))
+        try:
+            while True:
+                opening = call.opening()
+                try:
+                    result = once(call, opening)
+                except psycopg.Error as error:
+                    self._pause(call.failed(error))
+                else:
+                    call.ended(None)
+                    return result
+        except BaseException as error:
+            call.ended(error)
+            raise
 
     def _pause(self, pause: Pause) -> None:
         if pause.refresh:
