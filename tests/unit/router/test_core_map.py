@@ -20,7 +20,9 @@ def routing_map(epoch: int, *redirections: Redirection) -> RoutingMap:
 
 
 def core_of(source: StaticMapSource) -> RouterCore:
-    return RouterCore(source, deadline_s=1.0, bucket_of=None, addressing=Addressing.QUALIFIED)
+    return RouterCore(
+        source, application="test", deadline_s=1.0, bucket_of=None, addressing=Addressing.QUALIFIED
+    )
 
 
 class Held:
