@@ -115,5 +115,5 @@ def add_errors(app: FastAPI) -> None:
     # Not a 503: clients and proxies repeat those by themselves, and a cycle would be counted twice.
     @app.exception_handler(UnknownCommitOutcome)
     def unknown(_: Request, error: UnknownCommitOutcome) -> JSONResponse:
-        advice = "A boarding: send it again with the same Idempotency-Key. A cycle or a sign-off: look at the counter first."
+        advice = "A boarding: send it again with the same Idempotency-Key. Anything else: look at the counter first."
         return JSONResponse({"error": error.message, "committed": "unknown", "do": advice}, 500)
