@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from foreshard.control.router_store import RouterStore
 from foreshard.errors import LeaseLost
 from foreshard.fleet.airline import create_buckets
 from foreshard.fleet.ledger import Ledger
@@ -99,12 +100,14 @@ def test_nobody_notices_a_router_that_hears_of_nothing(
         with service(through, tmp_path / "service.log") as address:
             with Callers(address, list(ledger.starts().values()), ledger) as callers:
                 callers.wait_for_more(50)
+                (heard,) = RouterStore(fleet.control).all()
                 line.hold()
                 fleet.run_until(None)
                 assert fleet.schemas(source) == []
                 callers.wait_for_more(200)
             # Other buckets, which have not moved, and these, of which it has only been told by shards.
             assert httpx.get(f"{address}/report").json()["exact"]
+            assert [one.epoch for one in RouterStore(fleet.control).all()] == [heard.epoch]
             line.cut()
     assert_nobody_noticed(fleet, callers, ledger, owner=target)
 
