@@ -73,11 +73,11 @@ class RouterCore:
         """The source's map with what refusals have taught since."""
         if self.source.current() is not self._base:
             with self._lock:
-                base = (
-                    self.source.current()
-                )  # again: a thread that was held up must not bring an older one back
+                # Asked again: a thread that was held up must not bring an older map back. The base is set last: who
+                # sees it looks for no newer map.
+                base = self.source.current()
                 self._map = self._healing.applied_to(base)
-                self._base = base  # last: who sees it does not look for a newer map
+                self._base = base
         return self._map
 
     def route(self, key: Key, intent: Intent) -> Route:
