@@ -34,6 +34,7 @@ def fleet_router(
         ConfigurationError: the application's function that finds buckets is not there.
     """
     topology = TopologyStore(control)
+    bucket_of = bucket_finder(topology.bucketing(), application)  # first: the map source has a thread to stop
     return Router(
         _map_source(control, application),
         ShardAddresses(topology).__getitem__,
@@ -42,7 +43,7 @@ def fleet_router(
         connections_per_shard=connections_per_shard,
         addressing=addressing,
         shadow_sink=_shadow_sink(control, application),
-        bucket_of=bucket_finder(topology.bucketing(), application),
+        bucket_of=bucket_of,
     )
 
 
@@ -58,6 +59,7 @@ async def async_fleet_router(
 
     def make() -> AsyncRouter:
         topology = TopologyStore(control)
+        bucket_of = bucket_finder(topology.bucketing(), application)
         return AsyncRouter(
             _map_source(control, application),
             ShardAddresses(topology).__getitem__,
@@ -65,7 +67,7 @@ async def async_fleet_router(
             deadline_s=deadline_s,
             connections_per_shard=connections_per_shard,
             addressing=addressing,
-            bucket_of=bucket_finder(topology.bucketing(), application),
+            bucket_of=bucket_of,
         )
 
     return await asyncio.to_thread(make)

@@ -18,6 +18,7 @@ from psycopg import sql
 from foreshard.errors import FlipFailed
 from foreshard.fleet.grants import APPLICATION
 from foreshard.fleet.ledger import Kind, Ledger, State
+from foreshard.migration import serving
 from foreshard.migration.flip import finish_interrupted, flip
 from foreshard.migration.runner import Runner
 from foreshard.postgres import guard
@@ -175,6 +176,7 @@ def test_the_marker_opens_although_the_runner_is_dead(fleet: MovingFleet, before
     with fleet.runner("first") as first:
         work = first.work
         flip(work, before)
+        serving.open_to_applications(work, guard.Side.TARGET if after > before else guard.Side.SOURCE)
         intent = work.flips.intend(work.lease, before, after)
         opening = fleet.pair.target if after > before else fleet.pair.source
         with work.connections() as (source, target):
@@ -221,6 +223,7 @@ def test_an_interrupted_flip_is_settled_by_the_next_runner(
     with fleet.runner("first") as first:
         work = first.work
         flip(work, before)
+        serving.open_to_applications(work, guard.Side.TARGET if after > before else guard.Side.SOURCE)
         intent = work.flips.intend(work.lease, before, after)
         with work.connections() as (source, target):
             closing, opening = (source, target) if sender is guard.Side.SOURCE else (target, source)
@@ -317,6 +320,7 @@ def test_the_checker_finds_what_a_flip_without_the_marker_loses(
     with fleet.pair.target.connect() as admin:
         admin.execute(sql.SQL("ALTER SUBSCRIPTION {} DISABLE").format(forward))  # the target falls behind
         _increment(ledger, fleet.pair.source.application_dsn, tailnum)
+        serving.open_to_applications(work, guard.Side.TARGET)
         intent = work.flips.intend(work.lease, 0, SLOTS - 1)
         with work.connections() as (source, target):
             guard.close(source, work.names, intent.flip_no, SLOTS - 1, uuid.uuid4())
