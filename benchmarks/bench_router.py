@@ -93,13 +93,12 @@ def lookups() -> Figures:
     contest: dict[str, tuple[RoutingMap, Sequence[Key]]] = {}
     for key_type, make in keys.items():
         some = [make() for _ in range(LOOKUPS)]
-        resting = resting_map(key_type)
-        contest[f"lookup.{key_type.value}.rest_us"] = (resting, some)
+        contest[f"lookup.{key_type.value}.rest_us"] = (resting_map(key_type), some)
         contest[f"lookup.{key_type.value}.moving_us"] = (moving_map(key_type, bound=512), some)
     batches: dict[str, list[float]] = {name: [] for name in contest}
     for _ in range(LOOKUP_ROUNDS):
-        for name, (routing_map, some) in contest.items():
-            batches[name].append(lookup_us(routing_map, some))
+        for name, (routing_map, asked) in contest.items():
+            batches[name].append(lookup_us(routing_map, asked))
     return {name: round(statistics.median(each), 2) for name, each in batches.items()}
 
 

@@ -1,10 +1,10 @@
 """What an application sees of a migration: `python -m benchmarks.bench_router_move --json FILE`.
 
-An application in a process of its own sends reads and writes of one row through the router, at a fixed rate and whatever
-happens, first while nothing moves, then during a whole migration of all 48 buckets from preflight to its end, then
-again while nothing moves. A request's time counts from when it was due. Two servers, the control database, the
-application and the runner share the machine's processors. At the end the balances are held against the
-acknowledged writes.
+An application in a process of its own sends reads and writes of one row through the router, at a fixed rate and
+whatever happens, first while nothing moves, then during a whole migration of all 48 buckets from preflight to its end,
+then again while nothing moves. A request's time counts from when it was due. Two servers, the control database, the
+application and the runner share the machine's processors. At the end the balances are held against the acknowledged
+writes.
 
 before.*, migration.*, after.*    p50_ms, p99_ms, max_ms; errors and requests as counts
 stage.NAME.*                      the same for each stage, and how long it took
