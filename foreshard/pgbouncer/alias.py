@@ -6,6 +6,7 @@ parameter that it cannot express is refused where the application would run othe
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -26,6 +27,7 @@ _REFUSED = {
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
 _RESERVED = b"pgbouncer"  # its console
 _LONGEST_NAME = 63
+_LONGEST_QUOTED = 61  # what its console takes in quotes
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,11 @@ def name_of(bucket: str) -> str:
     name = bucket.encode()
     plain = "".join(chr(byte) if byte in _PLAIN else f"*{byte:02x}" for byte in name)
     return f"*{name[0]:02x}{plain[1:]}" if name == _RESERVED else plain
+
+
+def is_word(name: str) -> bool:
+    """Whether PgBouncer's console takes the alias without quotes."""
+    return re.fullmatch("[A-Za-z0-9_]+", name) is not None
 
 
 def address_of(shard: str, dsn: str) -> Address:
@@ -110,10 +117,10 @@ def aliases(routing_map: RoutingMap, dsn_of: Callable[[str], str]) -> tuple[Alia
     shards = {bucket: _owner(routing_map, bucket) for bucket in routing_map.buckets}
     addresses = {shard: address_of(shard, dsn_of(shard)) for shard in sorted(set(shards.values()))}
     for bucket in shards:
-        if len(name_of(bucket)) > _LONGEST_NAME:
+        longest = _LONGEST_NAME if is_word(name_of(bucket)) else _LONGEST_QUOTED
+        if len(name_of(bucket)) > longest:
             raise InvalidInput(
-                "buckets",
-                f"{bucket!r} has the alias {name_of(bucket)}, of more bytes than PgBouncer's {_LONGEST_NAME}.",
+                "buckets", f"{bucket!r} has the alias {name_of(bucket)}; PgBouncer takes {longest} bytes."
             )
         _refuse_unwritable("buckets", repr(bucket), bucket)  # in connect_query
     return tuple(Alias(bucket, shard, addresses[shard]) for bucket, shard in shards.items())

@@ -16,6 +16,7 @@ import psycopg
 from psycopg import pq
 
 from foreshard.errors import ForeshardError, ShardUnavailable
+from foreshard.pgbouncer.alias import is_word
 from foreshard.postgres import passwords
 from foreshard.postgres.connect import server_name
 
@@ -83,12 +84,12 @@ class Console:
 
     def resume(self, alias: str) -> None:
         """Let its clients go on. One that is not paused is refused."""
-        self._rows(f'RESUME "{alias}"')
+        self._rows(f"RESUME {_argument(alias)}")
 
     def begin_pause(self, alias: str) -> None:
         """Hold its clients back between two transactions; `paused` tells when the last one has ended."""
         try:
-            self._conn.pgconn.send_query(f'PAUSE "{alias}"'.encode())
+            self._conn.pgconn.send_query(f"PAUSE {_argument(alias)}".encode())
         except psycopg.Error as error:
             raise self._away(error) from error
 
@@ -139,3 +140,7 @@ class Console:
             remedy="Check migration.pgbouncers: address, role (admin_users) and password.",
             pgbouncer=self.name,
         )
+
+
+def _argument(alias: str) -> str:
+    return alias if is_word(alias) else f'"{alias}"'
