@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ForeignKeyConstraint, select
+from sqlalchemy import BigInteger, ForeignKeyConstraint, Identity, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 
 from foreshard.control.engine import ControlDatabase
@@ -51,7 +51,7 @@ class PassengerEvent(Base):
     )
 
     tailnum: Mapped[str] = mapped_column(primary_key=True)
-    event_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    event_id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     flight_id: Mapped[int] = mapped_column(BigInteger)
     op_id: Mapped[UUID | None]
     kind: Mapped[str]

@@ -48,8 +48,9 @@ class LentConnection:
         return connection.cursor(*arguments, **named)
 
     def commit(self) -> None:
-        """Refused, as long as there is something to commit."""
+        """Refused; and whoever swallows that does not get the rest committed either."""
         if self._connection is not None:
+            self._connection.rollback()
             raise ForeshardError("A session of the router is not committed by hand.", remedy=_OURS)
 
     def rollback(self) -> None:

@@ -15,12 +15,12 @@ from typing import TypeVar
 
 import psycopg
 from sqlalchemy import Connection, event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import StatementError
 from sqlalchemy.orm import Mapper, Session, object_mapper
 from sqlalchemy.orm.attributes import instance_dict
 from sqlalchemy.orm.exc import UnmappedColumnError
 
-from foreshard.errors import InvalidInput
+from foreshard.errors import ForeshardError, InvalidInput
 from foreshard.router.failures import Failure, classify
 from foreshard.router.lent_connection import Lender
 from foreshard.router.opening import Isolation
@@ -145,15 +145,17 @@ class OrmRouter:
             session = KeySession(connection, key, self._columns)
             yield session
             session.flush()
-        except DBAPIError as error:
-            raise _for_the_router(error) from error
+        except StatementError as error:
+            raise _for_the_caller(error) from error
         finally:
             lent.end()
 
 
-def _for_the_router(error: DBAPIError) -> BaseException:
-    """The driver's error where the router has an answer to it; SQLAlchemy's where it is the application's own."""
+def _for_the_caller(error: StatementError) -> BaseException:
+    """What SQLAlchemy has wrapped, where it is ours or the router has an answer to it; else SQLAlchemy's own error."""
     original = error.orig
+    if isinstance(original, ForeshardError):
+        return original
     if isinstance(original, psycopg.Error) and classify(original) is not Failure.OTHER:
         return original
     return error

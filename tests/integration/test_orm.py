@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from psycopg import sql
 from sqlalchemy import ForeignKey, func, select, text
-from sqlalchemy.exc import IntegrityError, ProgrammingError
+from sqlalchemy.exc import IntegrityError, ProgrammingError, ResourceClosedError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from examples import orm_boarding
@@ -88,7 +88,7 @@ def test_objects_are_read_and_written_in_the_bucket_of_their_key(make_orm: Calla
         with orm.read(key) as session:
             assert session.scalars(select(Event.tailnum)).all() == [key]
             aircraft = session.get_one(Aircraft, key)
-            assert session.connection().get_execution_options()["schema_translate_map"] == {None: bucket}
+            assert session.connection().get_execution_options()["schema_translate_map"][None] == bucket
         assert aircraft.cycles == 1  # detached, not expired
 
 
@@ -104,15 +104,15 @@ def test_a_session_costs_no_round_trip_more_than_the_router(fleet: Fleet) -> Non
                 work()
                 return proxy.round_trips - before
 
-            assert (
-                trips(lambda: orm.run(KEY, fly(KEY))) == 4
-            )  # BEGIN with assert_owner, SELECT, UPDATE, COMMIT
+            # BEGIN with assert_owner, SELECT, UPDATE, COMMIT
+            assert trips(lambda: orm.run(KEY, fly(KEY))) == 4
 
             def read() -> None:
                 with orm.read(KEY) as session:
                     session.get_one(Aircraft, KEY)
 
-            assert trips(read) <= 3 + 1
+            read()  # logs in
+            assert trips(read) == 3
 
 
 def test_an_error_in_the_body_rolls_back_and_poisons_nothing(
@@ -142,9 +142,13 @@ def test_an_error_in_the_body_rolls_back_and_poisons_nothing(
 
 def test_the_transaction_is_the_routers_to_end(fleet: Fleet, make_orm: Callable[..., OrmRouter]) -> None:
     orm = make_orm(connections_per_shard=1)
-    with pytest.raises(ForeshardError, match="not committed by hand"), orm.write(KEY) as session:
+
+    def commit(session: Session) -> None:
         fly(KEY)(session)
         session.commit()
+
+    with pytest.raises(ForeshardError, match="not committed by hand"):
+        orm.run(KEY, commit)
 
     def swallow(session: Session) -> None:
         fly(KEY)(session)
@@ -173,7 +177,7 @@ def test_the_transaction_is_the_routers_to_end(fleet: Fleet, make_orm: Callable[
             savepoint.rollback()
         fly(KEY)(session)
     assert fleet.cycles(fleet.pair.source, KEY) == 1
-    with pytest.raises(ForeshardError, match="over"):
+    with pytest.raises(ResourceClosedError):
         session.execute(select(Aircraft))
 
 
@@ -282,6 +286,7 @@ def moving(shard_pair: ShardPair, control_dsn: str, tmp_path: Path) -> Iterator[
     fleet.close()
 
 
+@pytest.mark.slow
 def test_the_example_runs_through_a_whole_migration_and_loses_and_doubles_nothing(
     moving: MovingFleet,
 ) -> None:

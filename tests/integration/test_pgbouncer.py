@@ -170,6 +170,7 @@ def touch(client: psycopg.Connection[tuple[object, ...]]) -> None:
     client.execute("UPDATE aircraft SET cycles = cycles")
 
 
+@pytest.mark.slow
 def test_a_cutover_and_a_reversal_under_an_application_that_knows_nothing(
     fleet: MovingFleet, pgbouncers: tuple[PgBouncerServer, PgBouncerServer]
 ) -> None:
