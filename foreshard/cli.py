@@ -19,6 +19,7 @@ from foreshard.cli_fleet import commands as fleet_commands
 from foreshard.cli_migration_show import in_words, migration_app
 from foreshard.cli_migrations import commands as migration_commands
 from foreshard.cli_output import AsJson, MigrationId, err, out, show
+from foreshard.cli_pgbouncer import pgbouncer_app
 from foreshard.cli_routers import commands as router_commands
 from foreshard.cli_shards import shard_app
 from foreshard.control.load_store import LoadStore
@@ -77,6 +78,7 @@ plan_app = typer.Typer(no_args_is_help=True, help="Plans: what would be moved, w
 app.add_typer(plan_app, name="plan")
 app.add_typer(migration_app, name="migration")
 app.add_typer(shard_app, name="shard")
+app.add_typer(pgbouncer_app, name="pgbouncer")
 app.add_typer(migration_commands)
 app.add_typer(fleet_commands)
 app.add_typer(router_commands)

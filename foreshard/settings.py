@@ -22,7 +22,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -99,6 +107,22 @@ class ForecastSettings(Section):
     step_minutes: Literal[60] = Field(default=60, description="length of a step; hourly in this release")
     history_days: int = Field(default=42, ge=1, le=366)
     workers: int = Field(default=2, ge=1, le=64, description="processes that fit models")
+
+
+class PgBouncerSettings(Section):
+    """One PgBouncer whose aliases follow the routing map."""
+
+    admin: Dsn = Field(description="its admin console, as one of admin_users; without a password")
+    file: Path = Field(
+        description="what it includes: written at cutovers, by `foreshard pgbouncer render` else"
+    )
+
+    @field_validator("file")
+    @classmethod
+    def _absolute(cls, file: Path) -> Path:
+        if not file.is_absolute():
+            raise ValueError("is not an absolute path")
+        return file
 
 
 class MigrationSettings(Section):
@@ -184,6 +208,26 @@ class MigrationSettings(Section):
     free_disk_bytes: int = Field(
         default=2 * 2**30, ge=0, description="a migration is aborted before either server has less disk left"
     )
+
+    pgbouncers: tuple[PgBouncerSettings, ...] = Field(
+        default=(),
+        description="those in front of applications without a router: paused while a cutover flips",
+    )
+    pgbouncer_pause_s: float = Field(
+        default=5.0, gt=0, le=60, description="the longest wait until their open transactions have ended"
+    )
+
+    @field_validator("pgbouncers")
+    @classmethod
+    def _whole_buckets(
+        cls, pgbouncers: tuple[PgBouncerSettings, ...], info: ValidationInfo
+    ) -> tuple[PgBouncerSettings, ...]:
+        """Applications behind them do not ask who owns a key, and an alias leads to one shard."""
+        if pgbouncers and info.data.get("canary_percent"):
+            raise ValueError(
+                "needs migration.canary_percent = []: a bucket behind PgBouncer moves in one flip"
+            )
+        return pgbouncers
 
     @field_validator("canary_percent")
     @classmethod

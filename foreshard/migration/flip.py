@@ -22,7 +22,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import NoReturn
@@ -79,10 +79,11 @@ class _Ends:
         return not (self.closing_standbys or self.opening_standbys)
 
 
-def flip(work: Work, to_bound: int) -> FlipResult | None:
+def flip(work: Work, to_bound: int, before_close: Callable[[], None] = lambda: None) -> FlipResult | None:
     """Move the bound to ``to_bound`` (0..1024): raised, the target gains keys; lowered, the source does.
 
-    Returns None if the bound stood there already (an interrupted flip was finished).
+    ``before_close`` is called when nothing is left to wait for, right before the close. If it raises, the flip is
+    cancelled. Returns None if the bound stood there already (an interrupted flip was finished).
 
     Raises:
         GateRefused, ApprovalRequired: the flip is not allowed; asked for at the cutover, or by policy at every flip
@@ -110,6 +111,7 @@ def flip(work: Work, to_bound: int) -> FlipResult | None:
     try:
         with _ends(work, intent) as ends:
             _await_quiet(work, ends)
+            before_close()
             work.store.renew(work.lease, work.lease_seconds)  # no lease, no flip: also after a long wait
             done = _carry_out(work, intent, ends)
     except LeaseLost:

@@ -11,9 +11,10 @@ from typing import Any
 
 from foreshard.errors import FailedOver, ShardUnavailable
 from foreshard.migration import head_start, teardown, way_back
-from foreshard.migration.flip import finish_interrupted, flip
+from foreshard.migration.flip import finish_interrupted
 from foreshard.migration.progress import Report
 from foreshard.migration.work import Work
+from foreshard.pgbouncer import handover
 from foreshard.postgres import guard
 from foreshard.postgres.guard import Side
 
@@ -54,8 +55,9 @@ def run(work: Work, report: Report) -> dict[str, Any]:
     if bounds.source or bounds.target:
         way_back.check(work)
         head_start.give(work, opening=Side.SOURCE)
-        done = flip(work, 0)
+        done = handover.flip_paused(work, 0)
         pause_ms = None if done is None else round(done.pause_ms, 3)
+    handover.catch_up(work)  # no alias may lead to a copy that is dropped
     teardown.run(work, loser=Side.TARGET)
     return {"pause_ms": pause_ms, "leftovers": 0}
 

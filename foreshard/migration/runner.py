@@ -45,6 +45,7 @@ from foreshard.migration.stages import (
     write_redirect,
 )
 from foreshard.migration.work import Work
+from foreshard.pgbouncer import handover
 from foreshard.settings import Settings
 from foreshard.topology.keys import SLOTS
 
@@ -114,7 +115,10 @@ class Runner:
         self._heart.start()
         try:
             if self.record.stage not in ENDS:
-                self._settle()
+                try:
+                    self._settle()
+                finally:
+                    handover.settle(self.work)  # whatever is wrong, nobody's clients wait for it
         except BaseException:
             self._let_go(None)
             raise

@@ -146,6 +146,11 @@ class MovingFleet:
             allow(runner, step)
             runner.perform(step, ignore)
 
+    def forget_lease(self) -> None:
+        """As if the time of a runner that died were over."""
+        with self.control.transaction() as session:
+            session.connection().exec_driver_sql("UPDATE migrations SET lease_expires_at = now()")
+
     def leftovers(self) -> list[str]:
         """What names Foreshard on either shard, apart from the permanent schema."""
         found = []

@@ -81,6 +81,21 @@ def test_a_variable_wins_over_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
             "migration.approval",
             "cutover_only",
         ),
+        (
+            f'[control]\ndsn = "{DSN}"\n[[migration.pgbouncers]]\nadmin = "host=a"\nfile = "/f"',
+            "migration.pgbouncers",
+            "needs migration.canary_percent = []",
+        ),
+        (
+            f'[control]\ndsn = "{DSN}"\n[[migration.pgbouncers]]\nadmin = "host=a password=hunter2"\nfile = "/f"',
+            "migration.pgbouncers.0.admin",
+            "must not hold a password",
+        ),
+        (
+            f'[control]\ndsn = "{DSN}"\n[[migration.pgbouncers]]\nadmin = "host=a"\nfile = "f.ini"',
+            "migration.pgbouncers.0.file",
+            "not an absolute path",
+        ),
         (f'[control]\ndsn = "{DSN}"\n[clock]\ntimezone = "Mars/Olympus"', "clock.timezone", "IANA"),
         (f'[control]\ndsn = "{DSN}"\n[clocks]\ntimezone = "UTC"', "clocks", "not a setting"),
         (f'[control]\ndsn = "{DSN}"\n[prefect]\napi_url = "localhost"', "prefect.api_url", "pattern"),

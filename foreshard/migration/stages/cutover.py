@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from foreshard.migration import head_start, streams
-from foreshard.migration.flip import flip
 from foreshard.migration.progress import Report
 from foreshard.migration.stages.read_shadow import refuse_mismatch
 from foreshard.migration.work import Work
+from foreshard.pgbouncer import handover
 from foreshard.postgres.guard import Side
 from foreshard.topology.keys import SLOTS
 
@@ -27,6 +27,7 @@ def run(work: Work, report: Report) -> dict[str, Any]:
     if work.record.bound:  # nobody watched while a person was asked
         head_start.keep_apart(work)
     head_start.give(work, opening=Side.TARGET)
-    done = flip(work, SLOTS)
+    done = handover.flip_paused(work, SLOTS)
+    handover.catch_up(work)
     work.store.set_routing(work.lease, shadow_percent=0.0)
     return {} if done is None else {"pause_ms": round(done.pause_ms, 3), "attempts": done.attempts}

@@ -1,0 +1,1 @@
+"""PgBouncer, for applications that cannot import the router: one alias a bucket, and a cutover that pauses it."""
