@@ -114,6 +114,6 @@ def _collect(work: Work, scope: Scope, evidence: Path) -> None:
             key_type=work.key_type,
             bound=lambda: work.bounds().target or 0,
             drain=drain_both(there, back, comparison.patience_s(work)),
-            shadow=ShadowStats(totals.reads, totals.matches, totals.lags, totals.mismatches, 0),
+            shadow=ShadowStats(totals.reads, totals.matches, totals.lags, totals.mismatches, totals.failures),
             fence=comparison.fence_of(work, lines),
         )

@@ -40,7 +40,7 @@ def approval_markdown(work: Work, step: Step, verdict: Verdict, plan: str) -> st
             gate_markdown.as_markdown(verdict),
             "",
             f"Shadow reads: {shadow.reads} compared, {shadow.matches} equal, {shadow.lags} only late, "
-            f"**{shadow.mismatches} different**.",
+            f"**{shadow.mismatches} different**, {shadow.unsettled} never settled, {shadow.failures} failed.",
             "",
             "| finished step | took | found |",
             "|---|---|---|",

@@ -5,7 +5,18 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, Computed, ForeignKey, Index, UniqueConstraint, func, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Computed,
+    ForeignKey,
+    Index,
+    String,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
 from foreshard.control.models import Base, one_of
@@ -201,8 +212,12 @@ class ShadowReads(Base):
     matches: Mapped[int]
     lags: Mapped[int]
     mismatches: Mapped[int]
+    unsettled: Mapped[int] = mapped_column(server_default=text("0"))
+    failures: Mapped[int] = mapped_column(server_default=text("0"))
     dropped: Mapped[int]
     latency: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    differences: Mapped[list[str]] = mapped_column(ARRAY(String), server_default=text("'{}'"))
+    """In words, without any value of a row."""
 
 
 class Confirmation(Base):

@@ -78,6 +78,7 @@ def install(conn: Connection) -> None:
         conn.execute("SELECT pg_advisory_xact_lock(%s, 0)", (FENCE_CLASS,))
         conn.execute(sql_file("shard.sql").format(seed=seed))
         conn.execute(sql_file("flip.sql"))
+        conn.execute(sql_file("shadow.sql"))
 
 
 def create_side(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from time import perf_counter
 from typing import Self, TypeVar
 
 import psycopg
@@ -17,6 +18,7 @@ from foreshard.router.map_source import MapSource
 from foreshard.router.opening import Addressing, Isolation, Opening
 from foreshard.router.pool import Addresses, PoolSettings
 from foreshard.router.report import BucketRows
+from foreshard.router.shadow import ShadowReader
 from foreshard.router.telemetry import Telemetry
 from foreshard.router.transaction import Parameters, Query, Row
 from foreshard.topology.bucketing import BucketOf
@@ -41,6 +43,7 @@ class AsyncRouter:
         deadline_s: float = 5.0,
         connections_per_shard: int = 8,
         addressing: Addressing = Addressing.QUALIFIED,
+        shadow: ShadowReader | None = None,
         bucket_of: BucketOf | None = None,
     ) -> None:
         self._core = RouterCore(
@@ -53,6 +56,7 @@ class AsyncRouter:
         self._pools = AsyncShardPools(
             shards, PoolSettings(application, connections_per_shard, deadline_s, patience_s=deadline_s)
         )
+        self._shadow = shadow
 
     async def __aenter__(self) -> Self:
         return self
@@ -102,12 +106,17 @@ class AsyncRouter:
     ) -> list[Row]:
         """As `Router.query`."""
 
-        del ordered
-
         async def once(call: Call, opening: Opening) -> list[Row]:
             async with self._connection(call, opening) as connection:
+                begun = perf_counter()
                 cursor = await async_read_once(connection, opening, query, parameters)
-                return await cursor.fetchall()
+                rows = await cursor.fetchall()
+                seconds = perf_counter() - begun
+            if self._shadow is not None and call.redirection is not None:
+                self._shadow.consider(
+                    call.redirection, opening, query, parameters, rows, seconds, ordered=ordered
+                )
+            return rows
 
         return await self._until_done(Call(self._core, key, Intent.READ), once)
 
@@ -176,6 +185,8 @@ class AsyncRouter:
 
     async def close(self) -> None:
         """As `Router.close`."""
+        if self._shadow:
+            await asyncio.to_thread(self._shadow.close)
         await asyncio.to_thread(self._core.source.close)
         await self._pools.close()
         if isinstance(self._core.bucket_of, Directory):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 
+from psycopg import conninfo
+
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.router_store import RouterStore
 from foreshard.control.shadow_store import ShadowStore, ShadowTotals
@@ -14,7 +16,8 @@ from foreshard.router.bucket_finder import bucket_finder
 from foreshard.router.map_source import ControlMapSource
 from foreshard.router.opening import Addressing
 from foreshard.router.router import Router
-from foreshard.router.shadow import ShadowCounts, ShadowSink
+from foreshard.router.shadow import ShadowReader
+from foreshard.router.shadow_counts import ShadowCounts, ShadowSink
 
 
 def fleet_router(
@@ -42,7 +45,7 @@ def fleet_router(
         deadline_s=deadline_s,
         connections_per_shard=connections_per_shard,
         addressing=addressing,
-        shadow_sink=_shadow_sink(control, application),
+        shadow=_shadow_reader(control, topology, application),
         bucket_of=bucket_of,
     )
 
@@ -67,6 +70,7 @@ async def async_fleet_router(
             deadline_s=deadline_s,
             connections_per_shard=connections_per_shard,
             addressing=addressing,
+            shadow=_shadow_reader(control, topology, application),
             bucket_of=bucket_of,
         )
 
@@ -78,6 +82,21 @@ def _map_source(control: ControlDatabase, application: str) -> ControlMapSource:
     return ControlMapSource(control.conninfo, TopologyStore(control).routing_map, registration)
 
 
+def _shadow_reader(
+    control: ControlDatabase, topology: TopologyStore, application: str
+) -> ShadowReader | None:
+    """None: the fleet has no role that could read a copy that does not serve."""
+    role = topology.shadow_role()
+    if role is None:
+        return None
+    addresses = ShardAddresses(topology)
+
+    def as_shadow(shard: str) -> str:
+        return conninfo.make_conninfo(addresses[shard], user=role)
+
+    return ShadowReader(_shadow_sink(control, application), as_shadow, f"{application}-shadow")
+
+
 def _shadow_sink(control: ControlDatabase, application: str) -> ShadowSink:
     shadows = ShadowStore(control)
 
@@ -85,12 +104,17 @@ def _shadow_sink(control: ControlDatabase, application: str) -> ShadowSink:
         shadows.record(
             counts.migration,
             application,
-            ShadowTotals(counts.reads, counts.matches, counts.lags, counts.mismatches, counts.dropped),
-            {
-                "owner": counts.owner.summary(),
-                "other": counts.other.summary(),
-                "failures": counts.failures,
-            },
+            ShadowTotals(
+                reads=counts.reads,
+                matches=counts.matches,
+                lags=counts.lags,
+                mismatches=counts.mismatches,
+                unsettled=counts.unsettled,
+                failures=counts.failures,
+                dropped=counts.dropped,
+            ),
+            {"owner": counts.owner.summary(), "other": counts.other.summary()},
+            counts.differences,
         )
 
     return record

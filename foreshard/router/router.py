@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 from time import perf_counter, sleep
 from typing import TypeVar
 
 import psycopg
 
 from foreshard.router.bucket_finder import Directory
-from foreshard.router.core import CONNECTION_WAIT_S, BucketCall, Call, Pause, RouterCore
+from foreshard.router.core import BucketCall, Call, Pause, RouterCore
 from foreshard.router.map_source import MapSource
 from foreshard.router.opening import Addressing, Isolation, Opening
 from foreshard.router.pool import Addresses, Connection, PoolSettings, ShardPools
 from foreshard.router.report import BucketRows
-from foreshard.router.shadow import Rows, ShadowRead, ShadowReader, ShadowSink
+from foreshard.router.shadow import ShadowReader
 from foreshard.router.telemetry import Telemetry
 from foreshard.router.transaction import Parameters, Query, Row, Transaction, read_once, transaction
 from foreshard.topology.bucketing import BucketOf
 from foreshard.topology.keys import Key
-from foreshard.topology.routing_map import Intent, Redirection, Route, RoutingMap
+from foreshard.topology.routing_map import Intent, Route, RoutingMap
 
 T = TypeVar("T")
 
@@ -32,7 +30,7 @@ class Router:
     """Routes transactions of one key to the shard that owns it. Thread-safe.
 
     ``shards`` gives the application's connection string of a shard by name. Retries end ``deadline_s``
-    seconds after a call began. ``shadow_sink`` receives the counts of shadow reads; without it none are made.
+    seconds after a call began. ``shadow`` repeats a share of the reads, as the map says; the router closes it.
     ``bucket_of`` finds a key's bucket in a fleet that does not hash keys as the map does (`bucket_finder`).
     """
 
@@ -45,7 +43,7 @@ class Router:
         deadline_s: float = 5.0,
         connections_per_shard: int = 8,
         addressing: Addressing = Addressing.QUALIFIED,
-        shadow_sink: ShadowSink | None = None,
+        shadow: ShadowReader | None = None,
         bucket_of: BucketOf | None = None,
     ) -> None:
         self._core = RouterCore(
@@ -58,7 +56,7 @@ class Router:
         self._pools = ShardPools(
             shards, PoolSettings(application, connections_per_shard, deadline_s, patience_s=deadline_s)
         )
-        self._shadow = ShadowReader(shadow_sink) if shadow_sink else None
+        self._shadow = shadow
 
     @property
     def telemetry(self) -> Telemetry:
@@ -115,7 +113,9 @@ class Router:
                 rows = read_once(connection, opening, query, parameters).fetchall()
                 seconds = perf_counter() - begun
             if self._shadow is not None and call.redirection is not None:
-                self._offer(call.redirection, opening, query, parameters, rows, seconds, ordered=ordered)
+                self._shadow.consider(
+                    call.redirection, opening, query, parameters, rows, seconds, ordered=ordered
+                )
             return rows
 
         return self._until_done(Call(self._core, key, Intent.READ), once)
@@ -203,37 +203,6 @@ class Router:
             return BucketRows(bucket, opening.route.shard, rows, exact)
 
         return self._until_done(call, once)
-
-    def _offer(
-        self,
-        redirection: Redirection,
-        opening: Opening,
-        query: Query,
-        parameters: Parameters,
-        rows: Rows,
-        seconds: float,
-        *,
-        ordered: bool,
-    ) -> None:
-        other = opening.route.shadow
-        if self._shadow is None or other is None or random.uniform(0, 100) >= redirection.shadow_percent:
-            return
-
-        def read_other() -> tuple[Rows, float]:
-            unasked = replace(opening, ask_owner=False)
-            with self._pools.connection(other, CONNECTION_WAIT_S, read_only=True) as connection:
-                begun = perf_counter()
-                answer = read_once(connection, unasked, query, parameters).fetchall()
-                return answer, perf_counter() - begun
-
-        def read_owner() -> Rows:
-            with self.read(opening.key) as tx:
-                return tx.execute(query, parameters).fetchall()
-
-        what = f"{opening.route.bucket} key {opening.key!r}: {query}"
-        self._shadow.offer(
-            ShadowRead(redirection.migration, what, rows, seconds, ordered, read_owner, read_other)
-        )
 
     def _until_done(self, call: Call, once: Callable[[Call, Opening], T]) -> T:
         try:

@@ -1,9 +1,13 @@
 """Shadow reads: the same read on the shard that does not own the key, compared off the request path.
 
-A difference is not yet a finding: the other side may lag behind. It is read again on both sides, at growing
-intervals. If the difference vanishes it was `lag`. If it is still there after ten seconds, and the owner gave
-the same answer before and after the other side was read, it is a `mismatch`. What this cannot tell: replication
-more than ten seconds behind looks like a mismatch, and a row that never stands still looks like lag.
+A difference is not yet a finding: the other side may lag behind. So it is looked at again, with a marker between the
+two sides: owner, marker on the owner, wait until it was applied on the other side, other side, owner. The other side
+then has all that the owner had at the first of its two reads. If it equals one of them, it was `lag`. If the owner's
+two reads agree and the other side has something else, only rows that went away and came back meanwhile could explain
+it: so it has to be found again, and again, after pauses; then it is a `mismatch`. Replication that is late never is
+one, however late: the other side is not read before its marker is there.
+
+What this cannot judge: a query whose answer is the server's own (``ctid``, LIMIT without ORDER BY).
 """
 
 from __future__ import annotations
@@ -11,90 +15,93 @@ from __future__ import annotations
 import heapq
 import logging
 import queue
+import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
-from time import monotonic
-from typing import Any, TypeAlias
+from time import monotonic, perf_counter
+from uuid import UUID
 
 import psycopg
 
-from foreshard.router.latency import LatencyHistogram
+from foreshard.router.failures import Failure, classify
+from foreshard.router.opening import Opening
+from foreshard.router.pool import Addresses
+from foreshard.router.shadow_comparison import Rows, difference, same
+from foreshard.router.shadow_counts import KEPT_DIFFERENCES, ShadowCounts, ShadowSink
+from foreshard.router.shadow_sides import ShadowSides, in_words
+from foreshard.router.transaction import Parameters, Query
+from foreshard.topology.routing_map import Redirection
 
 log = logging.getLogger(__name__)
 
-Rows: TypeAlias = Sequence[tuple[Any, ...]]
-
 QUEUE_LENGTH = 256
-_FIRST_RETRY_S = 0.05
-_LAST_RETRY_S = 1.0
-_MISMATCH_AFTER_S = 10.0
+
+_SUSPECTS = 64
+"""Differences that are looked at again at one time; with more, reads wait in the queue, and are dropped behind it."""
+
+_FIRST_POLL_S = 0.003
+_LAST_POLL_S = 1.0
+_MARKER_S = 10.0
+_FIRST_REST_S = 0.05
+_LAST_REST_S = 1.0
+_FINDINGS = 3
+_ROUNDS = 12
 _FLUSH_S = 2.0
-
-
-@dataclass
-class ShadowCounts:
-    """What one router saw of one migration since the last flush.
-
-    Every read that was taken up is in ``reads`` once it ends, and in exactly one of ``matches``, ``lags``,
-    ``mismatches``, ``failures`` (a side could not be read). ``dropped`` were not taken up: queue full.
-    """
-
-    migration: int
-    reads: int = 0
-    matches: int = 0
-    lags: int = 0
-    mismatches: int = 0
-    failures: int = 0
-    dropped: int = 0
-    owner: LatencyHistogram = field(default_factory=LatencyHistogram)
-    other: LatencyHistogram = field(default_factory=LatencyHistogram)
-
-    def merge(self, later: ShadowCounts) -> None:
-        """Add what was counted later."""
-        for name in ("reads", "matches", "lags", "mismatches", "failures", "dropped"):
-            setattr(self, name, getattr(self, name) + getattr(later, name))
-        self.owner.merge(later.owner)
-        self.other.merge(later.other)
-
-
-ShadowSink: TypeAlias = Callable[[ShadowCounts], None]
-"""Takes what was counted since the last call. If it raises, the counts are kept and come again."""
+_IDLE_S = 60.0
 
 
 @dataclass(frozen=True)
 class ShadowRead:
-    """One served read that is to be repeated.
-
-    ``read_owner`` and ``read_other`` repeat it READ ONLY; ``rows`` is what was served, after ``seconds``.
-    """
+    """One served read that is to be repeated on ``other``; ``rows`` is what ``owner`` gave, after ``seconds``."""
 
     migration: int
-    what: str
+    owner: str
+    other: str
+    opening: Opening
+    query: Query
+    parameters: Parameters
     rows: Rows
     seconds: float
     ordered: bool
-    read_owner: Callable[[], Rows]
-    read_other: Callable[[], tuple[Rows, float]]
 
 
 @dataclass
 class _Suspect:
+    """A difference that is being looked at again."""
+
     read: ShadowRead
-    since: float
-    wait_s: float = _FIRST_RETRY_S
+    owner: str
+    other: str
+    rounds: int = 0
+    findings: int = 0
+    rest_s: float = _FIRST_REST_S
+    before: Rows = field(default_factory=list)
+    marker: UUID | None = None
+    """Placed after the owner was read: the other side is waited for."""
+    marker_until: float = 0.0
+    poll_s: float = 0.0
 
 
 class ShadowReader:
     """One daemon thread that repeats reads, behind a bounded queue. It starts with the first read.
 
-    Counts are flushed to ``sink`` every two seconds.
+    ``shards`` gives the shadow role's connection string of a shard by name: one connection to each, never the
+    application's. Counts are flushed to ``sink`` every two seconds.
     """
 
-    def __init__(self, sink: ShadowSink, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self,
+        sink: ShadowSink,
+        shards: Addresses,
+        application: str = "foreshard-shadow",
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
         self._sink = sink
+        self._sides = ShadowSides(shards, application)
         self._clock = clock
         self._queue: queue.Queue[ShadowRead | None] = queue.Queue(QUEUE_LENGTH)
         self._suspects: list[tuple[float, int, _Suspect]] = []
@@ -102,7 +109,30 @@ class ShadowReader:
         self._lock = threading.Lock()
         self._counts: dict[int, ShadowCounts] = {}
         self._thread: threading.Thread | None = None
-        self._closing = False
+        self._closing = threading.Event()
+
+    def consider(
+        self,
+        redirection: Redirection,
+        opening: Opening,
+        query: Query,
+        parameters: Parameters,
+        rows: Rows,
+        seconds: float,
+        *,
+        ordered: bool,
+    ) -> None:
+        """Offer a read that was served, if the draw falls on it: ``redirection.shadow_percent`` in a hundred."""
+        route = opening.route
+        if route.shadow is None or random.uniform(0, 100) >= redirection.shadow_percent:
+            return
+        # A copy: the list is the application's.
+        served = list(rows)
+        self.offer(
+            ShadowRead(
+                redirection.migration, route.shard, route.shadow, opening, query, parameters, served, seconds, ordered
+            )
+        )  # fmt: skip
 
     def offer(self, read: ShadowRead) -> None:
         """Take the read up, or count it as dropped. Never blocks."""
@@ -113,14 +143,14 @@ class ShadowReader:
             return
         if self._thread is None:
             with self._lock:
-                if self._thread is None and not self._closing:
+                if self._thread is None and not self._closing.is_set():
                     self._thread = threading.Thread(target=self._work, name="foreshard-shadow", daemon=True)
                     self._thread.start()
 
     def close(self) -> None:
         """Stop: what is still queued or suspected is forgotten, what was counted is flushed."""
         with self._lock:
-            self._closing = True
+            self._closing.set()
             thread = self._thread
         if thread is None:
             return
@@ -130,70 +160,137 @@ class ShadowReader:
 
     def _work(self) -> None:
         next_flush = self._clock() + _FLUSH_S
-        while not self._closing:
+        last_read = self._clock()
+        while not self._closing.is_set():
             due = min([next_flush, *(at for at, _, _ in self._suspects[:1])])
-            try:
-                read = self._queue.get(timeout=max(0.0, due - self._clock()))
-            except queue.Empty:
-                read = None
+            read = self._next(max(0.0, due - self._clock()))
             if read is not None:
-                self._first(read)
-            while self._suspects and self._suspects[0][0] <= self._clock() and not self._closing:
-                self._again(heapq.heappop(self._suspects)[2])
+                last_read = self._clock()
+                self._guarded(read, partial(self._first, read))
+            while self._suspects and self._suspects[0][0] <= self._clock() and not self._closing.is_set():
+                suspect = heapq.heappop(self._suspects)[2]
+                self._guarded(suspect.read, partial(self._again, suspect))
             if self._clock() >= next_flush:
                 self._flush()
                 next_flush = self._clock() + _FLUSH_S
+                if self._clock() - last_read > _IDLE_S and not self._suspects:
+                    self._sides.close()
+        self._sides.close()
         self._flush()
 
-    def _first(self, read: ShadowRead) -> None:
-        other = self._other(read)
-        if other is None:
-            return
-        if same(read.rows, other, ordered=read.ordered):
-            self._end(read, matches=1)
-        else:
-            self._suspect(_Suspect(read, self._clock()))
-
-    def _again(self, suspect: _Suspect) -> None:
-        read = suspect.read
-        try:
-            before = read.read_owner()
-            other, _ = read.read_other()
-            after = read.read_owner()
-        except Exception as error:
-            self._failed(read, error)
-            return
-        ordered = read.ordered
-        if same(other, after, ordered=ordered) or same(other, before, ordered=ordered):
-            self._end(read, lags=1)
-        elif self._clock() - suspect.since < _MISMATCH_AFTER_S:
-            suspect.wait_s = min(_LAST_RETRY_S, suspect.wait_s * 2)
-            self._suspect(suspect)
-        elif same(before, after, ordered=ordered):
-            log.warning("Shadow read of migration %d differs: %s", read.migration, read.what)
-            self._end(read, mismatches=1)
-        else:
-            self._end(read, lags=1)
-
-    def _suspect(self, suspect: _Suspect) -> None:
-        heapq.heappush(self._suspects, (self._clock() + suspect.wait_s, next(self._order), suspect))
-
-    def _other(self, read: ShadowRead) -> Rows | None:
-        try:
-            rows, seconds = read.read_other()
-        except Exception as error:
-            self._failed(read, error)
+    def _next(self, wait_s: float) -> ShadowRead | None:
+        if len(self._suspects) >= _SUSPECTS:
+            self._closing.wait(wait_s)
             return None
+        with suppress(queue.Empty):
+            return self._queue.get(timeout=wait_s) if wait_s else self._queue.get_nowait()
+        return None
+
+    def _guarded(self, read: ShadowRead, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Exception as error:
+            # Its text may hold values of rows: not logged.
+            what = f"{type(error).__name__} {getattr(error, 'sqlstate', None) or ''}".strip()
+            level = logging.INFO if isinstance(error, psycopg.Error) else logging.WARNING
+            log.log(level, "Shadow read of migration %d failed: %s", read.migration, what)
+            self._end(read, failures=1)
+
+    def _first(self, read: ShadowRead) -> None:
+        begun = perf_counter()
+        other = self._sides.read(read.other, read.opening, read.query, read.parameters, as_owner=False)
+        seconds = perf_counter() - begun
         with self._lock:
             counts = self._of(read.migration)
             counts.owner.add(read.seconds)
             counts.other.add(seconds)
-        return rows
+        if same(read.rows, other, ordered=read.ordered):
+            self._end(read, matches=1)
+        else:
+            self._put(_Suspect(read, read.owner, read.other), 0.0)
 
-    def _failed(self, read: ShadowRead, error: Exception) -> None:
-        level = logging.INFO if isinstance(error, psycopg.Error) else logging.WARNING
-        log.log(level, "Shadow read of migration %d failed: %s", read.migration, error)
-        self._end(read, failures=1)
+    def _again(self, suspect: _Suspect) -> None:
+        """One step: begin a round, or see whether the other side has come as far and judge."""
+        try:
+            if suspect.marker is None:
+                self._begin_round(suspect)
+            else:
+                self._await_marker(suspect, suspect.marker)
+        except psycopg.Error as error:
+            failure = classify(error)
+            if failure not in (Failure.NOT_OWNER, Failure.CONFLICT):
+                raise
+            if (
+                failure is Failure.NOT_OWNER
+            ):  # it moved, or is moving: where it did, the other side is the owner now
+                suspect.owner, suspect.other = suspect.other, suspect.owner
+            self._rest(suspect)
+
+    def _begin_round(self, suspect: _Suspect) -> None:
+        read = suspect.read
+        suspect.before = self._read_owner(suspect)
+        suspect.marker = self._sides.place_marker(suspect.owner, read.opening.route.bucket, read.migration)
+        if suspect.marker is None:  # the migration has ended here
+            self._end(read, unsettled=1)
+            return
+        suspect.marker_until = self._clock() + _MARKER_S
+        suspect.poll_s = _FIRST_POLL_S
+        self._put(suspect, _FIRST_POLL_S)
+
+    def _await_marker(self, suspect: _Suspect, marker: UUID) -> None:
+        read = suspect.read
+        there = self._sides.has_marker(suspect.other, read.opening.route.bucket, read.migration, marker)
+        if there:
+            self._judge(suspect)
+        elif there is None:
+            self._end(read, unsettled=1)
+        elif self._clock() >= suspect.marker_until:
+            self._end(read, lags=1)
+        else:
+            suspect.poll_s = min(_LAST_POLL_S, suspect.poll_s * 1.5)
+            self._put(suspect, suspect.poll_s)
+
+    def _judge(self, suspect: _Suspect) -> None:
+        read, ordered = suspect.read, suspect.read.ordered
+        other = self._sides.read(suspect.other, read.opening, read.query, read.parameters, as_owner=False)
+        after = self._read_owner(suspect)
+        if same(other, after, ordered=ordered) or same(other, suspect.before, ordered=ordered):
+            self._end(read, lags=1)
+            return
+        if same(suspect.before, after, ordered=ordered):
+            suspect.findings += 1
+            if suspect.findings == _FINDINGS:
+                self._report(suspect, difference(after, other, ordered=ordered))
+                return
+        self._rest(suspect)
+
+    def _read_owner(self, suspect: _Suspect) -> Rows:
+        read = suspect.read
+        return self._sides.read(suspect.owner, read.opening, read.query, read.parameters, as_owner=True)
+
+    def _rest(self, suspect: _Suspect) -> None:
+        """Another round after a pause; in the end it is unsettled."""
+        suspect.rounds += 1
+        if suspect.rounds == _ROUNDS:
+            self._end(suspect.read, unsettled=1)
+            return
+        suspect.marker, suspect.before = None, []
+        # At random, so that no rhythm of the application's can keep step with the rounds.
+        self._put(suspect, suspect.rest_s * random.uniform(0.5, 1.5))
+        suspect.rest_s = min(_LAST_REST_S, suspect.rest_s * 2)
+
+    def _report(self, suspect: _Suspect, what: str) -> None:
+        read = suspect.read
+        told = f"{read.opening.route.bucket}, owner {suspect.owner}, {what}: {in_words(read.query)}"
+        log.warning("Shadow read of migration %d differs: %s", read.migration, told)
+        with self._lock:
+            kept = self._of(read.migration).differences
+            if len(kept) < KEPT_DIFFERENCES:
+                kept.append(told)
+        self._end(read, mismatches=1)
+
+    def _put(self, suspect: _Suspect, wait_s: float) -> None:
+        heapq.heappush(self._suspects, (self._clock() + wait_s, next(self._order), suspect))
 
     def _end(self, read: ShadowRead, **outcome: int) -> None:
         self._add(read.migration, reads=1, **outcome)
@@ -218,12 +315,3 @@ class ShadowReader:
                 with self._lock:
                     counts.merge(self._of(counts.migration))
                     self._counts[counts.migration] = counts
-
-
-def same(one: Rows, other: Rows, *, ordered: bool) -> bool:
-    """Whether both hold the same rows; their order counts only if ``ordered``.
-
-    Values are compared by ``repr``: it tells 1.0 from 1.00, NaN equals itself, JSON and arrays can be sorted.
-    """
-    mine, theirs = [repr(row) for row in one], [repr(row) for row in other]
-    return mine == theirs if ordered else sorted(mine) == sorted(theirs)

@@ -329,7 +329,7 @@ def test_a_router_works_as_the_application_and_needs_each_right(
 ) -> None:
     control, admin = as_application
     write(fleet, control)
-    evidence = ShadowTotals(1, 1, 0, 0, 0)
+    evidence = ShadowTotals(reads=1, matches=1)
     ShadowStore(control).record(fleet.migration, "test", evidence)
     database = str(conninfo_to_dict(control.conninfo)["dbname"])
     again = application_grants_sql(control_database=database).encode()

@@ -31,10 +31,8 @@ from foreshard.router import (
     Router,
     StaticMapSource,
     Transaction,
-    shadow,
 )
 from foreshard.router.fleet_router import fleet_router
-from foreshard.router.shadow import ShadowCounts
 from foreshard.topology.keys import KeyType, slot
 from foreshard.topology.routing_map import RoutingMap
 from tests.integration.breakable_proxy import BreakableProxy
@@ -346,33 +344,6 @@ def test_a_shard_that_is_down_fails_alone_and_comes_back(
 
     wait_until(back)
     assert fleet.cycles(fleet.pair.source, KEY) == 3
-
-
-@pytest.mark.parametrize(
-    ("cycles_of_target", "expected"),
-    [(0, "matches"), (9, "mismatches")],
-)
-def test_shadow_reads_compare_both_sides(
-    cycles_of_target: int,
-    expected: str,
-    fleet: Fleet,
-    make_router: Callable[..., Router],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(shadow, "_MISMATCH_AFTER_S", 0.5)
-    monkeypatch.setattr(shadow, "_FLUSH_S", 0.05)
-    fleet.begin_migration()
-    seen: list[ShadowCounts] = []
-    router = make_router(StaticMapSource(routing_map(1, redirection(0, 100.0))), shadow_sink=seen.append)
-
-    with fleet.pair.target.connect() as conn:
-        conn.execute("SET session_replication_role = replica")  # as apply would: past the guard
-        conn.execute("UPDATE b0000.aircraft SET cycles = %s WHERE tailnum = %s", (cycles_of_target, KEY))
-    assert router.query(KEY, "SELECT cycles FROM {aircraft} WHERE tailnum = %s", (KEY,)) == [(0,)]
-    wait_until(lambda: any(counts.reads for counts in seen))
-    ended = next(counts for counts in seen if counts.reads)
-    assert (ended.migration, ended.reads, getattr(ended, expected)) == (7, 1, 1)
-    assert sum(counts.owner.count for counts in seen) == sum(counts.other.count for counts in seen) == 1
 
 
 def described_control(dsn: str, fleet: Fleet) -> ControlDatabase:

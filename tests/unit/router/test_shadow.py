@@ -1,15 +1,25 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from time import monotonic, sleep
+from uuid import UUID
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from foreshard.router import shadow
-from foreshard.router.shadow import Rows, ShadowCounts, ShadowRead, ShadowReader, same
+from foreshard.router.opening import Opening
+from foreshard.router.shadow import ShadowRead, ShadowReader
+from foreshard.router.shadow_comparison import Rows, difference, same
+from foreshard.router.shadow_counts import ShadowCounts, ShadowSink
+from foreshard.router.shadow_sides import in_words
+from foreshard.topology.keys import KeyType
+from foreshard.topology.routing_map import Redirection, Route
 
 
 class Side:
@@ -25,24 +35,68 @@ class Side:
         return answer
 
 
-def read(owner: Side, other: Side, *, migration: int = 7, ordered: bool = False) -> ShadowRead:
-    return ShadowRead(
-        migration,
-        "a read",
-        rows=[(1,), (2,)],
-        seconds=0.001,
-        ordered=ordered,
-        read_owner=owner,
-        read_other=lambda: (other(), 0.002),
-    )
+class Sides:
+    """What `ShadowSides` is for the reader: an owner and another side. ``markers`` says what becomes of each."""
+
+    def __init__(self, owner: Side, other: Side, *markers: bool | None) -> None:
+        self.shards = {"owner": owner, "other": other}
+        self.markers = list(markers)
+
+    def read(self, shard: str, *_: object, as_owner: bool) -> Rows:
+        del as_owner
+        return self.shards[shard]()
+
+    def place_marker(self, shard: str, bucket: str, migration: int) -> UUID:
+        assert (shard in self.shards, bucket, migration) == (True, "b0000", 7)
+        return UUID(int=1)
+
+    def has_marker(self, *_: object) -> bool | None:
+        return self.markers.pop(0) if self.markers else True
+
+    def close(self) -> None:
+        pass
+
+
+SERVED: Rows = [(1,), (2,)]
+DIFFERENT: Rows = [(1,), (3,)]
+
+OPENING = Opening(
+    Route("b0000", "owner", 5, migration=7, shadow="other"),
+    "key",
+    KeyType.TEXT,
+    read_only=True,
+    ask_owner=True,
+)
+
+
+def read(*, ordered: bool = False) -> ShadowRead:
+    return ShadowRead(7, "owner", "other", OPENING, "SELECT 'secret'", ("secret",), SERVED, 0.001, ordered)
 
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[ShadowCounts]:
     monkeypatch.setattr(shadow, "_FLUSH_S", 0.02)
-    monkeypatch.setattr(shadow, "_FIRST_RETRY_S", 0.01)
-    monkeypatch.setattr(shadow, "_MISMATCH_AFTER_S", 0.15)
+    monkeypatch.setattr(shadow, "_FIRST_REST_S", 0.005)
+    monkeypatch.setattr(shadow, "_LAST_REST_S", 0.01)
+    monkeypatch.setattr(shadow, "_MARKER_S", 0.2)
     return []
+
+
+@pytest.fixture
+def make_reader(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[ShadowSink, Sides], ShadowReader]]:
+    made = []
+
+    def make(sink: ShadowSink, sides: Sides) -> ShadowReader:
+        monkeypatch.setattr(shadow, "ShadowSides", lambda *_: sides)
+        made.append(ShadowReader(sink, {}))
+        return made[-1]
+
+    yield make
+    for reader in made:
+        reader.close()
+
+
+MakeReader = Callable[[ShadowSink, Sides], ShadowReader]
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -52,8 +106,10 @@ def wait_until(condition: Callable[[], bool]) -> None:
         sleep(0.005)
 
 
-SERVED: Rows = [(1,), (2,)]
-DIFFERENT: Rows = [(1,), (3,)]
+def refused(sqlstate: str) -> psycopg.Error:
+    error = psycopg.errors.RaiseException()
+    error.sqlstate = sqlstate
+    return error
 
 
 @pytest.mark.parametrize(
@@ -62,42 +118,78 @@ DIFFERENT: Rows = [(1,), (3,)]
         (Side(SERVED), Side(SERVED), True, "matches"),
         (Side(SERVED), Side([(2,), (1,)]), False, "matches"),
         (Side(SERVED), Side([(2,), (1,)]), True, "mismatches"),
-        (Side(SERVED), Side(DIFFERENT, DIFFERENT, SERVED), False, "lags"),
-        # The owner has moved on and the other side has followed.
+        (Side(SERVED), Side(DIFFERENT, SERVED), False, "lags"),
+        # Found twice, and gone at the third look: the owner's rows had gone away and come back.
+        (Side(SERVED), Side(DIFFERENT, DIFFERENT, DIFFERENT, SERVED), False, "lags"),
+        # The owner has moved on and the other side has followed; or it is as far as the owner's first read.
         (Side(DIFFERENT), Side([(9,)], DIFFERENT), False, "lags"),
+        (Side([(8,)], [(9,)]), Side(DIFFERENT, [(8,)]), False, "lags"),
         (Side(SERVED), Side(DIFFERENT), False, "mismatches"),
         (Side(SERVED), Side([]), False, "mismatches"),
+        # A conflict is no end, and neither is a flip that turns the sides round.
+        (Side(refused("40001"), SERVED), Side(DIFFERENT), False, "mismatches"),
+        (Side(refused("FS001"), SERVED), Side(DIFFERENT, SERVED), False, "lags"),
+        (Side(refused("FS001")), Side(DIFFERENT, refused("FS001")), False, "unsettled"),
         (Side(SERVED), Side(psycopg.errors.UndefinedTable()), False, "failures"),
         (Side(RuntimeError("boom")), Side(DIFFERENT), False, "failures"),
     ],
 )
 def test_every_read_ends_as_exactly_one_thing(
-    owner: Side, other: Side, ordered: bool, expected: str, seen: list[ShadowCounts]
+    owner: Side,
+    other: Side,
+    ordered: bool,
+    expected: str,
+    seen: list[ShadowCounts],
+    make_reader: MakeReader,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    reader = ShadowReader(seen.append)
-    reader.offer(read(owner, other, ordered=ordered))
+    reader = make_reader(seen.append, Sides(owner, other))
+    reader.offer(read(ordered=ordered))
     wait_until(lambda: any(counts.reads for counts in seen))
     reader.close()
     counts = next(counts for counts in seen if counts.reads)
-    outcomes = {name: getattr(counts, name) for name in ("matches", "lags", "mismatches", "failures")}
-    assert outcomes == {**dict.fromkeys(outcomes, 0), expected: 1}
+    names = ("matches", "lags", "mismatches", "unsettled", "failures")
+    assert {name: getattr(counts, name) for name in names} == {**dict.fromkeys(names, 0), expected: 1}
     assert (counts.migration, counts.reads, counts.dropped) == (7, 1, 0)
+    assert len(counts.differences) == (expected == "mismatches")
+    assert "boom" not in caplog.text
 
 
-def test_an_owner_that_never_stands_still_is_no_mismatch(seen: list[ShadowCounts]) -> None:
+def test_without_its_marker_the_other_side_is_late_whatever_it_says(
+    seen: list[ShadowCounts], make_reader: MakeReader
+) -> None:
+    reader = make_reader(seen.append, Sides(Side(SERVED), Side(DIFFERENT), *[False] * 10_000))
+    reader.offer(read())
+    wait_until(lambda: any(counts.reads for counts in seen))
+    assert (sum(c.lags for c in seen), sum(c.mismatches for c in seen)) == (1, 0)
+
+
+def test_a_migration_that_has_ended_settles_nothing(
+    seen: list[ShadowCounts], make_reader: MakeReader
+) -> None:
+    reader = make_reader(seen.append, Sides(Side(SERVED), Side(DIFFERENT), False, None))
+    reader.offer(read())
+    wait_until(lambda: any(counts.reads for counts in seen))
+    assert (sum(c.unsettled for c in seen), sum(c.mismatches for c in seen)) == (1, 0)
+
+
+def test_an_owner_that_never_stands_still_is_no_mismatch(
+    seen: list[ShadowCounts], make_reader: MakeReader
+) -> None:
     class Restless(Side):
         def __call__(self) -> Rows:
             self.answers.append([(monotonic(),)])
             return super().__call__()
 
-    reader = ShadowReader(seen.append)
-    reader.offer(read(Restless(SERVED), Side(DIFFERENT)))
+    reader = make_reader(seen.append, Sides(Restless(SERVED), Side(DIFFERENT)))
+    reader.offer(read())
     wait_until(lambda: any(counts.reads for counts in seen))
-    reader.close()
-    assert (sum(c.lags for c in seen), sum(c.mismatches for c in seen)) == (1, 0)
+    assert (sum(c.unsettled for c in seen), sum(c.mismatches for c in seen)) == (1, 0)
 
 
-def test_a_full_queue_drops_and_counts(seen: list[ShadowCounts], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_queue_drops_and_counts(
+    seen: list[ShadowCounts], make_reader: MakeReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(shadow, "QUEUE_LENGTH", 2)
     go = threading.Event()
     started = threading.Event()
@@ -108,18 +200,32 @@ def test_a_full_queue_drops_and_counts(seen: list[ShadowCounts], monkeypatch: py
             go.wait(10)
             return super().__call__()
 
-    reader = ShadowReader(seen.append)
-    reader.offer(read(Side(SERVED), Slow(SERVED)))
+    reader = make_reader(seen.append, Sides(Side(SERVED), Slow(SERVED)))
+    reader.offer(read())
     assert started.wait(10)
     for _ in range(5):
-        reader.offer(read(Side(SERVED), Side(SERVED)))
+        reader.offer(read())
     go.set()
     wait_until(lambda: sum(counts.reads for counts in seen) == 3)
     reader.close()
     assert sum(counts.dropped for counts in seen) == 3
 
 
-def test_counts_survive_a_sink_that_is_away(seen: list[ShadowCounts]) -> None:
+def test_with_many_suspects_no_more_are_taken_up(
+    seen: list[ShadowCounts], make_reader: MakeReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shadow, "_SUSPECTS", 2)
+    monkeypatch.setattr(shadow, "_MARKER_S", 0.5)
+    monkeypatch.setattr(shadow, "QUEUE_LENGTH", 3)
+    reader = make_reader(seen.append, Sides(Side(SERVED), Side(DIFFERENT), *[False] * 100_000))
+    for _ in range(20):
+        reader.offer(read())
+    wait_until(lambda: sum(counts.reads + counts.dropped for counts in seen) == 20)
+    assert sum(counts.dropped for counts in seen) >= 15
+    assert sum(counts.lags for counts in seen) == sum(counts.reads for counts in seen)
+
+
+def test_counts_survive_a_sink_that_is_away(seen: list[ShadowCounts], make_reader: MakeReader) -> None:
     refusals = []
 
     def sink(counts: ShadowCounts) -> None:
@@ -128,29 +234,93 @@ def test_counts_survive_a_sink_that_is_away(seen: list[ShadowCounts]) -> None:
             raise ConnectionError
         seen.append(counts)
 
-    reader = ShadowReader(sink)
-    reader.offer(read(Side(SERVED), Side(SERVED)))
+    reader = make_reader(sink, Sides(Side(SERVED), Side(SERVED)))
+    reader.offer(read())
     wait_until(lambda: bool(refusals))
-    reader.offer(read(Side(SERVED), Side(SERVED)))
+    reader.offer(read())
     wait_until(lambda: sum(counts.reads for counts in seen) == 2)
     reader.close()
     assert sum(counts.owner.count for counts in seen) == 2
 
 
-def test_close_is_prompt_and_flushes(seen: list[ShadowCounts], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_close_is_prompt_and_flushes(
+    seen: list[ShadowCounts], make_reader: MakeReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(shadow, "_FLUSH_S", 3600)
-    reader = ShadowReader(seen.append)
     done = threading.Event()
-    reader.offer(read(Side(SERVED), Side(SERVED)))
-    reader.offer(ShadowRead(7, "", SERVED, 0.0, False, Side(SERVED), lambda: (done.set(), (SERVED, 0.0))[1]))
+
+    class Noted(Side):
+        def __call__(self) -> Rows:
+            done.set()
+            return super().__call__()
+
+    reader = make_reader(seen.append, Sides(Side(SERVED), Noted(SERVED)))
+    reader.offer(read())
     assert done.wait(10)
     begun = monotonic()
     reader.close()
     assert monotonic() - begun < 5
-    assert sum(counts.reads for counts in seen) >= 1
+    assert sum(counts.reads for counts in seen) == 1
 
 
-def test_sameness_is_by_representation() -> None:
-    assert same([(float("nan"), {"a": [1]})], [(float("nan"), {"a": [1]})], ordered=False)
-    assert not same([(Decimal("1.0"),)], [(Decimal("1.00"),)], ordered=False)
-    assert not same([(1,), (1,)], [(1,)], ordered=False)
+def test_the_share_is_drawn_and_the_list_stays_the_applications(
+    seen: list[ShadowCounts], make_reader: MakeReader
+) -> None:
+    reader = make_reader(seen.append, Sides(Side(SERVED), Side(SERVED)))
+    rows = list(SERVED)
+
+    def consider(percent: float, shadowed: str | None = "other") -> None:
+        moving = Redirection(7, frozenset({"b0000"}), "owner", "other", 0, percent)
+        opening = replace(OPENING, route=replace(OPENING.route, shadow=shadowed))
+        reader.consider(moving, opening, "SELECT 1", None, rows, 0.001, ordered=True)
+
+    for _ in range(50):
+        consider(0.0)
+        consider(100.0, None)
+    for _ in range(50):
+        consider(100.0)
+    rows.clear()
+    wait_until(lambda: sum(counts.reads for counts in seen) == 50)
+    assert sum(counts.matches for counts in seen) == 50
+
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ([(float("nan"), {"a": [1]})], [(float("nan"), {"a": [1]})], True),
+        ([(Decimal("1.0"),)], [(Decimal("1.00"),)], False),
+        ([(0.0,)], [(-0.0,)], False),
+        ([(["1", Decimal("1.0")],)], [(["1", Decimal("1.00")],)], False),
+        ([(1,), (1,)], [(1,)], False),
+        ([(1, "a"), (2, "b")], [(2, "b"), (1, "a")], True),
+        ([(1, "a"), (2, "b")], [(2, "a"), (1, "b")], False),
+        ([(None,)], [("None",)], False),
+        ([(NOON, 1.5)], [(NOON.astimezone(timezone(timedelta(hours=1))), 1.5)], True),
+        ([], [], True),
+    ],
+)
+def test_sameness(one: Rows, other: Rows, expected: bool) -> None:
+    assert same(one, other, ordered=False) == expected
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "ordered", "expected"),
+    [
+        ([("x1",)], [], False, "1 rows at the owner, 0 on the other side"),
+        ([("x1", 2, 3)], [("x1", 4, 5)], False, "1 of 1 rows differ, in columns 2, 3"),
+        ([("x1",), ("x2",)], [("x2",), ("x1",)], True, "2 of 2 rows differ, in columns 1"),
+        ([(1, "x1"), (2, "x2")], [(2, "x1"), (1, "x2")], False, "2 of 2 rows differ, in how values stand together"),
+        ([tuple("x" * 20)], [tuple("y" * 20)], False, "1 of 1 rows differ, in columns 1, 2, 3, 4, 5, 6, 7, 8, ..."),
+    ],
+)  # fmt: skip
+def test_a_difference_is_told_without_values(one: Rows, other: Rows, ordered: bool, expected: str) -> None:
+    assert difference(one, other, ordered=ordered) == expected
+
+
+def test_what_was_composed_is_not_shown() -> None:
+    assert in_words("SELECT  1\n FROM {a}") == "SELECT 1 FROM {a}"
+    assert in_words(sql.SQL("SELECT {}").format(sql.Literal("secret"))) == "a composed query"
+    assert len(in_words("x" * 1000)) == 300
