@@ -57,6 +57,8 @@ class AsyncRouter:
             shards, PoolSettings(application, connections_per_shard, deadline_s, patience_s=deadline_s)
         )
         self._shadow = shadow
+        if shadow is not None:
+            shadow.telemetry = self._core.telemetry
 
     async def __aenter__(self) -> Self:
         return self

@@ -57,6 +57,8 @@ class Router:
             shards, PoolSettings(application, connections_per_shard, deadline_s, patience_s=deadline_s)
         )
         self._shadow = shadow
+        if shadow is not None:
+            shadow.telemetry = self._core.telemetry
 
     @property
     def telemetry(self) -> Telemetry:

@@ -33,6 +33,7 @@ from foreshard.router.pool import Addresses
 from foreshard.router.shadow_comparison import Rows, difference, same
 from foreshard.router.shadow_counts import KEPT_DIFFERENCES, ShadowCounts, ShadowSink
 from foreshard.router.shadow_sides import ShadowSides, in_words
+from foreshard.router.telemetry import ShadowOutcome, Telemetry
 from foreshard.router.transaction import Parameters, Query
 from foreshard.topology.routing_map import Redirection
 
@@ -52,6 +53,15 @@ _FINDINGS = 3
 _ROUNDS = 12
 _FLUSH_S = 2.0
 _IDLE_S = 60.0
+
+_TOLD = {
+    "matches": ShadowOutcome.MATCH,
+    "lags": ShadowOutcome.LAG,
+    "mismatches": ShadowOutcome.MISMATCH,
+    "unsettled": ShadowOutcome.UNSETTLED,
+    "failures": ShadowOutcome.FAILURE,
+    "dropped": ShadowOutcome.DROPPED,
+}
 
 
 @dataclass(frozen=True)
@@ -110,6 +120,8 @@ class ShadowReader:
         self._counts: dict[int, ShadowCounts] = {}
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
+        self.telemetry: Telemetry | None = None
+        """What the router counts; each read is told there too."""
 
     def consider(
         self,
@@ -204,6 +216,8 @@ class ShadowReader:
             counts = self._of(read.migration)
             counts.owner.add(read.seconds)
             counts.other.add(seconds)
+        if self.telemetry is not None:
+            self.telemetry.shadow_latency(read.seconds, seconds)
         if same(read.rows, other, ordered=read.ordered):
             self._end(read, matches=1)
         else:
@@ -300,6 +314,9 @@ class ShadowReader:
             counts = self._of(migration)
             for name, more in outcome.items():
                 setattr(counts, name, getattr(counts, name) + more)
+        if self.telemetry is not None:
+            for name in outcome.keys() & _TOLD.keys():
+                self.telemetry.shadow_read(_TOLD[name])
 
     def _of(self, migration: int) -> ShadowCounts:
         return self._counts.setdefault(migration, ShadowCounts(migration))

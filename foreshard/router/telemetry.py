@@ -48,6 +48,8 @@ class ShadowOutcome(StrEnum):
     MATCH = "match"
     LAG = "lag"
     MISMATCH = "mismatch"
+    UNSETTLED = "unsettled"
+    """The owner's rows changed at every look."""
     FAILURE = "failure"
     """A side could not be read."""
     DROPPED = "dropped"
@@ -106,16 +108,16 @@ class Telemetry:
         with self._lock:
             self._retries += 1
 
-    def shadow_read(
-        self, outcome: ShadowOutcome, owner_s: float | None = None, other_s: float | None = None
-    ) -> None:
-        """A read was repeated on the other side, or was not; seconds that each side took, where it was read."""
+    def shadow_read(self, outcome: ShadowOutcome) -> None:
+        """A read was repeated on the other side, or was not."""
         with self._lock:
             self._shadow_reads[outcome] += 1
-            if owner_s is not None:
-                self._owner.add(owner_s)
-            if other_s is not None:
-                self._other.add(other_s)
+
+    def shadow_latency(self, owner_s: float, other_s: float) -> None:
+        """The seconds that one read took at its owner, and on the other side."""
+        with self._lock:
+            self._owner.add(owner_s)
+            self._other.add(other_s)
 
     def figures(self) -> Figures:
         """All of it, now."""

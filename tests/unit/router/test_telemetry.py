@@ -74,7 +74,8 @@ def test_nothing_is_lost_between_threads(telemetry: Telemetry) -> None:
             telemetry.transaction(Intent.WRITE, Outcome.COMMITTED, "one", 0.001)
             telemetry.refused("FS001")
             telemetry.retried()
-            telemetry.shadow_read(ShadowOutcome.MATCH, 0.001, 0.002)
+            telemetry.shadow_read(ShadowOutcome.MATCH)
+            telemetry.shadow_latency(0.001, 0.002)
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
@@ -103,7 +104,8 @@ def test_prometheus_reads_all_of_it(telemetry: Telemetry) -> None:
     telemetry.refused("FS001")
     telemetry.refused(None)
     telemetry.retried()
-    telemetry.shadow_read(ShadowOutcome.LAG, 0.001, 0.004)
+    telemetry.shadow_read(ShadowOutcome.LAG)
+    telemetry.shadow_latency(0.001, 0.004)
     telemetry.shadow_read(ShadowOutcome.DROPPED)
     with serve(telemetry, other, port=0) as endpoint:
         with urllib.request.urlopen(f"http://127.0.0.1:{endpoint.port}/metrics", timeout=5) as answer:
