@@ -59,6 +59,13 @@ def shadowing(
     return [(schema, table) for schema, table in rows]
 
 
+def shadow_role(conn: Connection, role: str, application: str) -> tuple[bool, bool, bool]:
+    """Whether ``role`` is there, may log in, and may read what ``application`` reads."""
+    found = conn.execute(sql_file("shadow_role.sql"), {"role": role, "application": application}).fetchone()
+    assert found is not None
+    return bool(found[0]), bool(found[1]), bool(found[2])
+
+
 def secondary_objects(conn: Connection, buckets: Sequence[str]) -> set[str]:
     """Names of what is created after the data: indexes that back no constraint, foreign keys, user triggers."""
     rows = conn.execute(sql_file("secondary_objects.sql"), {"buckets": list(buckets)})

@@ -9,6 +9,7 @@ import pytest
 from psycopg import sql
 
 from foreshard.control.topology_store import TopologyStore
+from foreshard.errors import PreflightFailed
 from foreshard.fleet.grants import APPLICATION, SHADOW
 from foreshard.fleet.throwaway import ShardDatabase
 from foreshard.migration.lifecycle import Stage
@@ -81,3 +82,35 @@ def test_a_bucket_that_has_left_says_where_it_went(fleet: MovingFleet) -> None:
         assert [read.shard for read in router.report(COUNT, buckets=[start.bucket])] == ["target"]
     with fleet.pair.target.connect() as conn:  # of its own: by the application's role it may go on reading
         assert SHADOW not in {one.role for one in schema_usage.of(conn, fleet.buckets)}
+
+
+@pytest.mark.parametrize(
+    ("role", "made", "said"),
+    [
+        ("nobody_shadow", "", "source: shadow role nobody_shadow: is not there"),
+        ("mute_shadow", f"CREATE ROLE mute_shadow IN ROLE {APPLICATION}", "may not log in: no reads"),
+        ("strange_shadow", "CREATE ROLE strange_shadow LOGIN", f"is no member of {APPLICATION}: no reads"),
+    ],
+)
+def test_preflight_looks_at_the_shadow_role(fleet: MovingFleet, role: str, made: str, said: str) -> None:
+    TopologyStore(fleet.control).describe_fleet(fleet.key_type, fleet.tables, shadow_role=role)
+    for shard in (fleet.pair.source, fleet.pair.target):
+        if made:
+            with shard.connect() as conn:
+                conn.execute(made.encode())
+    with fleet.runner() as runner:
+        if not made:
+            with pytest.raises(PreflightFailed, match=said):
+                runner.perform(runner.next_step(), ignore)  # type: ignore[arg-type]
+            return
+        runner.perform(runner.next_step(), ignore)  # type: ignore[arg-type]
+        told = [f"{one['subject']}: {one['why']}" for one in preflight_findings(fleet)]
+    assert sum(said in one for one in told) == 2, told
+    for shard in (fleet.pair.source, fleet.pair.target):  # roles belong to the servers, which tests share
+        with shard.connect() as conn:
+            conn.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
+
+
+def preflight_findings(fleet: MovingFleet) -> list[dict[str, str]]:
+    (run,) = [one for one in fleet.store.stage_runs(fleet.migration) if one.stage == Stage.PREFLIGHT]
+    return list(run.detail["findings"])

@@ -62,6 +62,21 @@ def remembered(
         )
 
 
+def shadow_role(conn: Connection, shard: ShardRecord, role: str | None) -> Iterator[Finding]:
+    """The role that repeats reads on a copy that is closed to the application; None: the fleet has none."""
+    if role is None:
+        return
+    application = str(conninfo_to_dict(shard.application_dsn).get("user") or "")
+    there, may_log_in, may_read = preflight_queries.shadow_role(conn, role, application)
+    subject = f"{shard.name}: shadow role {role}"
+    remedy = f"Run what `foreshard grants --sql --shadow {role}` prints."
+    if not there:
+        yield Finding(subject, "is not there", remedy)
+    elif not (may_log_in and may_read):
+        lacking = f"is no member of {application}" if may_log_in else "may not log in"
+        yield Finding(subject, f"{lacking}: no reads can be repeated", remedy, blocking=False)
+
+
 def shadowed(
     conn: Connection, shard: ShardRecord, buckets: Sequence[str], tables: Mapping[str, str]
 ) -> Iterator[Finding]:

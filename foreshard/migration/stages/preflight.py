@@ -65,6 +65,7 @@ def _of_server(work: Work, side: Side, conn: Connection, facts: ServerFacts) -> 
     yield from server.downstream(shard.name, side, downstream.neighbours(conn, work.buckets))
     yield from buckets.remembered(conn, shard.name, work.names, work.buckets)
     yield from buckets.shadowed(conn, shard, work.buckets, work.tables)
+    yield from buckets.shadow_role(conn, shard, work.shadow_role)
 
 
 def _refuse(findings: Sequence[Finding]) -> None:
