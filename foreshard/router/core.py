@@ -177,7 +177,7 @@ class Call:
         """
         failure = classify(error)
         self._learn(error, failure)
-        if failure in (Failure.OTHER, Failure.GONE):
+        if failure is Failure.OTHER or (failure is Failure.GONE and not self._moved_on()):
             raise error
         raise self._given_up(error) from error
 
