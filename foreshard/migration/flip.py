@@ -79,11 +79,19 @@ class _Ends:
         return not (self.closing_standbys or self.opening_standbys)
 
 
-def flip(work: Work, to_bound: int, before_close: Callable[[], None] = lambda: None) -> FlipResult | None:
+def flip(
+    work: Work,
+    to_bound: int,
+    *,
+    before_close: Callable[[], None] = lambda: None,
+    after_open: Callable[[], None] = lambda: None,
+) -> FlipResult | None:
     """Move the bound to ``to_bound`` (0..1024): raised, the target gains keys; lowered, the source does.
 
-    ``before_close`` is called when nothing is left to wait for, right before the close. If it raises, the flip is
-    cancelled. Returns None if the bound stood there already (an interrupted flip was finished).
+    ``before_close`` is called when nothing is left to wait for, right before the close; if it raises, the flip is
+    cancelled. ``after_open`` is called as soon as the new owner is journalled; it must not raise.
+
+    Returns None if the bound stood there already (an interrupted flip was finished).
 
     Raises:
         GateRefused, ApprovalRequired: the flip is not allowed; asked for at the cutover, or by policy at every flip
@@ -114,6 +122,7 @@ def flip(work: Work, to_bound: int, before_close: Callable[[], None] = lambda: N
             before_close()
             work.store.renew(work.lease, work.lease_seconds)  # no lease, no flip: also after a long wait
             done = _carry_out(work, intent, ends)
+            after_open()
     except LeaseLost:
         raise
     except (psycopg.Error, ForeshardError):

@@ -48,8 +48,8 @@ def flip_paused(work: Work, to_bound: int) -> FlipResult | None:
     if not work.settings.pgbouncers:
         return flip.flip(work, to_bound)
     flip.finish_interrupted(work)
-    if work.record.bound == to_bound:
-        return None
+    if work.record.bound == to_bound:  # nothing to pause for
+        return flip.flip(work, to_bound)
     with ExitStack() as stack:
         ours = bool(work.facts().get(BEHIND))  # paused by a predecessor, then
         moving = [stack.enter_context(MovingAliases(each, work.buckets)) for each in work.settings.pgbouncers]
@@ -59,20 +59,20 @@ def flip_paused(work: Work, to_bound: int) -> FlipResult | None:
         rendered(work.topology)  # what cannot be rendered now, cannot then
         work.store.put_facts(work.lease, **{BEHIND: True})
         try:
-            done = flip.flip(work, to_bound, partial(_pause, work, moving))
+            return flip.flip(
+                work,
+                to_bound,
+                before_close=partial(_pause, work, moving),
+                after_open=partial(_release, work, moving),
+            )
         except LeaseLost:  # the file is the next runner's
             for each in moving:
                 with suppress(ForeshardError):
                     each.resume()
             raise
         except BaseException:
-            for problem in _follow(work, moving):
-                logger.error("migration %s: %s", work.lease.migration, problem)
+            _release(work, moving)
             raise
-        failpoint.hit("pgbouncer_flipped", work.state_dir)
-        for problem in _follow(work, moving):
-            logger.warning("migration %s: %s", work.lease.migration, problem)
-    return done
 
 
 def catch_up(work: Work) -> None:
@@ -120,6 +120,17 @@ def _pause(work: Work, moving: list[MovingAliases]) -> None:
                 aliases=open_still,
             )
     failpoint.hit("pgbouncer_paused", work.state_dir)
+
+
+def _release(work: Work, moving: list[MovingAliases]) -> None:
+    """Step 5, right after the flip or after its failure; what one does not do is left to `catch_up`."""
+    failpoint.hit("pgbouncer_flipped", work.state_dir)
+    try:
+        problems = _follow(work, moving)
+    except Exception as error:  # the fact could not be withdrawn: then it stands
+        problems = [_as_ours(error)]
+    for problem in problems:
+        logger.warning("migration %s: %s", work.lease.migration, problem)
 
 
 def _follow(work: Work, moving: list[MovingAliases], *, others_too: bool = True) -> list[ForeshardError]:

@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from time import monotonic
 
 import psycopg
@@ -38,9 +37,9 @@ pytestmark = needs_pgbouncer
 
 
 @pytest.fixture
-def pgbouncers(fleet: MovingFleet, tmp_path: Path) -> Iterator[tuple[PgBouncerServer, PgBouncerServer]]:
+def pgbouncers(fleet: MovingFleet) -> Iterator[tuple[PgBouncerServer, PgBouncerServer]]:
     """Two that follow the fleet's map."""
-    with front(fleet, tmp_path / "one") as one, front(fleet, tmp_path / "other") as other:
+    with front(fleet) as one, front(fleet) as other:
         follow(fleet, one, other)
         yield one, other
 
@@ -51,9 +50,8 @@ def waiting(
 ) -> Iterator[tuple[MovingFleet, PgBouncerServer]]:
     """A migration that stands before its cutover, with a PgBouncer. The tests that share it leave it so."""
     pair = ShardPair(servers.new_shard("source"), servers.new_shard("target"))
-    directory = tmp_path_factory.mktemp("waiting")
-    fleet = MovingFleet(pair, servers.new_control_database(), directory)
-    with front(fleet, directory / "pgbouncer") as server:
+    fleet = MovingFleet(pair, servers.new_control_database(), tmp_path_factory.mktemp("waiting"))
+    with front(fleet) as server:
         follow(fleet, server)
         fleet.run_until(Stage.CUTOVER)
         yield fleet, server
@@ -61,8 +59,8 @@ def waiting(
     drop_pair(servers, pair)
 
 
-def front(fleet: MovingFleet, directory: Path) -> PgBouncerServer:
-    return PgBouncerServer(directory, fleet.pair, ini(*rendered(TopologyStore(fleet.control))))
+def front(fleet: MovingFleet) -> PgBouncerServer:
+    return PgBouncerServer(fleet.pair, ini(*rendered(TopologyStore(fleet.control))))
 
 
 def follow(fleet: MovingFleet, *servers: PgBouncerServer, **changed: object) -> None:
@@ -300,7 +298,7 @@ def test_a_runner_that_dies_leaves_no_alias_paused_once_the_next_one_takes_over(
 
 
 def test_buckets_of_any_name_have_an_alias_that_leads_to_them(
-    servers: ThrowawayServers, tmp_path: Path
+    servers: ThrowawayServers,
 ) -> None:
     names = ("Tenant B", 'a"b', "it's; #=1", "pgbouncer", "ünïcode*", "100%", "x" * 63)
     pair = ShardPair(servers.new_shard("source"), servers.new_shard("target"))
@@ -313,7 +311,7 @@ def test_buckets_of_any_name_have_an_alias_that_leads_to_them(
             )
     placement = Placement(dict.fromkeys(names, pair.source.name))
     found = aliases(RoutingMap(7, KeyType.INT8, names, placement), lambda _: pair.source.application_dsn)
-    with PgBouncerServer(tmp_path / "pgbouncer", pair, ini(7, found)) as server:
+    with PgBouncerServer(pair, ini(7, found)) as server:
         for alias in found:
             with server.connect(alias.name) as client:
                 assert client.execute("SELECT current_schemas(false)::text[]").fetchone() == ([alias.bucket],)
