@@ -10,7 +10,7 @@ the aliases are paused there is none. Told top to bottom:
 5. the file by the new map, RELOAD, a look whether it was taken, RESUME; then the fact is withdrawn.
 
 Whatever fails, RESUME is tried on each. A runner that finds the fact, as its predecessor died, begins with step 5. An
-alias that still leads to the former owner is refused there (FS001): nothing is lost.
+alias that still leads to the former owner is refused there (FS001, or 42P01: the copy is closed). Nothing is lost.
 """
 
 from __future__ import annotations
