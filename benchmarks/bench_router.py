@@ -2,10 +2,12 @@
 
 One client, 48 buckets of the same size on one server (with fsync), reads and writes of one row by key. In small
 rounds that alternate: the bare psycopg pool at that server, which knows beforehand where each key is; the same by way
-of PgBouncer, which pools transactions; the router with qualified names; the router with the bucket in the search path.
+of PgBouncer, which pools transactions; the router with qualified names; the router with the bucket in the search path;
+SQLAlchemy sessions without a router and with it.
 
 lookup.*           microseconds of `route(map, key, intent)`, by the key's type, at rest and while the bucket moves
-read.*, write.*    p50_us, p99_us: medians over the rounds; ratio: p50 against the bare pool's in the same round
+read.*, write.*    p50_us, p99_us: medians over the rounds; ratio: p50 against that of the bare pool in the same round
+                   (of sessions: of the bare sessions); cpu_us: processor time of the client
 round_trips.*      that each takes, counted; a moving bucket's reads ask the shard first
 round_trip_us      one `SELECT 1` of libpq, in turn with the others
 shadow.*           p99_us of paced reads with that percentage of them repeated on the target of a real migration, and
@@ -31,7 +33,7 @@ from psycopg.conninfo import make_conninfo
 
 from benchmarks.accounts import BUCKETS, KEYS, AccountsFleet
 from benchmarks.contestants import READ, BarePool, Contestant, Routed
-from benchmarks.pgbouncer import PROGRAM, pgbouncer
+from benchmarks.orm_contestants import BareSessions, RoutedSessions
 from benchmarks.report import publish
 from foreshard.control.shadow_store import ShadowStore
 from foreshard.fleet.throwaway import ShardPair, ThrowawayServers
@@ -43,14 +45,17 @@ from foreshard.topology.placement import Placement
 from foreshard.topology.routing_map import Intent, Redirection, RoutingMap, route
 from tests.integration.breakable_proxy import BreakableProxy
 from tests.integration.moving_fleet import QUICK, wait_until
+from tests.integration.pgbouncer_server import HOST, PROGRAM, PgBouncerServer
 
 SERVER = {"shared_buffers": "128MB"}  # with fsync, unlike the servers of the tests
+BARE, BARE_SESSIONS = "bare", "bare_sessions"
+"""Those without a router, which the others are held against."""
 PERCENTAGES = (0.0, 1.0, 10.0)
 LOOKUPS = 2000
 LOOKUP_ROUNDS = 50
 COUNTED = 20
-WARM_UP = 4000
-"""Each statement is prepared on each connection by then."""
+WARM_UP = 1500
+"""The statements of every bucket are prepared by then."""
 
 Figures = dict[str, object]
 
@@ -69,7 +74,6 @@ def main() -> None:
     chosen = options.parse_args()
     figures: Figures = lookups()
     with ThrowawayServers(SERVER) as servers, tempfile.TemporaryDirectory() as state:
-        Path(state).chmod(0o711)  # PgBouncer runs as another account
         pair = ShardPair(servers.new_shard("source"), servers.new_shard("target"))
         fleet = AccountsFleet(pair, servers.new_control_database(), Path(state), QUICK)
         with closing(fleet):
@@ -133,15 +137,18 @@ def round_trips(fleet: AccountsFleet) -> Figures:
         source.server.passwords.copy_port(source.server.port, proxy.port)
         dsn = make_conninfo(source.application_dsn, port=proxy.port)
 
-        def routed(routing_map: RoutingMap, addressing: Addressing) -> Routed:
-            return Routed(Router(StaticMapSource(routing_map), {"source": dsn}, addressing=addressing))
+        def router(routing_map: RoutingMap, addressing: Addressing = Addressing.QUALIFIED) -> Router:
+            return Router(StaticMapSource(routing_map), {"source": dsn}, addressing=addressing)
 
         contestants: dict[str, Callable[[], Contestant]] = {
-            "bare": lambda: BarePool(dsn),
-            "qualified": lambda: routed(resting, Addressing.QUALIFIED),
-            "qualified_moving": lambda: routed(moving, Addressing.QUALIFIED),
-            "search_path": lambda: routed(resting, Addressing.SEARCH_PATH),
-            "search_path_moving": lambda: routed(moving, Addressing.SEARCH_PATH),
+            BARE: lambda: BarePool(dsn),
+            BARE_SESSIONS: lambda: BareSessions(dsn),
+            "qualified": lambda: Routed(router(resting)),
+            "qualified_moving": lambda: Routed(router(moving)),
+            "search_path": lambda: Routed(router(resting, Addressing.SEARCH_PATH)),
+            "search_path_moving": lambda: Routed(router(moving, Addressing.SEARCH_PATH)),
+            "sessions": lambda: RoutedSessions(router(resting)),
+            "sessions_moving": lambda: RoutedSessions(router(moving)),
         }
         for name, make in contestants.items():
             with closing(make()) as contestant:
@@ -157,15 +164,23 @@ def round_trips(fleet: AccountsFleet) -> Figures:
 
 @contextmanager
 def contestants(fleet: AccountsFleet, state: Path) -> Iterator[dict[str, Contestant]]:
-    """Everybody in the contest; the first one is what the others are held against."""
+    """Everybody in the contest."""
     source = fleet.pair.source
     with ExitStack() as stack:
-        entered: dict[str, Contestant] = {"bare": BarePool(source.application_dsn)}
+        entered: dict[str, Contestant] = {
+            BARE: BarePool(source.application_dsn),
+            BARE_SESSIONS: BareSessions(source.application_dsn),
+        }
         if PROGRAM is not None:
-            through = stack.enter_context(pgbouncer(source, state / "pgbouncer"))
-            entered["pgbouncer"] = BarePool(through, prepare=False)
+            alias = f"bench = host={HOST} port={source.server.port} dbname={source.database} pool_mode=transaction"
+            # The source twice: its application's password is nobody else's.
+            only = ShardPair(source, source)
+            pooler = PgBouncerServer(state / "pgbouncer", only, f"[databases]\n{alias}\n")
+            stack.enter_context(pooler)
+            entered["pgbouncer"] = BarePool(pooler.dsn("bench"), prepare=False)
         for addressing in Addressing:
             entered[addressing.value] = Routed(fleet_router(fleet.control, "bench", addressing=addressing))
+        entered["sessions"] = RoutedSessions(fleet_router(fleet.control, "bench"))
         for contestant in entered.values():
             stack.callback(contestant.close)
         yield entered
@@ -175,6 +190,7 @@ def contest(fleet: AccountsFleet, state: Path, rounds: int, requests: int) -> Fi
     """Part 2."""
     draw = random.Random(1)
     took: dict[str, list[list[float]]] = {}
+    cpu_us: dict[str, list[float]] = {}
     with contestants(fleet, state) as entered, psycopg.connect(fleet.pair.source.application_dsn) as conn:
         acts: dict[str, Callable[[int], object]] = {"round_trip": lambda _: conn.pgconn.exec_(b"SELECT 1")}
         for name, contestant in entered.items():
@@ -185,13 +201,17 @@ def contest(fleet: AccountsFleet, state: Path, rounds: int, requests: int) -> Fi
         for _ in range(rounds):
             for name in draw.sample(list(acts), len(acts)):
                 keys = [draw.choice(KEYS) for _ in range(requests)]
+                used = time.thread_time()
                 took.setdefault(name, []).append([seconds_of(acts[name], key) for key in keys])
+                cpu_us.setdefault(name, []).append((time.thread_time() - used) / requests * 1e6)
     figures: Figures = {"round_trip_us": microseconds(took.pop("round_trip"), 0.5)}
     for name, each in took.items():
-        kind = name.split(".")[0]
+        kind, contestant_name = name.split(".")
+        bare = BARE_SESSIONS if contestant_name == "sessions" else BARE
         figures[f"{name}.p50_us"] = microseconds(each, 0.5)
         figures[f"{name}.p99_us"] = microseconds(each, 0.99)
-        figures[f"{name}.ratio"] = ratio(each, took[f"{kind}.bare"], 0.5)
+        figures[f"{name}.ratio"] = ratio(each, took[f"{kind}.{bare}"], 0.5)
+        figures[f"{name}.cpu_us"] = round(statistics.median(cpu_us[name]), 1)
     return dict(sorted(figures.items()))
 
 
