@@ -109,13 +109,17 @@ def _look(control: ControlDatabase, name: str, added: ShardSection) -> list[Find
     description = FleetDescription.model_construct(
         key_type=key_type,
         buckets=BucketsSection.model_construct(pattern=None, names=names),
-        tables=tables,
+        tables={table: (column,) for table, column in tables.items()},
         shards={**shards, name: added},
     )
     with progress() as report:
         facts = inspect(description, report)
     new = facts[-1]
-    findings = [*_away(new), *new.findings, *databases(key_type, [one for one in facts if one.away is None])]
+    findings = [
+        *_away(new),
+        *new.findings,
+        *databases([key_type], [one for one in facts if one.away is None]),
+    ]
     if new.buckets:
         shown = ", ".join(new.buckets[:3])
         why = f"holds buckets of this fleet already ({shown}), which are on other shards"

@@ -9,7 +9,7 @@ from foreshard.adoption.description import FleetDescription
 from foreshard.adoption.facts import Finding
 from foreshard.adoption.report import AdoptionReport
 from foreshard.topology.bucketing import Bucketing, BucketingKind
-from foreshard.topology.keys import KeyType
+from foreshard.topology.keys import KeyTypes, key_types_text
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Topology:
     ``live``: migration by bucket, for those that have not ended. ``shadow_role``: None for none.
     """
 
-    key_type: KeyType
+    key_type: KeyTypes
     tables: Mapping[str, str]
     bucketing: Bucketing
     shards: Mapping[str, DescribedShard]
@@ -87,7 +87,7 @@ def _wanted(description: FleetDescription, report: AdoptionReport, present: Topo
             placed[bucket] = replace(placed[bucket], shard=present.buckets[bucket].shard)
     return Topology(
         description.key_type,
-        description.tables,
+        description.distribution_columns,
         description.bucketing.bucketing(),
         shards,
         placed,
@@ -114,11 +114,11 @@ def _numbered_on(
 
 def _changes(present: Topology | None, wanted: Topology) -> Iterator[Change]:
     if present is None:
-        yield Change("key_type", "", wanted.key_type.value)
+        yield Change("key_type", "", key_types_text(wanted.key_type))
         yield Change("bucketing", "", _in_words(wanted.bucketing))
     else:
-        if present.key_type is not wanted.key_type:
-            yield Change("key_type", present.key_type.value, wanted.key_type.value)
+        if present.key_type != wanted.key_type:
+            yield Change("key_type", key_types_text(present.key_type), key_types_text(wanted.key_type))
         if present.bucketing != wanted.bucketing:
             yield Change("bucketing", _in_words(present.bucketing), _in_words(wanted.bucketing))
     was = (present.shadow_role if present else None) or ""
@@ -175,7 +175,7 @@ def _refusals(present: Topology, wanted: Topology, report: AdoptionReport) -> It
     number = min(present.live.values())
     settled = f"until migration {number} has ended"
     for what, differs in (
-        ("key_type", present.key_type is not wanted.key_type),
+        ("key_type", present.key_type != wanted.key_type),
         ("bucketing", present.bucketing != wanted.bucketing),
         ("tables", present.tables != wanted.tables),
         ("shadow_role", present.shadow_role != wanted.shadow_role),  # the copies were made for the old one

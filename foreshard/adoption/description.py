@@ -1,13 +1,13 @@
 """A fleet as its owner describes it: a TOML file, read and checked before anything is looked at.
 
-    key_type = "int8"                  # int2, int4, int8, text or uuid
+    key_type = "int8"                  # int2, int4, int8, text, uuid, bytea; ["int8", "text"] where two columns decide
     shadow_role = "app_shadow"         # reads copies that do not serve yet; without it there are no shadow reads
     [bucketing]
     kind = "hash"                      # "directory" needs dsn, table, key_column, bucket_column; "callable" function
     [buckets]
     pattern = "tenant_%"               # SQL LIKE on names of schemas; or names = ["b0000", "b0001"]
     [tables]                           # distribution column by table; of a partitioned table its root only
-    orders = "customer_id"
+    orders = "customer_id"             # of a key of two columns both: ["customer_id", "region"]
     [shards.shard-1]
     dsn = "host=… dbname=… user=foreshard passfile=…"
     application_dsn = "host=… dbname=… user=app passfile=…"
@@ -26,12 +26,12 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn, Self
 
 from psycopg.conninfo import conninfo_to_dict
-from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, PlainValidator, ValidationError, field_validator, model_validator
 
 from foreshard.errors import InvalidInput
 from foreshard.settings import Dsn, Section
 from foreshard.topology.bucketing import Bucketing, BucketingKind
-from foreshard.topology.keys import KeyType
+from foreshard.topology.keys import KeyType, KeyTypes, parts_of
 
 METRICS = (
     "cpu_cores",
@@ -63,6 +63,30 @@ def _bucket(name: str) -> str:
     if _NOT_BUCKETS.fullmatch(checked_identifier(name)):
         raise ValueError(f"{name} is a schema of PostgreSQL or of Foreshard, not a bucket")
     return name
+
+
+def _several(given: object, what: str) -> list[str]:
+    """A string, or a list of 2 to 8 of them."""
+    parts = given if isinstance(given, list | tuple) else [given]
+    words = [part for part in parts if isinstance(part, str)]
+    if len(words) != len(parts):
+        raise ValueError(f"needs {what}, or a list of them")
+    if isinstance(given, list | tuple) and not 2 <= len(words) <= 8:
+        raise ValueError("a list has 2 to 8 of them; a single one is written without brackets")
+    return words
+
+
+def _key_types(given: object) -> KeyTypes:
+    words = _several(given, "the type of a key")
+    if not set(words) <= set(KeyType):
+        raise ValueError(f"the types of keys are {', '.join(KeyType)}")
+    first, *others = (KeyType(word) for word in words)
+    return (first, *others) if others else first
+
+
+def _columns(given: object) -> tuple[str, ...]:
+    """The columns of a table's key, the distribution column first."""
+    return tuple(checked_identifier(word) for word in _several(given, "the name of a column"))
 
 
 def checked_shard(name: str) -> str:
@@ -154,12 +178,17 @@ class ShardSection(Section):
 class FleetDescription(Section):
     """The whole file; read it by `read_description`."""
 
-    key_type: KeyType
+    key_type: Annotated[KeyTypes, PlainValidator(_key_types)]
     shadow_role: Identifier | None = None
     bucketing: BucketingSection = BucketingSection()
     buckets: BucketsSection
-    tables: dict[Identifier, Identifier] = Field(min_length=1)
+    tables: dict[Identifier, Annotated[tuple[str, ...], PlainValidator(_columns)]] = Field(min_length=1)
     shards: dict[ShardName, ShardSection] = Field(min_length=1)
+
+    @property
+    def distribution_columns(self) -> dict[str, str]:
+        """By table: its distribution column, the first of the key's."""
+        return {table: columns[0] for table, columns in self.tables.items()}
 
     @field_validator("shards")
     @classmethod
@@ -172,6 +201,20 @@ class FleetDescription(Section):
                 raise ValueError(f"{name} is the same database as {seen[place]}")
             seen[place] = name
         return shards
+
+    @model_validator(mode="after")
+    def _whole_keys(self) -> Self:
+        parts = len(parts_of(self.key_type))
+        for table, columns in self.tables.items():
+            if len(columns) != parts or len(set(columns)) != parts:
+                raise ValueError(
+                    f"key_type has {parts} parts: tables.{table} needs as many different columns"
+                )
+        if parts > 1 and self.bucketing.kind is BucketingKind.DIRECTORY:
+            raise ValueError(
+                "a directory has one key column: describe keys of several parts as hash or callable"
+            )
+        return self
 
 
 def read_description(file: Path) -> FleetDescription:

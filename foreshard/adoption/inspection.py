@@ -21,7 +21,7 @@ from foreshard.postgres.server_facts import ServerFacts
 from foreshard.router.bucket_finder import imported
 from foreshard.settings import MigrationSettings
 from foreshard.topology.bucketing import Bucketing, BucketingKind
-from foreshard.topology.keys import Key, KeyType
+from foreshard.topology.keys import Key, KeyTypes, distribution_type, parts_of
 
 _STATEMENT_TIMEOUT_S = 60
 _LOCK_TIMEOUT = "SET lock_timeout = '2s'"
@@ -59,7 +59,7 @@ def inspect_shard(
 
 
 def look_up(
-    bucketing: Bucketing, keys: Sequence[Key], key_type: KeyType, report: Report = lambda *_: None
+    bucketing: Bucketing, keys: Sequence[Key], key_type: KeyTypes, report: Report = lambda *_: None
 ) -> Lookup:
     """Ask the fleet's directory, or the application's function, for the buckets of these keys."""
     if bucketing.kind is BucketingKind.HASH:
@@ -71,7 +71,7 @@ def look_up(
         assert bucketing.dsn is not None  # `Bucketing` checked it
         with connect(bucketing.dsn, statement_timeout_s=_STATEMENT_TIMEOUT_S) as conn:
             return Lookup(
-                directory.buckets_of(conn, bucketing, keys, key_type),
+                directory.buckets_of(conn, bucketing, keys, distribution_type(key_type)),
                 directory.keys_by_bucket(conn, bucketing),
             )
     except psycopg.Error as error:
@@ -109,7 +109,9 @@ def _look(
     facts, findings = _server(conn, name)
     findings += _closed(name, usable)
     report(name, f"looks for hazards in {len(tables)} tables")
-    found = hazards.find(conn, list(usable), description.tables, description.key_type)
+    found = hazards.find(
+        conn, list(usable), description.distribution_columns, distribution_type(description.key_type)
+    )
     report(name, "looks at some keys of each table")
     keys = {}
     try:
@@ -136,11 +138,16 @@ def _look(
 
 def _to_sample(
     tables: Sequence[Table], description: FleetDescription
-) -> Iterator[tuple[tuple[str, str], str]]:
+) -> Iterator[tuple[tuple[str, str], tuple[str, ...]]]:
     for table in tables:
-        column = table.column(description.tables.get(table.name, ""))
-        if table.readable and column is not None and fits(column.type, description.key_type):
-            yield (table.bucket, table.name), column.name
+        names = description.tables.get(table.name, ())
+        columns = [table.column(name) for name in names]
+        good = all(
+            column is not None and fits(column.type, key_type)
+            for column, key_type in zip(columns, parts_of(description.key_type), strict=False)
+        )
+        if table.readable and names and good:
+            yield (table.bucket, table.name), names
 
 
 def _server(conn: Connection, shard: str) -> tuple[ServerFacts, list[Finding]]:
@@ -174,7 +181,7 @@ def _application(
     subject = f"{shard}: application_dsn"
     try:
         with connect(section.application_dsn, statement_timeout_s=_STATEMENT_TIMEOUT_S) as conn:
-            rights = bucket_tables.application_rights(conn, buckets, list(description.tables))
+            rights = bucket_tables.application_rights(conn, buckets, list(description.distribution_columns))
     except (ForeshardError, psycopg.Error) as error:
         yield Finding(
             subject, f"cannot be used from here: {_one_line(error)}", "Routers need it.", blocks=False

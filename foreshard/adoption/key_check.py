@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from foreshard.adoption.facts import Finding, Lookup
 from foreshard.errors import InvalidInput
 from foreshard.topology.bucketing import BucketingKind
-from foreshard.topology.keys import Key, KeyType, bucket_number
+from foreshard.topology.keys import Key, KeyTypes, bucket_number
 
 Keys = Mapping[tuple[str, str], Sequence[Key]]
 """Sampled keys by (bucket, table)."""
 
 
 def check_keys(
-    kind: BucketingKind, key_type: KeyType, buckets: Sequence[str], keys: Keys, lookup: Lookup
+    kind: BucketingKind, key_type: KeyTypes, buckets: Sequence[str], keys: Keys, lookup: Lookup
 ) -> Iterator[Finding]:
     """What is wrong with the sampled keys. ``buckets``: in the order of their numbers."""
     if lookup.trouble is not None:
@@ -36,7 +36,7 @@ def check_keys(
 
 
 def _misplaced(
-    kind: BucketingKind, key_type: KeyType, buckets: Sequence[str], keys: Keys, lookup: Lookup
+    kind: BucketingKind, key_type: KeyTypes, buckets: Sequence[str], keys: Keys, lookup: Lookup
 ) -> Iterator[Finding]:
     def expected(key: Key) -> str | None:
         if kind is BucketingKind.HASH:
@@ -69,7 +69,7 @@ def _misplaced(
 
 def _remedy(
     kind: BucketingKind,
-    key_type: KeyType,
+    key_type: KeyTypes,
     buckets: Sequence[str],
     keys: Keys,
     sampled: Sequence[tuple[str, str, Key]],
@@ -97,7 +97,7 @@ def _remedy(
 
 
 def _explanations(
-    key_type: KeyType, buckets: Sequence[str]
+    key_type: KeyTypes, buckets: Sequence[str]
 ) -> Iterator[tuple[Callable[[str, Key], bool], str]]:
     """Other rules, and what to do where every key follows one."""
     natural = sorted(buckets, key=_by_number)
@@ -130,7 +130,7 @@ def _in_two_buckets(keys: Keys) -> tuple[str, Key, str, str] | None:
     return None
 
 
-def _hashed(key: Key, key_type: KeyType, buckets: Sequence[str]) -> str | None:
+def _hashed(key: Key, key_type: KeyTypes, buckets: Sequence[str]) -> str | None:
     try:
         return buckets[bucket_number(key, key_type, len(buckets))]
     except InvalidInput:

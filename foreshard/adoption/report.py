@@ -14,7 +14,7 @@ from foreshard.adoption.suggestion import suggest
 from foreshard.postgres.bucket_tables import Table
 from foreshard.postgres.hazards import Effect, Hazard
 from foreshard.postgres.key_types import fits
-from foreshard.topology.keys import KeyType
+from foreshard.topology.keys import KeyType, distribution_type, parts_of
 
 
 class Verdict(StrEnum):
@@ -109,7 +109,7 @@ def make_report(
     keys = {name: found for shard in shards for name, found in shard.keys.items()}
     findings = [
         *_of_shards(shards),
-        *databases(description.key_type, shards),
+        *databases(parts_of(description.key_type), shards),
         *_of_placement(order, shards),
         *_of_description(description, shards),
         *check_keys(description.bucketing.kind, description.key_type, order, keys, lookup or Lookup()),
@@ -132,7 +132,7 @@ def _of_shards(shards: Sequence[ShardFacts]) -> Iterator[Finding]:
         yield from shard.findings
 
 
-def databases(key_type: KeyType, shards: Sequence[ShardFacts]) -> Iterator[Finding]:
+def databases(key_types: Sequence[KeyType], shards: Sequence[ShardFacts]) -> Iterator[Finding]:
     """What is wrong with the shards' databases beside each other."""
     seen: dict[tuple[int, int], str] = {}
     encodings: dict[str, list[str]] = {}
@@ -148,7 +148,7 @@ def databases(key_type: KeyType, shards: Sequence[ShardFacts]) -> Iterator[Findi
     if len(encodings) > 1:
         both = " and ".join(f"{encoding} on {', '.join(names)}" for encoding, names in encodings.items())
         yield Finding("encoding", f"is {both}", "Buckets move between databases of the same encoding only.")
-    elif encodings and key_type is KeyType.TEXT and "UTF8" not in encodings:
+    elif encodings and KeyType.TEXT in key_types and "UTF8" not in encodings:
         yield Finding("encoding", "is not UTF8", "Routers hash text keys as UTF-8: convert the databases.")
 
 
@@ -179,10 +179,10 @@ def _of_placement(order: Sequence[str], shards: Sequence[ShardFacts]) -> Iterato
 
 def _of_description(description: FleetDescription, shards: Sequence[ShardFacts]) -> Iterator[Finding]:
     present = {table.name for shard in shards for table in shard.tables}
-    for name in description.tables:
+    for name in description.distribution_columns:
         if name not in present and present:
             yield Finding(f"tables.{name}", "is in no bucket", "Remove it from [tables] or correct its name.")
-    columns = {column: table for table, column in description.tables.items()}
+    columns = {column: table for table, column in description.distribution_columns.items()}
     if len(columns) > 1:
         listed = ", ".join(f"{table} by {column}" for column, table in list(columns.items())[:4])
         yield Finding(
@@ -221,7 +221,7 @@ def _buckets(
         reasons = [Reason(one.subject, one.why, one.remedy, one.effect) for one in left]
         reasons += [
             Reason(name, "is missing here", "Create it, or remove it from [tables].", Effect.BLOCKS)
-            for name in description.tables
+            for name in description.distribution_columns
             if name not in columns
         ]
         if bucket in shard.moving:
@@ -241,16 +241,18 @@ def _table(
     columns: Mapping[str, frozenset[str]],
     hazards: Sequence[Hazard],
 ) -> TableReport:
-    column = description.tables.get(table.name)
+    column = description.distribution_columns.get(table.name)
     reasons = [Reason(one.subject, one.why, one.remedy, one.effect) for one in hazards]
     if column is None:
         # What hazards say of a distribution column means nothing here.
         reasons = [one for one in reasons if not one.subject.endswith(f"{table.name}.")]
         others = {name: names for name, names in columns.items() if name != table.name}
-        said = suggest(table, description.tables, others, description.key_type)
+        said = suggest(
+            table, description.distribution_columns, others, distribution_type(description.key_type)
+        )
         reasons.insert(0, Reason("", said.why, said.remedy, Effect.BLOCKS))
     else:
-        wrong = _wrong_column(table, column, description.key_type)
+        wrong = _wrong_column(table, column, distribution_type(description.key_type))
         if wrong is not None:
             reasons = [one for one in reasons if not one.subject.endswith(f"{table.name}.{column}")]
             reasons.insert(0, wrong)

@@ -17,7 +17,7 @@ from foreshard.control.topology_store import publish_routing
 from foreshard.errors import ForeshardError
 from foreshard.migration.lifecycle import ENDS
 from foreshard.topology.bucketing import Bucketing
-from foreshard.topology.keys import KeyType
+from foreshard.topology.keys import key_types_text, parse_key_types
 
 
 class AdoptionStore:
@@ -64,7 +64,7 @@ def _read(session: Session) -> Topology | None:
         .where(Migration.stage.not_in(ENDS), MigrationBucket.live)
     ).tuples()
     return Topology(
-        KeyType(plane.key_type),
+        parse_key_types(plane.key_type),
         dict(plane.tables),
         Bucketing.from_json(plane.bucketing),
         {
@@ -85,7 +85,7 @@ def _write(session: Session, topology: Topology) -> None:
     if plane is None:
         plane = ControlPlane(id=secrets.token_hex(2), routing_epoch=1)
         session.add(plane)
-    plane.key_type = topology.key_type.value
+    plane.key_type = key_types_text(topology.key_type)
     plane.tables = dict(topology.tables)
     plane.bucketing = topology.bucketing.to_json()
     plane.shadow_role = topology.shadow_role

@@ -18,7 +18,7 @@ from foreshard.forecast.calendar import Event
 from foreshard.migration.lifecycle import ENDS
 from foreshard.postgres.passwords import without_secret
 from foreshard.topology.bucketing import Bucketing
-from foreshard.topology.keys import KeyType
+from foreshard.topology.keys import KeyType, KeyTypes, distribution_type, key_types_text, parse_key_types
 from foreshard.topology.placement import Placement
 from foreshard.topology.routing_map import Redirection, RoutingMap
 
@@ -57,7 +57,7 @@ class TopologyStore:
 
     def describe_fleet(
         self,
-        key_type: KeyType,
+        key_type: KeyTypes,
         tables: Mapping[str, str],
         bucketing: Bucketing = HASHED,
         *,
@@ -81,7 +81,7 @@ class TopologyStore:
             if plane is None:
                 plane = ControlPlane(id=secrets.token_hex(2), routing_epoch=1)
                 session.add(plane)
-            plane.key_type = key_type.value
+            plane.key_type = key_types_text(key_type)
             plane.tables = dict(tables)
             plane.bucketing = bucketing.to_json()
             plane.shadow_role = shadow_role
@@ -99,7 +99,7 @@ class TopologyStore:
     def key_type(self) -> KeyType:
         """Type of every distribution column."""
         with self._control.transaction() as session:
-            return KeyType(_plane(session).key_type)
+            return distribution_type(parse_key_types(_plane(session).key_type))
 
     def bucketing(self) -> Bucketing:
         """How the bucket of a key is found."""
@@ -185,7 +185,7 @@ class TopologyStore:
             )
             return RoutingMap(
                 epoch=plane.routing_epoch,
-                key_type=KeyType(plane.key_type),
+                key_type=parse_key_types(plane.key_type),
                 buckets=names,
                 placement=_placement(session),
                 redirections=tuple(

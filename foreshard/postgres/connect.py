@@ -37,7 +37,7 @@ def connect(conninfo: str, *, application: str = "foreshard", statement_timeout_
     """
     # synchronous_commit: a close, or a promise never to open, must survive a crash whatever the server's default.
     options = (
-        "-c search_path=pg_catalog -c timezone=UTC -c synchronous_commit=on"
+        "-c search_path=pg_catalog -c timezone=UTC -c bytea_output=hex -c synchronous_commit=on"
         f" -c statement_timeout={int(statement_timeout_s * 1000)}"
     )
     try:

@@ -126,9 +126,12 @@ def create_guards(conn: Connection, names: MigrationNames, columns: Iterable[str
             sql_file("guard.sql").format(
                 migration=sql.Identifier(names.schema),
                 guard=sql.Identifier(guard_function(column, key_type)),
-                hash=sql.SQL(slot_sql(key_type)),
-                column=sql.Identifier(column),
-                seed=sql.Literal(SLOT_SEED),
+                **{
+                    f"{row.lower()}_hash": sql.SQL(slot_sql(key_type)).format(
+                        key=sql.SQL(f"{row}.") + sql.Identifier(column), seed=sql.Literal(SLOT_SEED)
+                    )
+                    for row in ("OLD", "NEW")
+                },
             )
         )
 

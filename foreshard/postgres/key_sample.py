@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from psycopg import sql
 
 from foreshard.postgres.connect import Connection
-from foreshard.topology.keys import Key, KeyType
+from foreshard.topology.keys import Key, KeyType, KeyTypes, parts_of
 
 ROWS = 8
 """Rows looked at per table. A fleet that places its keys another way than described shows it with the first ones."""
@@ -19,27 +19,32 @@ TableName = tuple[str, str]
 
 
 def sample_keys(
-    conn: Connection, columns: Mapping[TableName, str], key_type: KeyType
+    conn: Connection, columns: Mapping[TableName, tuple[str, ...]], key_types: KeyTypes
 ) -> dict[TableName, list[Key]]:
-    """The different keys of each table's first rows. ``columns``: the distribution column, of a type that fits."""
+    """The different keys of each table's first rows. ``columns``: those of the key, of types that fit."""
     names = list(columns)
     found: dict[TableName, list[Key]] = {}
     for start in range(0, len(names), _TABLES_PER_QUERY):
         part = names[start : start + _TABLES_PER_QUERY]
-        for number, key in conn.execute(_query(part, columns, key_type)):
+        for number, *parts in conn.execute(_query(part, columns, parts_of(key_types))):
             keys = found.setdefault(part[number], [])
-            if key is not None and key not in keys:
+            key: Key = parts[0] if len(parts) == 1 else tuple(parts)
+            if None not in parts and key not in keys:
                 keys.append(key)
     return found
 
 
-def _query(names: Sequence[TableName], columns: Mapping[TableName, str], key_type: KeyType) -> sql.Composed:
-    one = sql.SQL("(SELECT {number}, {column}::pg_catalog.{type} FROM {table} LIMIT {rows})")
+def _query(
+    names: Sequence[TableName], columns: Mapping[TableName, tuple[str, ...]], key_types: Sequence[KeyType]
+) -> sql.Composed:
+    one = sql.SQL("(SELECT {number}, {key} FROM {table} LIMIT {rows})")
     return sql.SQL(" UNION ALL ").join(
         one.format(
             number=number,
-            column=sql.Identifier(columns[name]),
-            type=sql.Identifier(key_type.value),
+            key=sql.SQL(", ").join(
+                sql.SQL("{}::pg_catalog.{}").format(sql.Identifier(column), sql.Identifier(key_type.value))
+                for column, key_type in zip(columns[name], key_types, strict=True)
+            ),
             table=sql.Identifier(*name),
             rows=ROWS,
         )

@@ -12,6 +12,7 @@ _FITS: Mapping[KeyType, frozenset[str]] = {
     KeyType.INT8: frozenset({"int2", "int4", "int8"}),
     KeyType.TEXT: frozenset({"text", "varchar"}),
     KeyType.UUID: frozenset({"uuid"}),
+    KeyType.BYTEA: frozenset({"bytea"}),
 }
 
 

@@ -208,10 +208,10 @@ def _key_hash(column: Column, seed: int) -> sql.Composed:
 
 def _slot(distribution_column: str, key_type: KeyType) -> sql.Composed:
     # A row without a key belongs to nobody; preflight refuses such tables. Here the source answers for it.
-    return sql.SQL("COALESCE({hash}({column}, {seed}) & {mask}, {slots})::int").format(
-        hash=sql.Identifier("pg_catalog", slot_sql(key_type)),
-        column=_of_row(distribution_column),
-        seed=sql.Literal(SLOT_SEED),
+    return sql.SQL("COALESCE({hash} & {mask}, {slots})::int").format(
+        hash=sql.SQL(slot_sql(key_type)).format(
+            key=_of_row(distribution_column), seed=sql.Literal(SLOT_SEED)
+        ),
         mask=sql.Literal(SLOTS - 1),
         slots=sql.Literal(SLOTS),
     )

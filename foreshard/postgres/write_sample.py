@@ -20,7 +20,7 @@ from psycopg import errors
 from foreshard.errors import WritesNotMeasured
 from foreshard.postgres.connect import Connection
 from foreshard.postgres.names import MigrationNames
-from foreshard.topology.keys import Key, KeyType, slot
+from foreshard.topology.keys import KeyType, Part, slot
 
 SLOT_PATIENCE_S = 10.0
 """A new slot waits for every transaction on the server that has written. Connections need it as statement_timeout."""
@@ -188,9 +188,11 @@ def _decoded(conn: Connection, name: str, names: MigrationNames, upto: str) -> I
             )
 
 
-def _parsed(key: str, key_type: KeyType) -> Key:
+def _parsed(key: str, key_type: KeyType) -> Part:
     if key_type is KeyType.TEXT:
         return key
+    if key_type is KeyType.BYTEA:
+        return bytes.fromhex(key.removeprefix("\\x"))
     return UUID(key) if key_type is KeyType.UUID else int(key)
 
 

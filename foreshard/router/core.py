@@ -22,13 +22,23 @@ from foreshard.router.opening import Addressing, Isolation, Opening
 from foreshard.router.patience import Patience
 from foreshard.router.telemetry import Outcome, Telemetry
 from foreshard.topology.bucketing import BucketOf
-from foreshard.topology.keys import SLOTS, Key, KeyType
+from foreshard.topology.keys import (
+    SLOTS,
+    Key,
+    KeyType,
+    KeyTypes,
+    Part,
+    distribution_part,
+    distribution_type,
+    parts_of,
+)
 from foreshard.topology.routing_map import Intent, Redirection, Route, RoutingMap, route
 
-_ANY_KEY: dict[KeyType, Key] = {
+_ANY: dict[KeyType, Part] = {
     **dict.fromkeys((KeyType.INT2, KeyType.INT4, KeyType.INT8), 0),
     KeyType.TEXT: "",
     KeyType.UUID: UUID(int=0),
+    KeyType.BYTEA: b"",
 }
 
 CONNECTION_WAIT_S = 2.0
@@ -134,8 +144,8 @@ class Call:
         moving = self.redirection = routing_map.redirection_of(where.bucket)
         self._opening = Opening(
             where,
-            self._key,
-            routing_map.key_type,
+            distribution_part(self._key, routing_map.key_type),
+            distribution_type(routing_map.key_type),
             read_only=self._intent is Intent.READ,
             ask_owner=self._asks(fresh),
             redirected=moving is not None and moving.bound < SLOTS and where.shard == moving.target,
@@ -224,7 +234,7 @@ class BucketCall(Call):
     """
 
     def __init__(self, core: RouterCore, bucket: str) -> None:
-        super().__init__(core, _ANY_KEY[core.map.key_type], Intent.READ)
+        super().__init__(core, _any_key(core.map.key_type), Intent.READ)
         if bucket not in core.map.placement.of:
             raise InvalidInput("bucket", f"{bucket!r} is not in the map")
         self._bucket = bucket
@@ -244,3 +254,8 @@ class BucketCall(Call):
         del fresh  # a copy that does not serve is closed
         # One owner for all keys: any key will do to learn where the bucket went.
         return self._doubt and self.exact
+
+
+def _any_key(key_types: KeyTypes) -> Key:
+    parts = tuple(_ANY[one] for one in parts_of(key_types))
+    return parts[0] if len(parts) == 1 else parts

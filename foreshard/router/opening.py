@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from psycopg import sql
 
-from foreshard.topology.keys import Key, KeyType
+from foreshard.topology.keys import KeyType, Part
 from foreshard.topology.routing_map import Route
 
 
@@ -31,14 +31,14 @@ class Addressing(StrEnum):
 
 @dataclass(frozen=True)
 class Opening:
-    """One attempt at a transaction.
+    """One attempt at a transaction. ``key``: of a composite one, the distribution column's part.
 
     ``ask_owner``: `foreshard.assert_owner` is asked with BEGIN, and from its answer to the end of the transaction the
     key's owner cannot change. ``redirected``: the key is served by a migration's target before its cutover.
     """
 
     route: Route
-    key: Key
+    key: Part
     key_type: KeyType
     read_only: bool
     ask_owner: bool
@@ -63,8 +63,13 @@ class Opening:
             made.append(f"SET LOCAL search_path = {path}, pg_temp")
         if self.ask_owner:
             # The cast picks the overload by the column's type, however the literal is written.
-            bucket, key = sql.quote(self.route.bucket), sql.quote(self.key)
+            bucket, key = sql.quote(self.route.bucket), _literal(self.key)
             made.append(
                 f"SELECT foreshard.assert_owner(CAST({bucket} AS text), CAST({key} AS {self.key_type.value}))"
             )
         return made
+
+
+def _literal(key: Part) -> str:
+    # psycopg quotes bytes for the connection that was used last, if it is not told which.
+    return f"'\\x{key.hex()}'" if isinstance(key, bytes) else sql.quote(key)

@@ -13,12 +13,16 @@ from __future__ import annotations
 
 from enum import StrEnum
 from functools import lru_cache
-from typing import TypeAlias
+from typing import LiteralString, TypeAlias
 from uuid import UUID
 
 from foreshard.errors import InvalidInput
 
-Key: TypeAlias = int | str | UUID
+Part: TypeAlias = int | str | UUID | bytes
+"""A value of one key column."""
+
+Key: TypeAlias = Part | tuple[Part, ...]
+"""A composite key is a tuple, of at least two parts."""
 
 SLOTS = 1024
 """Slots of every bucket; during a migration the target owns those below the bound."""
@@ -36,26 +40,73 @@ _M64 = 0xFFFFFFFFFFFFFFFF
 
 
 class KeyType(StrEnum):
-    """Type of the distribution column, by PostgreSQL's name."""
+    """Type of a key column, by PostgreSQL's name."""
 
     INT2 = "int2"
     INT4 = "int4"
     INT8 = "int8"
     TEXT = "text"
     UUID = "uuid"
+    BYTEA = "bytea"
+
+
+KeyTypes: TypeAlias = KeyType | tuple[KeyType, ...]
+"""Of a fleet's keys. Of a composite key the bucket comes from all parts, the slot from the first alone: its column is
+the distribution column."""
 
 
 _INT_BITS = {KeyType.INT2: 16, KeyType.INT4: 32, KeyType.INT8: 64}
-_HASH_SQL = {
-    KeyType.INT2: "hashint2extended",
-    KeyType.INT4: "hashint4extended",
-    KeyType.INT8: "hashint8extended",
-    KeyType.TEXT: "hashtextextended",
-    KeyType.UUID: "uuid_hash_extended",
+_HASH_SQL: dict[KeyType, LiteralString] = {
+    KeyType.INT2: "pg_catalog.hashint2extended({key}, {seed})",
+    KeyType.INT4: "pg_catalog.hashint4extended({key}, {seed})",
+    KeyType.INT8: "pg_catalog.hashint8extended({key}, {seed})",
+    KeyType.TEXT: "pg_catalog.hashtextextended({key}, {seed})",
+    KeyType.UUID: "pg_catalog.uuid_hash_extended({key}, {seed})",
+    # SQL cannot call bytea's own function before PostgreSQL 18; the hash of a row of one column is that column's.
+    KeyType.BYTEA: "CASE WHEN {key} IS NOT NULL THEN pg_catalog.hash_record_extended(ROW({key}), {seed}) END",
 }
 
 
-def hash_extended(key: Key, key_type: KeyType, seed: int) -> int:
+def parts_of(key_types: KeyTypes) -> tuple[KeyType, ...]:
+    """The types of all parts of a key."""
+    return (key_types,) if isinstance(key_types, KeyType) else key_types
+
+
+def distribution_type(key_types: KeyTypes) -> KeyType:
+    """The type of the distribution column."""
+    return parts_of(key_types)[0]
+
+
+def distribution_part(key: Key, key_types: KeyTypes) -> Part:
+    """What of the key stands in the distribution column.
+
+    Raises ``InvalidInput`` (field ``key``) if it is not of as many parts.
+    """
+    return _split(key, key_types)[0]
+
+
+def key_types_text(key_types: KeyTypes) -> str:
+    """As it is written: ``int8``, or ``int8,text``."""
+    return ",".join(parts_of(key_types))
+
+
+def parse_key_types(text: str) -> KeyTypes:
+    """What `key_types_text` gave. Raises ``ValueError``."""
+    first, *others = (KeyType(part) for part in text.split(","))
+    return (first, *others) if others else first
+
+
+def _split(key: Key, key_types: KeyTypes) -> tuple[Part, ...]:
+    if isinstance(key_types, KeyType):
+        if isinstance(key, tuple):
+            raise _wrong_type(key, f"one value ({key_types})")
+        return (key,)
+    if not isinstance(key, tuple) or len(key) != len(key_types):
+        raise InvalidInput("key", f"is not a tuple of {len(key_types)} parts ({key_types_text(key_types)})")
+    return key
+
+
+def hash_extended(key: Part, key_type: KeyType, seed: int) -> int:
     """The key's 64-bit hash, unsigned, as PostgreSQL's ``hash…extended(key, seed)`` (which shows it signed).
 
     ``seed`` is taken modulo 2^64. Raises ``InvalidInput`` (field ``key``) for a key the column cannot hold.
@@ -66,26 +117,39 @@ def hash_extended(key: Key, key_type: KeyType, seed: int) -> int:
         if not isinstance(key, UUID):
             raise _wrong_type(key, "a uuid.UUID")
         return _hash_bytes(key.bytes, seed & _M64)
+    if key_type is KeyType.BYTEA:
+        if not isinstance(key, bytes):
+            raise _wrong_type(key, "bytes")
+        return _hash_bytes(key, seed & _M64)
     return _hash_uint32(_fold(_checked_int(key, key_type)), seed & _M64)
 
 
-def bucket_number(key: Key, key_type: KeyType, modulus: int) -> int:
-    """The remainder for which ``satisfies_hash_partition(…, modulus, remainder, key)`` is true.
+def bucket_number(key: Key, key_types: KeyTypes, modulus: int) -> int:
+    """The remainder for which ``satisfies_hash_partition(…, modulus, remainder, key)`` is true, with all parts of it.
 
     Raises ``InvalidInput`` for an unusable key or a modulus that is not a positive ``int4``.
     """
     if not 1 <= modulus < 2**31:
         raise InvalidInput("modulus", f"{modulus} is not between 1 and 2147483647")
-    return ((hash_extended(key, key_type, PARTITION_SEED) + _COMBINE) & _M64) % modulus
+    if isinstance(key_types, KeyType) and not isinstance(key, tuple):
+        return ((hash_extended(key, key_types, PARTITION_SEED) + _COMBINE) & _M64) % modulus
+    row = 0
+    for part, key_type in zip(_split(key, key_types), parts_of(key_types), strict=True):
+        row = _hash_combine(row, hash_extended(part, key_type, PARTITION_SEED))
+    return row % modulus
 
 
-def slot(key: Key, key_type: KeyType) -> int:
-    """The key's slot, 0 <= slot < ``SLOTS``. Raises ``InvalidInput`` for an unusable key."""
-    return hash_extended(key, key_type, SLOT_SEED) % SLOTS
+def slot(key: Key, key_types: KeyTypes) -> int:
+    """The key's slot, 0 <= slot < ``SLOTS``, by its first part. Raises ``InvalidInput`` for an unusable key."""
+    if isinstance(key_types, KeyType) and not isinstance(
+        key, tuple
+    ):  # the plain case, at a third of the price
+        return hash_extended(key, key_types, SLOT_SEED) % SLOTS
+    return hash_extended(distribution_part(key, key_types), distribution_type(key_types), SLOT_SEED) % SLOTS
 
 
-def slot_sql(key_type: KeyType) -> str:
-    """Name of the SQL function that hashes a key of this type with a seed: ``f(key, seed)``.
+def slot_sql(key_type: KeyType) -> LiteralString:
+    """The SQL expression that hashes ``{key}``, of this type, with ``{seed}``; NULL for NULL.
 
     Its result is a signed ``int8``; SQL must mask it (``& 1023``) where Python takes the remainder.
     """
@@ -98,7 +162,12 @@ def _wrong_type(key: object, wanted: str) -> InvalidInput:
     return InvalidInput("key", f"is a {type(key).__name__}, not {wanted}")
 
 
-def _checked_int(key: Key, key_type: KeyType) -> int:
+def _hash_combine(a: int, b: int) -> int:
+    """``hash_combine64``."""
+    return a ^ (b + _COMBINE + (a << 54) + (a >> 7)) & _M64
+
+
+def _checked_int(key: Part, key_type: KeyType) -> int:
     # bool is an int for Python, never for PostgreSQL.
     if not isinstance(key, int) or isinstance(key, bool):
         raise _wrong_type(key, "an int")
@@ -108,7 +177,7 @@ def _checked_int(key: Key, key_type: KeyType) -> int:
     return key
 
 
-def _text_bytes(key: Key) -> bytes:
+def _text_bytes(key: Part) -> bytes:
     if not isinstance(key, str):
         raise _wrong_type(key, "a str")
     if "\0" in key:

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from foreshard.errors import InvalidInput
 from foreshard.topology.bucketing import BucketingKind, BucketOf
-from foreshard.topology.keys import SLOTS, Key, KeyType, bucket_number, slot
+from foreshard.topology.keys import SLOTS, Key, KeyTypes, bucket_number, slot
 from foreshard.topology.placement import Placement
 
 
@@ -67,7 +67,7 @@ class RoutingMap:
     """
 
     epoch: int
-    key_type: KeyType
+    key_type: KeyTypes
     buckets: tuple[str, ...]
     placement: Placement
     redirections: tuple[Redirection, ...] = ()

@@ -17,8 +17,8 @@ from tests.stress.history import Kind, Subject
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
-_OWNED = sql.SQL(" WHERE ({}(key, {}) & 1023) BETWEEN %s AND %s").format(
-    sql.SQL(slot_sql(KEY_TYPE)), sql.Literal(SLOT_SEED)
+_OWNED = sql.SQL(" WHERE ({} & 1023) BETWEEN %s AND %s").format(
+    sql.SQL(slot_sql(KEY_TYPE)).format(key=sql.Identifier("key"), seed=sql.Literal(SLOT_SEED))
 )
 
 

@@ -8,10 +8,10 @@ DECLARE
     new_slot int;
 BEGIN
     IF TG_OP <> 'INSERT' THEN
-        old_slot := ({hash}(OLD.{column}, {seed}) & 1023)::int;
+        old_slot := ({old_hash} & 1023)::int;
     END IF;
     IF TG_OP <> 'DELETE' THEN
-        new_slot := ({hash}(NEW.{column}, {seed}) & 1023)::int;
+        new_slot := ({new_hash} & 1023)::int;
     END IF;
     IF TG_OP = 'INSERT' THEN
         old_slot := new_slot;

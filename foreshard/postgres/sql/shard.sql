@@ -179,6 +179,13 @@ BEGIN
         PERFORM foreshard.require_owner(bucket, slot, slot, false);
     END IF;
 END $$;
+CREATE OR REPLACE FUNCTION foreshard.assert_owner(bucket text, key bytea)
+RETURNS void LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    slot int := (CASE WHEN key IS NOT NULL THEN hash_record_extended(ROW(key), {seed}) END & 1023)::int;
+BEGIN
+    PERFORM foreshard.require_owner(bucket, slot, slot, false);
+END $$;
 
 -- ENABLE REPLICA trigger on a migration's marker table: everything before the marker is applied here, so a
 -- marker that says so opens its flip; a runner that died after the close leaves no key without an owner.

@@ -17,8 +17,13 @@ from foreshard.topology.keys import (
     SLOTS,
     Key,
     KeyType,
+    KeyTypes,
+    Part,
     bucket_number,
+    distribution_part,
     hash_extended,
+    key_types_text,
+    parse_key_types,
     slot,
     slot_sql,
 )
@@ -43,7 +48,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
         (UUID("12345678-9abc-def0-1234-56789abcdef0"), KeyType.UUID, -5274793161829156687, 12),
     ],
 )
-def test_values_from_postgres(key: Key, key_type: KeyType, signed_hash: int, bucket_of_48: int) -> None:
+def test_values_from_postgres(key: Part, key_type: KeyType, signed_hash: int, bucket_of_48: int) -> None:
     assert hash_extended(key, key_type, SLOT_SEED) == signed_hash % 2**64
     assert bucket_number(key, key_type, 48) == bucket_of_48
     assert slot(key, key_type) == signed_hash & 1023
@@ -90,9 +95,11 @@ def test_seed_may_be_written_signed() -> None:
         (2**63, KeyType.INT8),
         (-(2**63) - 1, KeyType.INT8),
         ("00000000-0000-0000-0000-000000000000", KeyType.UUID),
+        ("N1", KeyType.BYTEA),
+        (None, KeyType.BYTEA),
     ],
 )
-def test_unusable_keys_are_refused_by_name(key: Key, key_type: KeyType) -> None:
+def test_unusable_keys_are_refused_by_name(key: Part, key_type: KeyType) -> None:
     with pytest.raises(InvalidInput) as refusal:
         hash_extended(key, key_type, SLOT_SEED)
     assert refusal.value.field == "key"
@@ -104,11 +111,46 @@ def test_unusable_modulus_is_refused(modulus: int) -> None:
         bucket_number(1, KeyType.INT4, modulus)
 
 
-def test_every_key_type_names_its_sql_function() -> None:
-    assert {slot_sql(key_type) for key_type in KeyType} == {
-        "hashint2extended",
-        "hashint4extended",
-        "hashint8extended",
-        "hashtextextended",
-        "uuid_hash_extended",
-    }
+@pytest.mark.parametrize("key_type", KeyType)
+def test_every_key_type_has_an_expression_of_sql(key_type: KeyType) -> None:
+    written = slot_sql(key_type).format(key="k", seed=1)
+    assert written.startswith(("pg_catalog.", "CASE WHEN k IS NOT NULL THEN pg_catalog."))
+
+
+PAIR = (KeyType.INT8, KeyType.TEXT)
+
+
+def test_a_composite_key_has_its_bucket_from_all_parts_and_its_slot_from_the_first() -> None:
+    keys: list[Key] = [(1, "a"), (1, "b"), (2, "a")]
+    assert len({bucket_number(key, PAIR, 2**31 - 1) for key in keys}) == 3
+    assert [slot(key, PAIR) for key in keys] == [slot(part, KeyType.INT8) for part in (1, 1, 2)]
+    assert distribution_part((1, "a"), PAIR) == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "key_types"),
+    [
+        (1, PAIR),
+        ((1,), PAIR),
+        ((1, "a", "b"), PAIR),
+        (("a", 1), PAIR),
+        ((1, None), PAIR),
+        ([1, "a"], PAIR),
+        ((1,), KeyType.INT8),
+        ((1, "a"), KeyType.INT8),
+    ],
+)
+def test_a_key_of_other_parts_is_refused(key: Key, key_types: KeyTypes) -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        bucket_number(key, key_types, 48)
+    assert refusal.value.field == "key"
+    if key != (1, None):
+        with pytest.raises(InvalidInput):
+            slot(key, key_types)
+
+
+@pytest.mark.parametrize("key_types", [KeyType.BYTEA, PAIR])
+def test_key_types_are_written_and_read(key_types: KeyTypes) -> None:
+    assert parse_key_types(key_types_text(key_types)) == key_types
+    with pytest.raises(ValueError, match="int9"):
+        parse_key_types("int9")
