@@ -71,5 +71,6 @@ class Opening:
 
 
 def _literal(key: Part) -> str:
-    # psycopg quotes bytes for the connection that was used last, if it is not told which.
-    return f"'\\x{key.hex()}'" if isinstance(key, bytes) else sql.quote(key)
+    # psycopg quotes bytes for the connection that was used last, if it is not told which. E: whatever the server takes
+    # a backslash for.
+    return f"E'\\\\x{key.hex()}'" if isinstance(key, bytes) else sql.quote(key)
