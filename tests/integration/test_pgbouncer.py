@@ -272,6 +272,7 @@ def test_a_pgbouncer_that_does_not_follow_leaves_the_flip_standing_and_its_clien
     assert shard_behind(server, BUCKETS[0], fleet.pair) == fleet.pair.source.name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("failpoint", ["pgbouncer_paused", "flip_closed", "pgbouncer_flipped"])
 def test_a_runner_that_dies_leaves_no_alias_paused_once_the_next_one_takes_over(
     waiting: tuple[MovingFleet, PgBouncerServer], failpoint: str
