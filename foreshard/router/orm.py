@@ -48,7 +48,9 @@ class KeySession(Session):
         """
         if not self._columns:
             return
-        key = self.key[0] if isinstance(self.key, tuple) else self.key  # its first part is in the distribution column
+        key = (
+            self.key[0] if isinstance(self.key, tuple) else self.key
+        )  # its first part is in the distribution column
         for each in (*self.new, *self.dirty, *self.deleted):
             for attribute in _key_attributes(object_mapper(each), self._columns):
                 value = instance_dict(each).get(attribute)  # nothing is loaded for this
