@@ -43,7 +43,7 @@ class RoutedSessions:
 
 
 class BareSessions:
-    """SQLAlchemy's own pool at one server, an engine a bucket by `schema_translate_map`; reads begin and end, too."""
+    """SQLAlchemy's own pool at one server, and an engine a bucket. It begins and ends reads, too."""
 
     def __init__(self, dsn: str) -> None:
         self._engine = create_engine(
