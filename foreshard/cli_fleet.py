@@ -50,7 +50,7 @@ def adopt(
     A file:
 
     \b
-      key_type = "int8"        # int2, int4, int8, text, uuid
+      key_type = "int8"        # int2, int4, int8, text, uuid, bytea
       \\[bucketing]
       kind = "hash"            # "directory": dsn, table, key_column,
       \\[buckets]               # bucket_column; "callable": function

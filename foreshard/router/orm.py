@@ -48,16 +48,14 @@ class KeySession(Session):
         """
         if not self._columns:
             return
-        key = (
-            self.key[0] if isinstance(self.key, tuple) else self.key
-        )  # its first part is in the distribution column
+        own = self.key[0] if isinstance(self.key, tuple) else self.key  # what the distribution column holds
         for each in (*self.new, *self.dirty, *self.deleted):
             for attribute in _key_attributes(object_mapper(each), self._columns):
                 value = instance_dict(each).get(attribute)  # nothing is loaded for this
-                if value is not None and value != key:
+                if value is not None and value != own:
                     raise InvalidInput(
                         attribute,
-                        f"{type(each).__name__} is of key {value!r}, and the session of {self.key!r}.",
+                        f"{type(each).__name__} is of key {value!r}, and the session of {own!r}.",
                         remedy="Write it in a session of its own key.",
                     )
 
