@@ -65,7 +65,6 @@ class Callers:
     def __init__(self, address: str, starts: Sequence[Start], ledger: Ledger) -> None:
         self.told: list[Told] = []
         self.errors: list[str] = []
-        self.slowest_s = 0.0
         self._address = address
         self._starts = starts
         self._ledger = ledger
@@ -165,14 +164,11 @@ class Callers:
         also: int | None = None,
     ) -> httpx.Response | None:
         """The answer of success, or with the status ``also``. None if it is an error: its outcome is unknown then."""
-        begun = monotonic()
         try:
             answer = client.request(method, path, json=json, headers=headers)
         except httpx.HTTPError as error:
             self._failed(f"{method} {path}: {type(error).__name__}: {error}")
             return None
-        with self._lock:
-            self.slowest_s = max(self.slowest_s, monotonic() - begun)
         if answer.is_success or answer.status_code == also:
             return answer
         self._failed(f"{method} {path}: {answer.status_code} {answer.text}")
