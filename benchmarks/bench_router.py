@@ -78,7 +78,7 @@ def main() -> None:
         fleet = AccountsFleet(pair, servers.new_control_database(), Path(state), QUICK)
         with closing(fleet):
             figures |= round_trips(fleet)
-            figures |= contest(fleet, Path(state), chosen.rounds, chosen.requests)
+            figures |= contest(fleet, chosen.rounds, chosen.requests)
             figures |= shadowed(fleet, chosen.shadow_rounds, chosen.shadow_reads, chosen.shadow_rate)
     figures |= {
         name: getattr(chosen, name) for name in ("rounds", "requests", "shadow_rounds", "shadow_rate")
@@ -163,7 +163,7 @@ def round_trips(fleet: AccountsFleet) -> Figures:
 
 
 @contextmanager
-def contestants(fleet: AccountsFleet, state: Path) -> Iterator[dict[str, Contestant]]:
+def contestants(fleet: AccountsFleet) -> Iterator[dict[str, Contestant]]:
     """Everybody in the contest."""
     source = fleet.pair.source
     with ExitStack() as stack:
@@ -175,8 +175,7 @@ def contestants(fleet: AccountsFleet, state: Path) -> Iterator[dict[str, Contest
             alias = f"bench = host={HOST} port={source.server.port} dbname={source.database} pool_mode=transaction"
             # The source twice: its application's password is nobody else's.
             only = ShardPair(source, source)
-            pooler = PgBouncerServer(state / "pgbouncer", only, f"[databases]\n{alias}\n")
-            stack.enter_context(pooler)
+            pooler = stack.enter_context(PgBouncerServer(only, f"[databases]\n{alias}\n"))
             entered["pgbouncer"] = BarePool(pooler.dsn("bench"), prepare=False)
         for addressing in Addressing:
             entered[addressing.value] = Routed(fleet_router(fleet.control, "bench", addressing=addressing))
@@ -186,12 +185,12 @@ def contestants(fleet: AccountsFleet, state: Path) -> Iterator[dict[str, Contest
         yield entered
 
 
-def contest(fleet: AccountsFleet, state: Path, rounds: int, requests: int) -> Figures:
+def contest(fleet: AccountsFleet, rounds: int, requests: int) -> Figures:
     """Part 2."""
     draw = random.Random(1)
     took: dict[str, list[list[float]]] = {}
     cpu_us: dict[str, list[float]] = {}
-    with contestants(fleet, state) as entered, psycopg.connect(fleet.pair.source.application_dsn) as conn:
+    with contestants(fleet) as entered, psycopg.connect(fleet.pair.source.application_dsn) as conn:
         acts: dict[str, Callable[[int], object]] = {"round_trip": lambda _: conn.pgconn.exec_(b"SELECT 1")}
         for name, contestant in entered.items():
             acts |= {f"read.{name}": contestant.read, f"write.{name}": contestant.write}
