@@ -164,6 +164,8 @@ def finish_interrupted(work: Work) -> None:
         intent = _intend_take_back(work, bounds)
         what = Settlement.TAKE_BACK
     assert intent is not None  # only without one there is nothing to settle
+    if what is not Settlement.CANCEL:
+        serving.open_to_applications(work, _opening(intent.from_bound, intent.to_bound))
     with _ends(work, intent) as ends:
         if what is Settlement.TAKE_BACK:
             _finish_take_back(work, intent, ends)

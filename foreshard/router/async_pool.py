@@ -12,7 +12,7 @@ import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from foreshard.postgres import passwords
-from foreshard.router.pool import RECONNECT_S, Addresses, PoolSettings, address_of, exhausted, keep_prepared
+from foreshard.router.pool import RECONNECT_S, Addresses, Lent, PoolSettings, address_of, keep_prepared
 from foreshard.router.shard_health import ShardHealth
 
 AsyncConnection = psycopg.AsyncConnection[tuple[Any, ...]]
@@ -26,6 +26,7 @@ class AsyncShardPools:
         self._settings = settings
         self._pools: dict[tuple[str, bool], AsyncConnectionPool[AsyncConnection]] = {}
         self._opening = asyncio.Lock()
+        self._lent: dict[tuple[str, bool], Lent] = {}
         self._closed = False
         self.health = ShardHealth(settings.patience_s)
 
@@ -39,12 +40,15 @@ class AsyncShardPools:
         try:
             connection = await pool.getconn(timeout=timeout_s)
         except PoolTimeout:
-            raise exhausted(shard, self._settings.size, self.health) from None
+            raise self._lent[shard, read_only].why_none_came() from None
         self.health.answered(shard)
+        lent = self._lent[shard, read_only]
+        lent.add(1)
         try:
             yield connection
         finally:
             broken = connection.closed
+            lent.add(-1)
             await pool.putconn(connection)
             if broken:
                 await pool.drain()
@@ -64,6 +68,7 @@ class AsyncShardPools:
             if (shard, read_only) not in self._pools:
                 pool = self._pool(shard, read_only)
                 await pool.open()
+                self._lent[shard, read_only] = Lent(shard, self._settings.size)
                 self._pools[shard, read_only] = pool  # not before: another task would find it closed
             return self._pools[shard, read_only]
 

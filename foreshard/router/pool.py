@@ -87,11 +87,24 @@ def address_of(addresses: Addresses, shard: str) -> str:
         ) from None
 
 
-def exhausted(shard: str, size: int, health: ShardHealth) -> psycopg.OperationalError:
-    """Why no connection came in time."""
-    if shard in health.away():
-        return psycopg.OperationalError(f"no connection to {shard} can be made")
-    return psycopg.OperationalError(f"all {size} connections to {shard} are in use")
+class Lent:
+    """How many connections of one pool are in use. Thread-safe."""
+
+    def __init__(self, shard: str, size: int) -> None:
+        self._shard, self._size = shard, size
+        self._count = 0
+        self._lock = threading.Lock()
+
+    def add(self, more: int) -> None:
+        """One went out (1) or came back (-1)."""
+        with self._lock:
+            self._count += more
+
+    def why_none_came(self) -> psycopg.OperationalError:
+        """Why there was none in time."""
+        if self._count < self._size:
+            return psycopg.OperationalError(f"no connection to {self._shard} can be made")
+        return psycopg.OperationalError(f"all {self._size} connections to {self._shard} are in use")
 
 
 class ShardPools:
@@ -105,6 +118,7 @@ class ShardPools:
         self._settings = settings
         self._pools: dict[tuple[str, bool], ConnectionPool[Connection]] = {}
         self._lock = threading.Lock()
+        self._lent: dict[tuple[str, bool], Lent] = {}
         self._closed = False
         self.health = ShardHealth(settings.patience_s)
 
@@ -122,12 +136,15 @@ class ShardPools:
         try:
             connection = pool.getconn(timeout=timeout_s)
         except PoolTimeout:
-            raise exhausted(shard, self._settings.size, self.health) from None
+            raise self._lent[shard, read_only].why_none_came() from None
         self.health.answered(shard)
+        lent = self._lent[shard, read_only]
+        lent.add(1)
         try:
             yield connection
         finally:
             broken = connection.closed
+            lent.add(-1)
             pool.putconn(connection)
             if broken:  # a server that restarted has broken all of them: each would cost an attempt
                 pool.drain()
@@ -147,6 +164,7 @@ class ShardPools:
                 raise psycopg.InterfaceError("the router is closed")
             if (shard, read_only) not in self._pools:
                 dsn = self._settings.conninfo(address_of(self._addresses, shard), read_only=read_only)
+                self._lent[shard, read_only] = Lent(shard, self._settings.size)
                 self._pools[shard, read_only] = ConnectionPool(
                     partial(passwords.completed, dsn),  # asked at every login: the pool keeps no password
                     connection_class=Connection,

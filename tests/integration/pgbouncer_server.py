@@ -13,10 +13,10 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from foreshard.fleet.grants import APPLICATION
+from foreshard.fleet.grants import APPLICATION, set_password
 from foreshard.fleet.os_user import server_user
 from foreshard.fleet.server import free_port
-from foreshard.fleet.throwaway import ShardPair
+from foreshard.fleet.throwaway import ShardDatabase, ShardPair
 from tests.integration.moving_fleet import wait_until
 
 PROGRAM = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
@@ -38,6 +38,7 @@ class PgBouncerServer:
         self.include = directory / "foreshard.ini"
         self._user = server_user()
         self._process: subprocess.Popen[bytes] | None = None
+        self._changed: list[tuple[ShardDatabase, str]] = []
         directory.chmod(0o755)
         self.include.write_text(aliases)
         words = {ADMIN: "let-me-in"}
@@ -46,8 +47,9 @@ class PgBouncerServer:
             assert word is not None
             words.setdefault(APPLICATION, word)
             if word != words[APPLICATION]:  # one user, one password, on all shards
+                self._changed.append((shard, word))
                 with shard.connect() as conn:
-                    conn.execute(f"ALTER ROLE {APPLICATION} PASSWORD '{words[APPLICATION]}'".encode())
+                    set_password(conn, APPLICATION, words[APPLICATION])
         users = directory / "users.txt"
         users.write_text("".join(f'"{name}" "{word}"\n' for name, word in words.items()))
         self.passfile = directory / "pgpass"
@@ -143,3 +145,6 @@ class PgBouncerServer:
     ) -> None:
         self.stop()
         shutil.rmtree(self.directory)
+        for shard, word in self._changed:  # other tests use these servers
+            with shard.connect() as conn:
+                set_password(conn, APPLICATION, word)
