@@ -39,7 +39,8 @@ from foreshard.topology.routing_map import Redirection
 
 log = logging.getLogger(__name__)
 
-QUEUE_LENGTH = 256
+QUEUE_LENGTH = 64
+"""What waits for long differs for no other reason: the owner's rows have changed since."""
 
 _SUSPECTS = 64
 """Differences that are looked at again at one time; with more, reads wait in the queue, and are dropped behind it."""
@@ -86,6 +87,8 @@ class _Suspect:
     read: ShadowRead
     owner: str
     other: str
+    first: Rows | None
+    """What the other side had at first, until it was held against what the owner has by then."""
     rounds: int = 0
     findings: int = 0
     rest_s: float = _FIRST_REST_S
@@ -221,7 +224,7 @@ class ShadowReader:
         if same(read.rows, other, ordered=read.ordered):
             self._end(read, matches=1)
         else:
-            self._put(_Suspect(read, read.owner, read.other), 0.0)
+            self._put(_Suspect(read, read.owner, read.other, other), 0.0)
 
     def _again(self, suspect: _Suspect) -> None:
         """One step: begin a round, or see whether the other side has come as far and judge."""
@@ -237,12 +240,17 @@ class ShadowReader:
             if (
                 failure is Failure.NOT_OWNER
             ):  # it moved, or is moving: where it did, the other side is the owner now
+                suspect.first = None
                 suspect.owner, suspect.other = suspect.other, suspect.owner
             self._rest(suspect)
 
     def _begin_round(self, suspect: _Suspect) -> None:
         read = suspect.read
         suspect.before = self._read_owner(suspect)
+        first, suspect.first = suspect.first, None
+        if first is not None and same(first, suspect.before, ordered=read.ordered):
+            self._end(read, lags=1)  # the other side had it sooner than this thread: no marker is needed
+            return
         suspect.marker = self._sides.place_marker(suspect.owner, read.opening.route.bucket, read.migration)
         if suspect.marker is None:  # the migration has ended here
             self._end(read, unsettled=1)

@@ -145,7 +145,8 @@ def test_a_difference_is_a_mismatch_and_is_told_without_values(
 @contextmanager
 def busy(fleet: MovingFleet, router: Router) -> Iterator[Callable[[], None]]:
     """Two threads that write the same few keys of both owners over and over; the yielded call reads one of them."""
-    few = [one.tailnum for redirected in (False, True) for one in keys(fleet, redirected=redirected)[:3]]
+    pause = threading.Event()
+    few = [one.tailnum for redirected in (False, True) for one in keys(fleet, redirected=redirected)[:20]]
     stop = threading.Event()
     failed: list[Exception] = []
 
@@ -155,6 +156,7 @@ def busy(fleet: MovingFleet, router: Router) -> Iterator[Callable[[], None]]:
             while not stop.is_set():
                 key = draw.choice(few)
                 router.execute(key, CYCLE, (key,))
+                pause.wait(0.005)  # more than 100 writes a second: else only those would have the processor
         except Exception as error:
             failed.append(error)
 
@@ -165,6 +167,7 @@ def busy(fleet: MovingFleet, router: Router) -> Iterator[Callable[[], None]]:
 
     def read() -> None:
         assert not failed
+        pause.wait(0.001)
         key = draw.choice(few)
         assert router.query(key, CYCLES, (key,))
 

@@ -123,6 +123,7 @@ def refused(sqlstate: str) -> psycopg.Error:
         (Side(SERVED), Side(DIFFERENT, DIFFERENT, DIFFERENT, SERVED), False, "lags"),
         # The owner has moved on and the other side has followed; or it is as far as the owner's first read.
         (Side(DIFFERENT), Side([(9,)], DIFFERENT), False, "lags"),
+        (Side(DIFFERENT, RuntimeError("boom")), Side(DIFFERENT, RuntimeError("boom")), False, "lags"),
         (Side([(8,)], [(9,)]), Side(DIFFERENT, [(8,)]), False, "lags"),
         (Side(SERVED), Side(DIFFERENT), False, "mismatches"),
         (Side(SERVED), Side([]), False, "mismatches"),
