@@ -45,7 +45,7 @@ class ShadowSides:
         Raises:
             psycopg.Error: not read.
         """
-        there = replace(opening, route=replace(opening.route, shard=shard), ask_owner=as_owner)
+        there = replace(opening, route=opening.route._replace(shard=shard), ask_owner=as_owner)
         return read_once(self._connection(shard), there, query, parameters).fetchall()
 
     def place_marker(self, shard: str, bucket: str, migration: int) -> UUID | None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from functools import lru_cache
+from struct import Struct
 from typing import LiteralString, TypeAlias
 from uuid import UUID
 
@@ -32,6 +33,8 @@ SLOT_SEED = 0x51ED270B7A3F19C5
 
 PARTITION_SEED = 0x7A5B22367996DCFD
 """``HASH_PARTITION_SEED`` of PostgreSQL."""
+
+_words = Struct("<III").unpack_from
 
 _COMBINE = 0x49A0F4DD15E5A8E3  # hash_combine64(0, h) = h + this
 _LOOKUP3_START = 0x9E3779B9 + 3923095  # plus the length in bytes
@@ -205,18 +208,11 @@ def _hash_bytes(data: bytes, seed: int) -> int:
     a, b, c = _start(len(data), seed)
     whole = len(data) - len(data) % 12
     for at in range(0, whole, 12):
-        a, b, c = _mix(
-            (a + int.from_bytes(data[at : at + 4], "little")) & _M32,
-            (b + int.from_bytes(data[at + 4 : at + 8], "little")) & _M32,
-            (c + int.from_bytes(data[at + 8 : at + 12], "little")) & _M32,
-        )
-    tail = data[whole:]
-    return _final(
-        (a + int.from_bytes(tail[:4], "little")) & _M32,
-        (b + int.from_bytes(tail[4:8], "little")) & _M32,
-        # The lowest byte of c is reserved for the length, which _start already added.
-        (c + (int.from_bytes(tail[8:], "little") << 8)) & _M32,
-    )
+        x, y, z = _words(data, at)
+        a, b, c = _mix((a + x) & _M32, (b + y) & _M32, (c + z) & _M32)
+    x, y, z = _words(data[whole:].ljust(12, b"\0"))
+    # The lowest byte of c is reserved for the length, which _start already added.
+    return _final((a + x) & _M32, (b + y) & _M32, (c + (z << 8)) & _M32)
 
 
 @lru_cache(maxsize=256)  # keys of one type have few lengths and two seeds: a third of the time saved

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from foreshard.errors import InvalidInput
 from foreshard.topology.bucketing import BucketingKind, BucketOf
@@ -120,8 +121,7 @@ class RoutingMap:
         return self.buckets[bucket_number(key, self.key_type, len(self.buckets))]
 
 
-@dataclass(frozen=True)
-class Route:
+class Route(NamedTuple):
     """Where one transaction goes. ``shadow`` is the other copy's shard if the read may be repeated there.
 
     ``slot`` is None where it decides nothing: the bucket is at rest.

@@ -272,7 +272,7 @@ def test_the_share_is_drawn_and_the_list_stays_the_applications(
 
     def consider(percent: float, shadowed: str | None = "other") -> None:
         moving = Redirection(7, frozenset({"b0000"}), "owner", "other", 0, percent)
-        opening = replace(OPENING, route=replace(OPENING.route, shadow=shadowed))
+        opening = replace(OPENING, route=OPENING.route._replace(shadow=shadowed))
         reader.consider(moving, opening, "SELECT 1", None, rows, 0.001, ordered=True)
 
     for _ in range(50):
