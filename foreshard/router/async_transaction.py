@@ -67,14 +67,6 @@ async def async_read_once(
     statement = addressed(query, opening, parameters)
     if opening.plain:
         return await connection.execute(statement, parameters)
-    try:
-        async with connection.pipeline():
-            for each in opening.statements():
-                await connection.execute(each.encode(), prepare=False)
-            cursor = await connection.execute(statement, parameters, prepare=False)
-            await connection.execute(b"COMMIT", prepare=False)
-    except BaseException:
-        with suppress(psycopg.Error):
-            await connection.rollback()
-        raise
-    return cursor
+    async with connection.pipeline():
+        await connection.execute(opening.preface().encode(), prepare=False)
+        return await connection.execute(statement, parameters, prepare=False)

@@ -57,17 +57,30 @@ class Opening:
             f"BEGIN ISOLATION LEVEL {self.isolation.value} {'READ ONLY' if self.read_only else 'READ WRITE'}"
         ]
         if self.addressing is Addressing.SEARCH_PATH:
-            # No `public`: after DROP SCHEMA a bare name would quietly mean another table. pg_temp last, or a temporary
-            # table would stand before the bucket's.
-            path = sql.Identifier(self.route.bucket).as_string()
-            made.append(f"SET LOCAL search_path = {path}, pg_temp")
+            made.append(f"SET LOCAL search_path = {self._search_path()}")
         if self.ask_owner:
-            # The cast picks the overload by the column's type, however the literal is written.
-            bucket, key = sql.quote(self.route.bucket), _literal(self.key)
-            made.append(
-                f"SELECT foreshard.assert_owner(CAST({bucket} AS text), CAST({key} AS {self.key_type.value}))"
-            )
+            made.append(f"SELECT {self._assertion()}")
         return made
+
+    def preface(self) -> str:
+        """The same for a read that has a transaction without BEGIN: what one message to the server holds is one.
+
+        SET LOCAL is not for such a transaction; `set_config` does the same.
+        """
+        asked = [self._assertion()] if self.ask_owner else []
+        if self.addressing is Addressing.SEARCH_PATH:
+            asked.append(f"pg_catalog.set_config('search_path', {sql.quote(self._search_path())}, true)")
+        return f"SELECT {', '.join(asked)}"
+
+    def _search_path(self) -> str:
+        # No `public`: after DROP SCHEMA a bare name would quietly mean another table. pg_temp last, or a temporary
+        # table would stand before the bucket's.
+        return f"{sql.Identifier(self.route.bucket).as_string()}, pg_temp"
+
+    def _assertion(self) -> str:
+        # The cast picks the overload by the column's type, however the literal is written.
+        bucket, key = sql.quote(self.route.bucket), _literal(self.key)
+        return f"foreshard.assert_owner(CAST({bucket} AS text), CAST({key} AS {self.key_type.value}))"
 
 
 def _literal(key: Part) -> str:

@@ -151,22 +151,17 @@ def require_answer(results: Sequence[PGresult], connection: psycopg.BaseConnecti
 def read_once(
     connection: Connection, opening: Opening, query: Query, parameters: Parameters
 ) -> psycopg.Cursor[Row]:
-    """One read, in one round trip: alone, or within a transaction of its own if something is to be asked before it."""
+    """One read, in one round trip: alone, or behind what is to be asked first, as one transaction.
+
+    The pipeline makes them one: the server commits at its end. So the owner cannot change between the two.
+    """
     statement = addressed(query, opening, parameters)
     if opening.plain:
         return connection.execute(statement, parameters)
-    try:
-        with connection.pipeline():
-            for each in opening.statements():
-                connection.execute(each.encode(), prepare=False)
-            # Never prepared: psycopg would believe in a Parse that the server skipped after a refusal.
-            cursor = connection.execute(statement, parameters, prepare=False)
-            connection.execute(b"COMMIT", prepare=False)
-    except BaseException:
-        with suppress(psycopg.Error):
-            connection.rollback()
-        raise
-    return cursor
+    with connection.pipeline():
+        connection.execute(opening.preface().encode(), prepare=False)
+        # Never prepared: psycopg would believe in a Parse that the server skipped after a refusal.
+        return connection.execute(statement, parameters, prepare=False)
 
 
 def require_open(connection: psycopg.BaseConnection[Any], route: Route) -> None:

@@ -40,3 +40,11 @@ def test_a_bucket_is_the_whole_search_path() -> None:
         'SET LOCAL search_path = "b""1", pg_temp',
     ]
     assert not opening.plain
+
+
+def test_a_read_asks_and_sets_in_one_statement() -> None:
+    opening = Opening(ROUTE, 1, KeyType.INT8, True, True, addressing=Addressing.SEARCH_PATH)
+    assert opening.preface() == (
+        "SELECT foreshard.assert_owner(CAST('b\"1' AS text), CAST(1 AS int8)),"
+        " pg_catalog.set_config('search_path', '\"b\"\"1\", pg_temp', true)"
+    )
