@@ -62,12 +62,15 @@ def settle(work: Work, winner: Connection) -> None:
     """At the end: the copy that stays may be used by those who could at the beginning, and by no shadow role."""
     _open(work, winner)
     mine = set(_shadow(work)) - {Usage(one.schema, one.role) for one in _remembered(work)}
-    winner.execute(schema_usage.revoking(sorted(mine)))
+    winner.execute(schema_usage.revoking(sorted(mine & set(schema_usage.of(winner, work.buckets)))))
 
 
 def _open(work: Work, conn: Connection) -> None:
     there = set(schema_usage.of(conn, work.buckets))
-    conn.execute(schema_usage.granting(one for one in _remembered(work) if one not in there))
+    missing = [one for one in _remembered(work) if one not in there]
+    # A role that was dropped meanwhile must not keep keys without an owner.
+    roles = schema_usage.existing(conn, {one.role for one in missing})
+    conn.execute(schema_usage.granting(one for one in missing if one.role in roles))
 
 
 def _close(work: Work, conn: Connection) -> None:

@@ -25,6 +25,13 @@ def of(conn: Connection, schemas: Sequence[str]) -> list[Usage]:
     return [Usage(schema, role or "", grantable) for schema, role, grantable in rows]
 
 
+def existing(conn: Connection, roles: Iterable[str]) -> set[str]:
+    """Those of ``roles`` that are there; PUBLIC always is."""
+    wanted = list(roles)
+    rows = conn.execute("SELECT rolname FROM pg_roles WHERE rolname = ANY (%s)", (wanted,))
+    return {name for (name,) in rows} | ({""} & set(wanted))
+
+
 def granting(usages: Iterable[Usage]) -> sql.Composed:
     """The statements that give it. None of them waits for a reader or a writer."""
     return sql.SQL("").join(

@@ -50,7 +50,9 @@ class PoolSettings:
             f"-c lock_timeout={int(self.lock_timeout_s * 1000)}",
         ]
         if read_only:  # so that a read needs no BEGIN READ ONLY around it
-            options.append("-c default_transaction_read_only=on -c default_transaction_isolation=read\\ committed")
+            options.append(
+                "-c default_transaction_read_only=on -c default_transaction_isolation=read\\ committed"
+            )
         given = conninfo.conninfo_to_dict(address).get("options")
         return conninfo.make_conninfo(
             address,

@@ -84,6 +84,27 @@ def test_a_bucket_that_has_left_says_where_it_went(fleet: MovingFleet) -> None:
         assert SHADOW not in {one.role for one in schema_usage.of(conn, fleet.buckets)}
 
 
+@pytest.mark.slow
+def test_a_role_that_is_dropped_meanwhile_stops_nothing(fleet: MovingFleet) -> None:
+    roles = ("departed_reader", "departed_shadow")
+    for shard in (fleet.pair.source, fleet.pair.target):
+        with shard.connect() as conn:
+            conn.execute(f"CREATE ROLE {roles[0]}".encode())
+            conn.execute(f"CREATE ROLE {roles[1]} LOGIN IN ROLE {APPLICATION}".encode())
+    with fleet.pair.source.connect() as conn:
+        conn.execute(f"GRANT USAGE ON SCHEMA b0000 TO {roles[0]}".encode())
+    TopologyStore(fleet.control).describe_fleet(fleet.key_type, fleet.tables, shadow_role=roles[1])
+    fleet.run_until(Stage.WRITE_REDIRECT)
+    for shard in (fleet.pair.target, fleet.pair.source):
+        with shard.connect() as conn:
+            conn.execute(f"DROP OWNED BY {', '.join(roles)}".encode())
+            conn.execute(f"DROP ROLE {', '.join(roles)}".encode())
+    fleet.run_until(Stage.CUTOVER)
+    with fleet.runner() as runner:
+        runner.abort(ignore)
+    assert may_read(fleet.pair.source, APPLICATION)
+
+
 @pytest.mark.parametrize(
     ("role", "made", "said"),
     [
