@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from foreshard.cli_output import AsJson, out, show
 from foreshard.control.router_store import RouterStore
@@ -31,11 +31,13 @@ def routers(as_json: AsJson = False) -> None:
     if as_json:
         show([asdict(one) | {"newest": one.epoch >= epoch} for one in found])
         return
-    table = Table("application", "host", "pid", "state", "epoch", "heartbeat", "since (UTC)")
+    table = Table(
+        Column("application", overflow="fold"), "host", "pid", "state", "epoch", "heartbeat", "since (UTC)"
+    )
     for one in found:
         state = "[green]live[/]" if one.live else "[yellow]expired[/]"
         known = f"{one.epoch}" if one.epoch >= epoch else f"{one.epoch} (newest {epoch})"
         silent = f"{duration(one.silent_s)} ago"
-        since = f"{one.registered_at:%Y-%m-%d %H:%M:%S}"
+        since = f"{one.registered_at:%m-%d %H:%M}"
         table.add_row(escape(one.application), escape(one.host), str(one.pid), state, known, silent, since)
     out.print(table if found else f"No router is registered; the newest routing epoch is {epoch}.")
