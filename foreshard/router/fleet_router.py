@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
+from typing import TypedDict
 
 from psycopg import conninfo
 
@@ -18,6 +20,7 @@ from foreshard.router.opening import Addressing
 from foreshard.router.router import Router
 from foreshard.router.shadow import ShadowReader
 from foreshard.router.shadow_counts import ShadowCounts, ShadowSink
+from foreshard.topology.bucketing import BucketOf
 
 
 def fleet_router(
@@ -36,17 +39,11 @@ def fleet_router(
         ShardUnavailable: the control database gives no routing map.
         ConfigurationError: the application's function that finds buckets is not there.
     """
-    topology = TopologyStore(control)
-    bucket_of = bucket_finder(topology.bucketing(), application)  # first: the map source has a thread to stop
     return Router(
-        _map_source(control, application),
-        ShardAddresses(topology).__getitem__,
-        application=application,
+        **_parts(control, application),
         deadline_s=deadline_s,
         connections_per_shard=connections_per_shard,
         addressing=addressing,
-        shadow=_shadow_reader(control, topology, application),
-        bucket_of=bucket_of,
     )
 
 
@@ -59,37 +56,46 @@ async def async_fleet_router(
     addressing: Addressing = Addressing.QUALIFIED,
 ) -> AsyncRouter:
     """As `fleet_router`, for the event loop that awaits it."""
-
-    def make() -> AsyncRouter:
-        topology = TopologyStore(control)
-        bucket_of = bucket_finder(topology.bucketing(), application)
-        return AsyncRouter(
-            _map_source(control, application),
-            ShardAddresses(topology).__getitem__,
-            application=application,
-            deadline_s=deadline_s,
-            connections_per_shard=connections_per_shard,
-            addressing=addressing,
-            shadow=_shadow_reader(control, topology, application),
-            bucket_of=bucket_of,
-        )
-
-    return await asyncio.to_thread(make)
+    return AsyncRouter(
+        **await asyncio.to_thread(_parts, control, application),
+        deadline_s=deadline_s,
+        connections_per_shard=connections_per_shard,
+        addressing=addressing,
+    )
 
 
-def _map_source(control: ControlDatabase, application: str) -> ControlMapSource:
+class _Parts(TypedDict):
+    """What either router is made of."""
+
+    map_source: ControlMapSource
+    shards: Callable[[str], str]
+    application: str
+    shadow: ShadowReader | None
+    bucket_of: BucketOf | None
+
+
+def _parts(control: ControlDatabase, application: str) -> _Parts:
+    topology = TopologyStore(control)
+    addresses = ShardAddresses(topology)
+    bucket_of = bucket_finder(topology.bucketing(), application)
+    shadow = _shadow_reader(control, topology.shadow_role(), addresses, application)
     registration = RouterStore(control).registration(application)
-    return ControlMapSource(control.conninfo, TopologyStore(control).routing_map, registration)
+    return _Parts(
+        # Made last: it has a thread, which nobody would stop if something else failed.
+        map_source=ControlMapSource(control.conninfo, topology.routing_map, registration),
+        shards=addresses.__getitem__,
+        application=application,
+        shadow=shadow,
+        bucket_of=bucket_of,
+    )
 
 
 def _shadow_reader(
-    control: ControlDatabase, topology: TopologyStore, application: str
+    control: ControlDatabase, role: str | None, addresses: ShardAddresses, application: str
 ) -> ShadowReader | None:
     """None: the fleet has no role that could read a copy that does not serve."""
-    role = topology.shadow_role()
     if role is None:
         return None
-    addresses = ShardAddresses(topology)
 
     def as_shadow(shard: str) -> str:
         return conninfo.make_conninfo(addresses[shard], user=role)

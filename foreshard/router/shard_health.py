@@ -54,15 +54,9 @@ class ShardHealth:
             with self._lock:
                 self._away.pop(shard, None)
 
-    def failed(self, shard: str, for_s: float = 0.0) -> None:
+    def failed(self, shard: str, for_s: float) -> None:
         """Note that no connection can be made, for ``for_s`` seconds already."""
         with self._lock:
             if shard not in self._away:
                 now = monotonic()
                 self._away[shard] = _Away(now - for_s, now)
-
-    def away(self) -> dict[str, float]:
-        """Shards that do not answer, and for how many seconds."""
-        now = monotonic()
-        with self._lock:
-            return {shard: now - away.since for shard, away in self._away.items()}
