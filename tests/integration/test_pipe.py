@@ -99,8 +99,14 @@ def copying(fleet: MovingFleet, runner: Runner) -> Iterator[threading.Thread]:
 
 
 def stop_reading(fleet: MovingFleet) -> None:
-    """What a crash of the network, or of psql, does to the session that reads the source."""
-    with fleet.pair.source.connect() as conn:
+    """What a crash of the network, or of psql, does to the session that reads the source.
+
+    The lock lets none of them come to its end: a chunk that fits into the pipe's and the sockets' buffers is read in a
+    millisecond, and whoever looks for that session may never find it at work.
+    """
+    with fleet.pair.source.connect() as holder, fleet.pair.source.connect() as conn, holder.transaction():
+        holder.execute("SET LOCAL statement_timeout = '30s'")
+        holder.execute("LOCK TABLE b0000.passenger_events IN ACCESS EXCLUSIVE MODE")
         wait_until(
             lambda: (
                 conn.execute(
@@ -115,7 +121,7 @@ def stop_reading(fleet: MovingFleet) -> None:
 
 def test_a_source_that_breaks_off_costs_a_chunk_and_never_half_of_one(large: MovingFleet) -> None:
     large.run_until(Stage.BACKFILL)
-    slowly(large, 2_000_000)
+    slowly(large, 1_000_000)
     with large.runner() as runner, copying(large, runner) as thread:
         stop_reading(large)
         thread.join()
@@ -134,7 +140,7 @@ def test_a_source_that_breaks_off_costs_a_chunk_and_never_half_of_one(large: Mov
 
 def test_a_copy_whose_snapshot_is_gone_begins_anew_and_leaves_no_dead_rows(large: MovingFleet) -> None:
     large.run_until(Stage.BACKFILL)
-    slowly(large, 2_000_000)
+    slowly(large, 1_000_000)
     with large.runner() as runner, copying(large, runner):
         stop_reading(large)
     with connect(large.pair.source.operator_dsn) as conn:
@@ -203,7 +209,7 @@ def test_a_killed_runner_leaves_its_snapshot_to_the_next(large: MovingFleet) -> 
 
 def test_an_abort_in_the_middle_of_a_copy_leaves_nothing(large: MovingFleet) -> None:
     large.run_until(Stage.BACKFILL)
-    slowly(large, 2_000_000)
+    slowly(large, 1_000_000)
     with large.runner() as runner:
         with copying(large, runner):
             stop_reading(large)
@@ -217,7 +223,7 @@ def test_an_abort_in_the_middle_of_a_copy_leaves_nothing(large: MovingFleet) -> 
 
 def test_nobody_writes_where_a_copy_is_made(large: MovingFleet) -> None:
     large.run_until(Stage.BACKFILL)
-    slowly(large, 2_000_000)
+    slowly(large, 1_000_000)
     with large.runner() as runner, copying(large, runner):
         with large.pair.target.connect(APPLICATION) as closed, pytest.raises(errors.InsufficientPrivilege):
             closed.execute("SELECT 1 FROM b0001.aircraft")
