@@ -9,8 +9,9 @@ from itertools import zip_longest
 from foreshard.errors import ForeshardError
 
 PHASES = (("CONSTRAINT",), ("INDEX",), ("INDEX ATTACH",), ("FK CONSTRAINT",))
-"""Kinds of definitions in the order in which they are made; all others come after them, and comments last. Within one
-phase the order is free: an index waits for no other, a foreign key only for keys, and a comment for what it is on."""
+"""Kinds of definitions in the order in which they are made; all others come after them, then what only alters one of
+those, and comments last. Within one phase the order is free: an index waits for no other, a foreign key only for keys,
+and a comment for what it is on."""
 
 _HEADER = re.compile(
     r"^--\n-- Name: (?P<name>.*); Type: (?P<kind>[A-Z ]+); Schema: (?P<schema>.*); Owner: .*\n--\n",
@@ -38,6 +39,9 @@ class Definition:
     def phase(self) -> int:
         """Those of lower phases are made first."""
         if self.kind == "COMMENT":
+            return len(PHASES) + 2
+        if self.kind == "TRIGGER" and "CREATE " not in self.statements:
+            # A partition's trigger comes with its parent's; all that is dumped of it is whether it fires.
             return len(PHASES) + 1
         return next((number for number, kinds in enumerate(PHASES) if self.kind in kinds), len(PHASES))
 

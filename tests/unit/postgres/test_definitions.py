@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from foreshard.errors import ForeshardError
-from foreshard.postgres.definitions import definitions
+from foreshard.postgres.definitions import Definition, definitions
 from foreshard.postgres.schema_copy import split_entries
 
 SCRIPT = """\
@@ -86,6 +86,15 @@ def test_a_comment_waits_for_what_it_is_on() -> None:
     comment, trigger = definitions(SCRIPT, 5)[-2:]
     assert (comment.kind, trigger.kind) == ("COMMENT", "TRIGGER")
     assert comment.phase > trigger.phase
+
+
+def test_a_partition_s_trigger_is_switched_off_once_the_parent_s_has_made_it() -> None:
+    made = Definition("TRIGGER", "b0000", "legs noted", "CREATE TRIGGER noted AFTER INSERT ON b0000.legs ...")
+    off = Definition(
+        "TRIGGER", "b0000", "legs_2013 noted", "ALTER TABLE b0000.legs_2013 DISABLE TRIGGER noted;"
+    )
+    comment = Definition("COMMENT", "b0000", "TRIGGER noted ON legs_2013", "COMMENT ON TRIGGER noted ...")
+    assert made.phase < off.phase < comment.phase
 
 
 def test_a_script_of_another_number_of_definitions_is_refused() -> None:
