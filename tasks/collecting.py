@@ -30,7 +30,8 @@ def collect_shard(
     A shard that does not answer is a warning and a gap in its series: the others are collected all the same.
     """
     store = LoadStore(control)
-    last = store.reading(shard.name) or {}
+    before_it = store.reading(shard.name)
+    last = before_it or {}
     try:
         with connect(shard.dsn, application="foreshard collect", statement_timeout_s=20) as conn:
             counters = read_counters(conn, shard.name, buckets, now)
@@ -47,8 +48,8 @@ def collect_shard(
     reading = {"counters": counters.as_json()}
     if process is not None:
         reading["process"] = _PROCESS.dump_python(process, mode="json")
-    store.put_reading(shard.name, reading)
-    return store.add(samples, "live")
+    # None: another run of the flow was faster, and has stored these rates.
+    return store.add_reading(shard.name, before_it, reading, samples) or 0
 
 
 def _process(shard: ShardRecord, now: datetime) -> ProcessReading | None:

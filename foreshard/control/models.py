@@ -1,7 +1,7 @@
-"""The tables of the control database about the fleet: shards, buckets, routers, load, forecasts, decisions, plans.
+"""The tables of the control database about the fleet: shards, buckets, routers, forecasts, decisions, plans.
 
 Every lifecycle has its CHECK constraint here and its transitions in one place in the library: nothing invents a state.
-The tables about migrations are in `migration_models`.
+The tables about migrations are in `migration_models`, those about load in `load_models`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, DateTime, ForeignKey, Index, MetaData, Text, func, text
+from sqlalchemy import BigInteger, CheckConstraint, DateTime, ForeignKey, MetaData, Text, func, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -124,31 +124,6 @@ class CalendarEvent(Base):
     effect: Mapped[float]
     shards: Mapped[list[str] | None]
     buckets: Mapped[list[str] | None]
-
-
-class LoadSample(Base):
-    """One measured value. ``bucket`` is '' for a sample of the whole shard."""
-
-    __tablename__ = "load_samples"
-    __table_args__ = (
-        CheckConstraint(one_of("source", ["history", "live"]), name="source"),
-        CheckConstraint("value >= 0 AND value < 'infinity'", name="value"),
-        Index("ix_load_samples_series", "metric", "bucket", "shard", "ts"),
-    )
-    ts: Mapped[datetime] = mapped_column(primary_key=True)
-    shard: Mapped[str] = mapped_column(primary_key=True)
-    bucket: Mapped[str] = mapped_column(primary_key=True, default="")
-    metric: Mapped[str] = mapped_column(primary_key=True)
-    value: Mapped[float]
-    source: Mapped[str]
-
-
-class CounterState(Base):
-    """The last reading of a shard's counters, from which the next rate is made."""
-
-    __tablename__ = "counter_states"
-    shard: Mapped[str] = mapped_column(primary_key=True)
-    reading: Mapped[dict[str, Any]]
 
 
 class ForecastRun(Base):

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import func, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from foreshard.control.engine import ControlDatabase
+from foreshard.control.load_store import LoadStore
 from foreshard.control.migration_models import Migration, Resource
-from foreshard.control.models import Bucket, LoadSample, Plan, Shard
+from foreshard.control.models import Bucket, Plan, Shard
 from foreshard.errors import ForeshardError, NotFound
 from foreshard.migration.lifecycle import ENDS
 
 PROVEN_QUANTILE = 0.99
 """Of the means of five minutes: what a shard bore again and again, not one lucky moment."""
+
+
+BEGINNING, END = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+"""Before and after all load."""
 
 
 @dataclass(frozen=True)
@@ -128,27 +133,17 @@ class ShardStore:
         Raises:
             NotFound: the fleet has no such shard.
         """
-        bin_start = func.date_bin(text("interval '5 minutes'"), LoadSample.ts, text("timestamptz 'epoch'"))
-        means = (
-            select(LoadSample.metric, bin_start.label("bin"), func.avg(LoadSample.value).label("mean"))
-            .where(LoadSample.shard == name, LoadSample.bucket == "", LoadSample.metric != "size_bytes")
-            .group_by(LoadSample.metric, bin_start)
-            .subquery()
-        )
         with self._control.transaction() as session:
             _present(session, name)
-            rows = session.execute(
-                select(
-                    means.c.metric,
-                    func.percentile_cont(PROVEN_QUANTILE).within_group(means.c.mean),
-                    func.count(),
-                    func.min(means.c.bin),
-                    func.max(means.c.bin),
-                )
-                .group_by(means.c.metric)
-                .order_by(means.c.metric)
-            ).tuples()
-            return [Proven(*row) for row in rows]
+        loads = LoadStore(self._control)
+        found = []
+        for metric in loads.known().metrics:
+            means = loads.series(name, None, metric, BEGINNING, END, timedelta(minutes=5))
+            if metric != "size_bytes" and len(means):
+                value = float(means.quantile(PROVEN_QUANTILE))
+                first, last = means.index[0].to_pydatetime(), means.index[-1].to_pydatetime()
+                found.append(Proven(metric, value, len(means), first, last))
+        return found
 
 
 def _present(session: Session, name: str) -> Shard:

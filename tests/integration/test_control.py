@@ -296,9 +296,9 @@ def test_samples_are_stored_once_and_read_as_hourly_means(control: ControlDataba
 
 
 def test_a_negative_load_is_refused(control: ControlDatabase) -> None:
-    with pytest.raises(Exception, match="ck_load_samples_value"):
+    with pytest.raises(Exception, match="ck_load_raw_amounts"):
         LoadStore(control).add([Sample(NOW, "one", "b0", "queries_per_s", -1.0)], "live")
-    with pytest.raises(Exception, match="ck_load_samples_value"):
+    with pytest.raises(Exception, match="ck_load_raw_amounts"):
         LoadStore(control).add([Sample(NOW, "one", "b0", "queries_per_s", float("nan"))], "live")
 
 

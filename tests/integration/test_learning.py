@@ -17,7 +17,7 @@ from foreshard.cli import app
 from foreshard.clock import FleetClock
 from foreshard.control.fleet_view import fleet_view
 from foreshard.control.forecast_store import ForecastRecord, ForecastStore
-from foreshard.control.models import LoadSample
+from foreshard.control.load_store import LoadStore
 from foreshard.control.plan_store import PlanStore
 from foreshard.control.progress_store import ProgressStore
 from foreshard.control.rate_store import RateStore
@@ -25,6 +25,7 @@ from foreshard.errors import ForeshardError
 from foreshard.forecast.band import Band
 from foreshard.forecast.forecaster import ForecastResult
 from foreshard.forecast.series import SeriesKey
+from foreshard.load.sample import Sample
 from foreshard.migration import measured, runner
 from foreshard.migration.lifecycle import Stage
 from foreshard.migration.progress import Report
@@ -85,11 +86,10 @@ def forecast(fleet: MovingFleet) -> ForecastRecord:
 def decided(fleet: MovingFleet) -> MigrationPlan:
     """The plan of a new decision, as if nothing moved now; every bucket is of 10 MB."""
     now = datetime.now(UTC)
-    with fleet.control.transaction() as session:
-        for bucket in fleet.all_buckets:
-            size = LoadSample(ts=now, shard=fleet.pair.source.name, bucket=bucket, metric="size_bytes",
-                              value=1e7, source="live")  # fmt: skip
-            session.add(size)
+    source = fleet.pair.source.name
+    LoadStore(fleet.control).add(
+        [Sample(now, source, bucket, "size_bytes", 1e7) for bucket in fleet.all_buckets], "live"
+    )
     view = fleet_view(fleet.control, FleetClock(), forecast(fleet))
     (plan,) = decide(replace(view, busy_shards=frozenset(), moving=frozenset()), POLICY).plans
     return plan
