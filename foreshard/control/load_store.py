@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import pandas as pd
+from psycopg import Cursor
+from psycopg.types.json import Jsonb
 from sqlalchemy import func, select
 
 from foreshard.control.engine import ControlDatabase
@@ -21,6 +23,10 @@ _STAGE = "CREATE TEMP TABLE incoming (LIKE load_samples) ON COMMIT DROP"
 _COPY = "COPY incoming (ts, shard, bucket, metric, value, source) FROM STDIN"
 _MERGE = "INSERT INTO load_samples SELECT * FROM incoming ON CONFLICT DO NOTHING"
 """A sample that is there already stays as it is: late and repeated collections do no harm."""
+
+_FIRST_READING = "INSERT INTO counter_states (shard, reading) VALUES (%s, '{}') ON CONFLICT DO NOTHING"
+_READING = "SELECT reading FROM counter_states WHERE shard = %s FOR UPDATE"
+_NEXT_READING = "UPDATE counter_states SET reading = %s WHERE shard = %s"
 
 
 @dataclass(frozen=True)
@@ -40,22 +46,40 @@ class LoadStore:
     def add(self, samples: Iterable[Sample], source: Literal["history", "live"]) -> int:
         """Store samples that are not there yet; returns how many were new."""
         with self._control.connect() as conn, conn.cursor() as cursor:
-            cursor.execute(_STAGE)
-            with cursor.copy(_COPY) as copy:
-                for one in samples:
-                    copy.write_row((one.ts, one.shard, one.bucket or "", one.metric, one.value, source))
-            return cursor.execute(_MERGE).rowcount
+            return self._merge(cursor, samples, source)
+
+    def _merge(self, cursor: Cursor, samples: Iterable[Sample], source: str) -> int:
+        cursor.execute(_STAGE)
+        with cursor.copy(_COPY) as copy:
+            for one in samples:
+                copy.write_row((one.ts, one.shard, one.bucket or "", one.metric, one.value, source))
+        return cursor.execute(_MERGE).rowcount
 
     def reading(self, shard: str) -> dict[str, Any] | None:
-        """The last reading of the shard's counters, as `put_reading` got it."""
+        """The last reading of the shard's counters, as `add_reading` got it."""
         with self._control.transaction() as session:
             row = session.get(CounterState, shard)
             return None if row is None else dict(row.reading)
 
-    def put_reading(self, shard: str, reading: Mapping[str, Any]) -> None:
-        """Keep a reading (JSON) for the next rate."""
-        with self._control.transaction() as session:
-            session.merge(CounterState(shard=shard, reading=dict(reading)))
+    def add_reading(
+        self,
+        shard: str,
+        before: Mapping[str, Any] | None,
+        after: Mapping[str, Any],
+        samples: Iterable[Sample],
+    ) -> int | None:
+        """Store live samples and the reading for the next rate in one transaction; returns how many were new.
+
+        None: the stored reading is not ``before`` any more, another collection was faster; nothing is stored.
+        """
+        with self._control.connect() as conn, conn.cursor() as cursor:
+            cursor.execute(_FIRST_READING, (shard,))
+            (stored,) = cursor.execute(_READING, (shard,)).fetchone() or (None,)
+            if (stored or None) != before:
+                conn.rollback()
+                return None
+            cursor.execute(_NEXT_READING, (Jsonb(dict(after)), shard))
+            return self._merge(cursor, samples, "live")
 
     def bucket_series(self, metric: str, since: datetime, until: datetime) -> dict[str, pd.Series[float]]:
         """Hourly means of every bucket, whichever shard it was on; hours without a sample are missing."""
