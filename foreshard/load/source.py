@@ -98,6 +98,8 @@ class Visit:
         if self._refused is not None:
             raise self._refused
         if self._conn is None:
+            if self._over:
+                raise ShardUnavailable(f"{self.shard.name} was given up.")
             try:
                 conn = connect(self.shard.dsn, application="foreshard collect", statement_timeout_s=10)
             except ShardUnavailable as refused:
@@ -105,7 +107,7 @@ class Visit:
                 raise
             with self._lock:
                 self._conn = conn
-            if self._over:
+            if self._over:  # meanwhile
                 self.cut()
         return self._conn
 
