@@ -5,8 +5,10 @@ from __future__ import annotations
 from prefect import flow
 
 from foreshard.control.session import session
-from foreshard.control.topology_store import TopologyStore
-from tasks.collecting import collect_shard
+from foreshard.load.instant import CollectorClock
+from foreshard.load.machine_source import MachineSource
+from foreshard.load.postgres_source import PostgresSource
+from tasks.collecting import collect_shards
 
 
 @flow(name="collect", persist_result=False)
@@ -16,7 +18,5 @@ def collect() -> int:
     Returns the number of new samples. Rates need two readings: the first run after a restart stores sizes only.
     """
     with session() as (settings, control):
-        topology = TopologyStore(control)
-        served = topology.routing_map().served_by
-        now = settings.clock.fleet_clock().now()
-        return sum(collect_shard(control, shard, served(shard.name), now) for shard in topology.shards())
+        sources = (MachineSource(), PostgresSource())
+        return collect_shards(control, sources, CollectorClock(settings.clock.fleet_clock())).added

@@ -1,7 +1,8 @@
 -- Totals per bucket, straight from the counters: the pg_stat_* views would join indexes to their tables first.
 -- A bucket's indexes stand in its own schema, so one pass over pg_class is enough.
 SELECT n.nspname::text AS bucket,
-       n.oid::bigint AS schema_oid,
+       -- Which tables and indexes these are: totals of others say nothing about what was done meanwhile.
+       bit_xor(hashint8extended(c.oid::bigint, 0)) AS relations,
        -- Scans begun, of tables and of indexes: what stands for queries. A read by key is one, an update by key
        -- is one, and so is the check of a foreign key.
        sum(pg_stat_get_numscans(c.oid))::bigint AS scans,
@@ -12,10 +13,7 @@ SELECT n.nspname::text AS bucket,
        sum(CASE WHEN c.relkind IN ('r', 'm')
                 THEN pg_stat_get_tuples_inserted(c.oid) + pg_stat_get_tuples_updated(c.oid)
                      + pg_stat_get_tuples_deleted(c.oid)
-                ELSE 0 END)::bigint AS rows_written,
-       -- NULL if the table was dropped a moment ago.
-       sum(CASE WHEN c.relkind IN ('r', 'm') THEN coalesce(pg_total_relation_size(c.oid), 0) ELSE 0 END)::bigint
-           AS size_bytes
+                ELSE 0 END)::bigint AS rows_written
 FROM pg_namespace AS n
 JOIN pg_class AS c ON c.relnamespace = n.oid
 WHERE n.nspname = ANY (%(buckets)s)

@@ -10,11 +10,19 @@ import logging
 import time
 from datetime import datetime, timedelta
 
-from foreshard.errors import ForeshardError
+from foreshard.errors import ForeshardError, ShardUnavailable
 from foreshard.forecast.series import STEP, SeriesKey
-from foreshard.load.process import ProcessReading, process_samples, read_process, server_pid
+from foreshard.load.instant import CollectorClock
+from foreshard.load.process import (
+    ProcessReading,
+    leads_here,
+    postmaster_of,
+    process_samples,
+    read_process,
+)
 from foreshard.migration.copying.pace import Pace
 from foreshard.migration.work import Work
+from foreshard.postgres.connect import connect
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +40,8 @@ class SourceUse:
         self._shard = work.source.name
         self._limit = work.settings.backfill_max_utilisation
         self._capacity = {name: float(value) for name, value in work.source.capacity.items() if value}
-        self._pid = server_pid(work.source.dsn) if CPU in self._capacity else None
+        self._pid = self._postmaster() if CPU in self._capacity else None
+        self._clock = CollectorClock(work.clock)
         self._before: ProcessReading | None = None
         self._seen: datetime | None = None
 
@@ -76,16 +85,27 @@ class SourceUse:
                     shares.append(float(steps[step]) / capacity)
         return max(shares) if shares else None
 
+    def _postmaster(self) -> int | None:
+        """The source's, if it runs on this machine."""
+        if not leads_here(self._work.source.dsn):
+            return None
+        try:
+            with connect(self._work.source.dsn) as conn:
+                return postmaster_of(conn)
+        except ShardUnavailable:
+            return None
+
     def _of_process(self) -> float | None:
         """CPU since the last look, from the operating system."""
         assert self._pid is not None
         try:
-            reading = read_process(self._pid, self._shard, self._work.clock.now())
+            reading = read_process(self._pid, self._shard, self._clock.now())
         except ForeshardError as gone:
             logger.info("the processes of %s cannot be read: %s", self._shard, gone)
             return None
         before, self._before = self._before, reading
-        cores = [one.value for one in process_samples(before, reading) if one.metric == CPU]
+        samples = process_samples(self._shard, reading.at.wall, before, reading)
+        cores = [one.value for one in samples if one.metric == CPU]
         return cores[0] / self._capacity[CPU] if cores else None
 
     def _of_samples(self) -> float | None:
