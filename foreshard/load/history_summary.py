@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pandas as pd
 
+from foreshard.load.sample import Sample
+
 _STEPS_KEPT = 64
+_EPOCH = datetime.fromtimestamp(0, UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,13 @@ class Summary:
         self._last[own] = np.where(self._counts[own] > 0, np.maximum(before, times[ends]), times[ends])
         self._counts[own] += ends - begins + 1
 
+    def add_samples(self, samples: Sequence[Sample]) -> None:
+        """The same from samples."""
+        times = [(one.ts - _EPOCH) // _MICROSECOND for one in samples]
+        named = [(one.shard, one.bucket or "", one.metric, one.value) for one in samples]
+        rows = pd.DataFrame(named, columns=["shard", "bucket", "metric", "value"])
+        self.add(rows.assign(us=np.array(times, np.int64)))
+
     def series(self) -> Iterator[SeriesSummary]:
         """By shard, bucket, metric."""
         for (shard, bucket, metric), number in sorted(self._ids.items()):
@@ -107,4 +118,4 @@ class Summary:
 
 
 def _moment(us: int) -> datetime:
-    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(us))
+    return _EPOCH + int(us) * _MICROSECOND
