@@ -48,7 +48,7 @@ ShardColumn = Annotated[str, typer.Option(help="Column of the shard.")]
 OneShard = Annotated[str | None, typer.Option("--shard", help="The shard of all rows.")]
 BucketColumn = Annotated[
     str | None,
-    typer.Option(help="Column of the bucket; empty: the shard itself. [default: bucket, if there is one]"),
+    typer.Option(help="Column of the bucket; empty: the shard itself. \\[default: bucket, if there is one]"),
 ]
 MetricColumn = Annotated[str, typer.Option(help="Column of the metric.")]
 OneMetric = Annotated[str | None, typer.Option("--metric", help="The metric of all rows.")]
@@ -144,15 +144,15 @@ def import_prometheus(
     since: Annotated[str, typer.Option(help="From when: 42d, 24h, or a time.")],
     until: Annotated[str, typer.Option(help="Until when.")] = "now",
     step: Annotated[
-        str | None, typer.Option(help="Time that each value is the mean of. [default: 60s, or two scrapes]")
+        str | None, typer.Option(help="Time that each value is the mean of. \\[default: 60s, or two scrapes]")
     ] = None,
     shard: Annotated[
-        list[str] | None, typer.Option(help="Only this one; may be repeated. [default: all in the settings]")
+        list[str] | None, typer.Option(help="Only this one; may be repeated. \\[default: all in the settings]")
     ] = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """What the Prometheus servers of the settings ([[load.prometheus]]) remember of the shards.
+    """What the Prometheus servers of the settings (load.prometheus) remember of the shards.
 
     A step in which a target was not scraped throughout is a gap. Stopped and begun again, it completes what is missing.
 
@@ -199,7 +199,7 @@ def _targets(
         raise ConfigurationError(
             "load.prometheus",
             "is missing",
-            remedy="Name servers and shards' targets there, see docs/settings.",
+            remedy="Name servers and shards' targets there; the module's text of foreshard.load.prometheus_settings shows how.",
         )
     return [(server, target) for server, target in chosen if not wanted or target.shard in wanted]
 

@@ -62,7 +62,7 @@ def load_show(
     until: Annotated[str, typer.Option(help="Until when.")] = "now",
     step: Annotated[
         Step | None,
-        typer.Option(help="Samples, or means of so long. [default: what fits]", show_default=False),
+        typer.Option(help="Samples, or means of so long. \\[default: what fits]", show_default=False),
     ] = None,
     plot: Annotated[bool, typer.Option("--plot", help="Draw it here, in place of the table.")] = False,
     png: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw it into this file.")] = None,

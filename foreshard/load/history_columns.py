@@ -14,6 +14,8 @@ from foreshard.load.metric import check_metric
 ClockChange = Literal["refuse", "earlier", "later"]
 
 INSTANT = pa.timestamp("us", tz="UTC")
+UNITS = ("_s", "_bytes", "_cores")
+"""How names of metrics end."""
 _ASSUMED = {"refuse": "raise", "earlier": "earliest", "later": "latest"}
 
 
@@ -78,14 +80,25 @@ def metrics(column: pa.Array) -> pa.Array:
     return text
 
 
+def check_unit(name: str) -> None:
+    """Raises InvalidInput if ``name`` cannot be a metric's, or says no unit: what values are of would be a guess."""
+    check_metric(name)
+    if not name.endswith(UNITS):
+        raise InvalidInput(
+            "metric",
+            f"{name!r} ends in no unit ({', '.join(('_per_s', *UNITS))})",
+            remedy="Give it a name that says what its values are of.",
+        )
+
+
 def refuse_metrics(column: pa.Array) -> None:
     """Raises BadValue at the first name that can be no metric's."""
     for name in column.unique().to_pylist():
         try:
-            check_metric(name)
+            check_unit(name)
         except InvalidInput as wrong:
             row = pc.index(column, name).as_py()
-            raise BadValue(row, wrong.message, f"{wrong.remedy} Or give it another by --rename.") from None
+            raise BadValue(row, wrong.message, f"{wrong.remedy} --rename {name}=... does.") from None
 
 
 def refuse_after(times: pa.Array, now: pa.Scalar) -> None:

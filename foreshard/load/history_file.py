@@ -17,6 +17,7 @@ from foreshard.load.history_columns import (
     INSTANT,
     BadValue,
     ClockChange,
+    check_unit,
     instants,
     metrics,
     names,
@@ -26,7 +27,6 @@ from foreshard.load.history_columns import (
 )
 from foreshard.load.history_reader import HistoryReader
 from foreshard.load.history_summary import Summary
-from foreshard.load.metric import check_metric
 from foreshard.load.sample import Sample
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
@@ -62,7 +62,7 @@ class Layout:
             )
         for metric in (self.metric, *self.values.values(), *self.rename.values()):
             if metric:
-                check_metric(metric)
+                check_unit(metric)
 
     @property
     def columns(self) -> dict[str, str]:
@@ -194,5 +194,5 @@ class HistoryFile:
                 found = pc.if_else(pc.equal(found, name), ours, found)
         left_out = [name for name, ours in self._layout.rename.items() if not ours]
         kept = pc.invert(pc.is_in(found, value_set=pa.array(left_out, pa.string())))
-        refuse_metrics(pc.if_else(kept, found, "left_out"))
+        refuse_metrics(pc.if_else(kept, found, "left_out_s"))
         return found, kept

@@ -39,7 +39,7 @@ def series_png(shown: ShownSeries, timezone: str) -> bytes:
         axes.set_ylim(0, 1.12 * shown.top or 1.0)
         axes.set_title(f"{shown.metric} of {shown.name}", loc="left", fontsize=9, fontweight="bold")
         axes.set_ylabel(unit_of(shown.metric))
-        axes.set_xlabel(timezone, loc="right", fontsize=7, color=GREY)
+        axes.set_title(timezone, loc="right", fontsize=7, color=GREY)
         locator = AutoDateLocator(tz=zone)  # type: ignore[no-untyped-call]
         axes.xaxis.set_major_locator(locator)
         axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=zone))  # type: ignore[no-untyped-call]

@@ -78,11 +78,12 @@ class ShownSeries:
         """The largest value in each of ``width`` equal parts of the span; NaN where there is none."""
         found = np.full(width, np.nan)
         span = (self.until - self.since).total_seconds()
+        length = (self.expected or timedelta(0)).total_seconds() / span * width
         for ts, value in self.points:
-            begin = (ts - self.since).total_seconds() / span * width
-            reach = 0.0 if self.step is None else self.step.total_seconds() / span * width
-            first = int(min(max(begin if reach else np.ceil(begin) - 1, 0), width - 1))
-            last = int(min(max(np.ceil(begin + reach) - 1, first), width - 1))
+            at = (ts - self.since).total_seconds() / span * width
+            begin, end = (at - length, at) if self.step is None else (at, at + length)
+            first = min(max(int(begin), 0), width - 1)
+            last = min(max(int(np.ceil(end)) - 1, first), width - 1)
             found[first : last + 1] = np.fmax(found[first : last + 1], value)
         return [float(one) for one in found]
 
