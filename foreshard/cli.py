@@ -16,6 +16,7 @@ from rich.table import Table
 from sqlalchemy.exc import OperationalError
 
 from foreshard.cli_fleet import commands as fleet_commands
+from foreshard.cli_load import load_app
 from foreshard.cli_migration_shadow import commands as shadow_commands
 from foreshard.cli_migration_show import in_words, migration_app
 from foreshard.cli_migrations import commands as migration_commands
@@ -80,6 +81,7 @@ app.add_typer(plan_app, name="plan")
 migration_app.add_typer(shadow_commands)
 app.add_typer(migration_app, name="migration")
 app.add_typer(shard_app, name="shard")
+app.add_typer(load_app, name="load")
 app.add_typer(pgbouncer_app, name="pgbouncer")
 app.add_typer(migration_commands)
 app.add_typer(fleet_commands)

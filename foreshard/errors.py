@@ -78,6 +78,10 @@ class ShardUnavailable(ForeshardError):
     """A server does not answer."""
 
 
+class SourceUnavailable(ForeshardError):
+    """A source of load, such as Prometheus, does not answer, or knows a part of what it was asked only."""
+
+
 class RegistrationRefused(ForeshardError):
     """A router may not write its row in the control database: nobody would wait for it, so it asks before each read."""
 

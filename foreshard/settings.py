@@ -40,6 +40,7 @@ from pydantic_settings import (
 
 from foreshard.clock import FleetClock
 from foreshard.errors import ConfigurationError, InvalidInput
+from foreshard.load.prometheus_settings import PrometheusSettings
 from foreshard.planning.policy import DecisionPolicy
 from foreshard.postgres.passwords import PasswordSource, without_secret
 
@@ -97,6 +98,14 @@ class PrefectSettings(Section):
 
     api_url: str | None = Field(
         default=None, pattern=r"^https?://.+/api$", description="for example http://127.0.0.1:4200/api"
+    )
+
+
+class LoadSettings(Section):
+    """Sources of load."""
+
+    prometheus: tuple[PrometheusSettings, ...] = Field(
+        default=(), description="servers that know shards' hosts and databases"
     )
 
 
@@ -257,6 +266,7 @@ class Settings(BaseSettings):
     )
     clock: ClockSettings = ClockSettings()
     prefect: PrefectSettings = PrefectSettings()
+    load: LoadSettings = LoadSettings()
     forecast: ForecastSettings = ForecastSettings()
     decision: DecisionPolicy = DecisionPolicy()
     migration: MigrationSettings = MigrationSettings()

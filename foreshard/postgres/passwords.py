@@ -131,6 +131,33 @@ def log_in(conninfo: str, **settings: Any) -> psycopg.Connection[tuple[Any, ...]
     raise kind(reason)
 
 
+def secret(setting: str, env: str | None, secret_block: str | None) -> str | None:
+    """The password or token that stands in a variable or in a secret block; None if neither is named.
+
+    ``setting`` is how an error begins to name the setting; ``env`` or ``secret_block`` follows. Never log the result.
+
+    Raises:
+        ConfigurationError: it is not there, cannot be read, is empty or holds a line break.
+    """
+    if env is not None:
+        field = f"{setting}env"
+        value = os.environ.get(env)
+        if value is None:
+            raise ConfigurationError(field, f"names {env}, which is not set", remedy="Set that variable.")
+    elif secret_block is not None:
+        field = f"{setting}secret_block"
+        value = _block(secret_block, field)
+    else:
+        return None
+    if not value or re.search(r"[\n\r\0]", value):
+        raise ConfigurationError(
+            field,
+            "gives a value that is empty or holds a line break",
+            remedy="Store it without one.",
+        )
+    return value
+
+
 @dataclass(frozen=True)
 class ChildLogin:
     """What a child process logs in by: a connection string, open files that it must inherit, its environment."""
@@ -167,25 +194,7 @@ def _password(conninfo: str) -> str | None:
     if source is None:
         return None
     number, entry = source
-    field = f"passwords.{number}"
-    if entry.env is not None:
-        password = os.environ.get(entry.env)
-        if password is None:
-            raise ConfigurationError(
-                f"{field}.env", f"names {entry.env}, which is not set", remedy="Set that variable."
-            )
-        field += ".env"
-    else:
-        assert entry.secret_block is not None  # _one_place
-        field += ".secret_block"
-        password = _block(entry.secret_block, field)
-    if not password or re.search(r"[\n\r\0]", password):
-        raise ConfigurationError(
-            field,
-            "gives a password that is empty or holds a line break",
-            remedy="Store it without one.",
-        )
-    return password
+    return secret(f"passwords.{number}.", entry.env, entry.secret_block)
 
 
 def _source(conninfo: str) -> tuple[int, PasswordSource] | None:
