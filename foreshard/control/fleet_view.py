@@ -15,13 +15,16 @@ from foreshard.control.migration_store import MigrationStore
 from foreshard.control.rate_store import RateStore
 from foreshard.control.topology_store import TopologyStore
 from foreshard.errors import NotFound
-from foreshard.forecast.apportion import rebuild_metric
+from foreshard.forecast.apportionment import apportion
 from foreshard.forecast.rebuild import rebuild_shard_history
 from foreshard.forecast.series import Series, SeriesKey
 from foreshard.planning.view import BucketView, FleetView, ShardView
 
 ACTIVITY = "queries_per_s"
-"""The metric that is measured per bucket, and by which the others are apportioned."""
+"""The metric of buckets that is forecast."""
+
+ACTIVITIES = (ACTIVITY, "rows_read_per_s", "rows_written_per_s")
+"""What is measured per bucket, and by which the shards' other metrics are apportioned. A history may lack some."""
 
 NOT_OF_BUCKETS = frozenset({"memory_bytes"})
 """Metrics that do not follow activity from hour to hour: taken as the shard's own."""
@@ -57,7 +60,7 @@ def forecast_input(control: ControlDatabase, now: datetime, history: timedelta) 
     series = [
         Series(SeriesKey(None, bucket, ACTIVITY), values) for bucket, values in sorted(activity.items())
     ]
-    activity_on = loads.bucket_series_by_shard(ACTIVITY, since, starts_at)
+    activity_on = {kind: loads.bucket_series_by_shard(kind, since, starts_at) for kind in ACTIVITIES}
     for metric in sorted({metric for shard in topology.shards() for metric in shard.load_capacity}):
         measured = loads.shard_series(metric, since, starts_at)
         if metric == ACTIVITY:
@@ -66,7 +69,7 @@ def forecast_input(control: ControlDatabase, now: datetime, history: timedelta) 
         elif metric in NOT_OF_BUCKETS:
             series += [Series(SeriesKey(shard, None, metric), values) for shard, values in measured.items()]
         else:
-            series += rebuild_metric(metric, measured, activity_on, placement)
+            series += apportion(metric, measured, activity_on).histories(placement)
     return ForecastInput(tuple(series), since, starts_at, loads.count_live(since, starts_at))
 
 
