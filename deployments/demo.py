@@ -17,6 +17,7 @@ from deployments import demo_settings, prefect_client
 from deployments.demo_report import Report, build_report
 from deployments.stack import Stack, lock
 from deployments.steps import Steps
+from foreshard.control.calendar_store import CalendarStore
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.forecast_store import ForecastRecord, ForecastStore
 from foreshard.control.load_store import LoadStore
@@ -124,7 +125,7 @@ class Demo:
                     guard.install(conn)
             placement = initial_placement()
             topology.put_buckets(BUCKETS, placement)
-            topology.put_events([GETAWAY])
+            CalendarStore(self.control).add(GETAWAY)
             update(0.1, "deriving load from flights")
             history = list(Demand(airline).history(placement, SHARDS))
             update(0.4, f"writing {len(history):,} samples")

@@ -147,7 +147,8 @@ def import_prometheus(
         str | None, typer.Option(help="Time that each value is the mean of. \\[default: 60s, or two scrapes]")
     ] = None,
     shard: Annotated[
-        list[str] | None, typer.Option(help="Only this one; may be repeated. \\[default: all in the settings]")
+        list[str] | None,
+        typer.Option(help="Only this one; may be repeated. \\[default: all in the settings]"),
     ] = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,

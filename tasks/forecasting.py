@@ -12,10 +12,10 @@ from prefect import get_run_logger, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 
+from foreshard.control.calendar_store import CalendarStore
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.fleet_view import ForecastInput, forecast_input
 from foreshard.control.forecast_store import ForecastRecord, ForecastStore
-from foreshard.control.topology_store import TopologyStore
 from foreshard.forecast.forecaster import forecast_many
 from foreshard.forecast.result import ForecastResult
 from foreshard.settings import Settings
@@ -55,12 +55,14 @@ def fit(control: ControlDatabase, settings: Settings, load: ForecastInput) -> li
             shown = time.monotonic()
             update_progress_artifact(artifact_id=bar, progress=100.0 * done / total)
 
+    timezone = ZoneInfo(settings.clock.timezone)
+    horizon = timedelta(hours=settings.forecast.horizon_hours)
     return forecast_many(
         list(load.series),
         load.starts_at,
         settings.forecast.horizon_hours * 60 // settings.forecast.step_minutes,
-        TopologyStore(control).events(),
-        ZoneInfo(settings.clock.timezone),
+        CalendarStore(control).events(timezone, load.since, load.starts_at + horizon),
+        timezone,
         SEED,
         workers=settings.forecast.workers,
         progress=progress,

@@ -15,13 +15,16 @@ from foreshard.control.migration_store import MigrationStore
 from foreshard.control.rate_store import RateStore
 from foreshard.control.topology_store import TopologyStore
 from foreshard.errors import NotFound
-from foreshard.forecast.apportion import rebuild_metric
+from foreshard.forecast.apportionment import Apportionment, apportion
 from foreshard.forecast.rebuild import rebuild_shard_history
 from foreshard.forecast.series import Series, SeriesKey
 from foreshard.planning.view import BucketView, FleetView, ShardView
 
 ACTIVITY = "queries_per_s"
-"""The metric that is measured per bucket, and by which the others are apportioned."""
+"""The metric of buckets that is forecast."""
+
+ACTIVITIES = (ACTIVITY, "rows_read_per_s", "rows_written_per_s")
+"""What is measured per bucket, and by which the shards' other metrics are apportioned. A history may lack some."""
 
 NOT_OF_BUCKETS = frozenset({"memory_bytes"})
 """Metrics that do not follow activity from hour to hour: taken as the shard's own."""
@@ -57,17 +60,30 @@ def forecast_input(control: ControlDatabase, now: datetime, history: timedelta) 
     series = [
         Series(SeriesKey(None, bucket, ACTIVITY), values) for bucket, values in sorted(activity.items())
     ]
-    activity_on = loads.bucket_series_by_shard(ACTIVITY, since, starts_at)
+    parts = apportionments(control, now, history)
     for metric in sorted({metric for shard in topology.shards() for metric in shard.load_capacity}):
-        measured = loads.shard_series(metric, since, starts_at)
         if metric == ACTIVITY:
             keys = [SeriesKey(shard.name, None, metric) for shard in topology.shards()]
             series += [rebuild_shard_history(key, activity, placement) for key in keys]
         elif metric in NOT_OF_BUCKETS:
+            measured = loads.shard_series(metric, since, starts_at)
             series += [Series(SeriesKey(shard, None, metric), values) for shard, values in measured.items()]
         else:
-            series += rebuild_metric(metric, measured, activity_on, placement)
+            series += parts[metric].histories(placement)
     return ForecastInput(tuple(series), since, starts_at, loads.count_live(since, starts_at))
+
+
+def apportionments(control: ControlDatabase, now: datetime, history: timedelta) -> dict[str, Apportionment]:
+    """By metric, the capacities' loads that follow activity, apportioned to the buckets."""
+    until = pd.Timestamp(now).ceil("h").to_pydatetime()
+    since = until - history
+    loads = LoadStore(control)
+    metrics = {metric for shard in TopologyStore(control).shards() for metric in shard.load_capacity}
+    counted = {kind: loads.bucket_series_by_shard(kind, since, until) for kind in ACTIVITIES}
+    return {
+        metric: apportion(metric, loads.shard_series(metric, since, until), counted)
+        for metric in sorted(metrics - NOT_OF_BUCKETS - {ACTIVITY})
+    }
 
 
 def fleet_view(control: ControlDatabase, clock: FleetClock, run: ForecastRecord) -> FleetView:

@@ -109,23 +109,6 @@ class RegisteredRouter(Base):
     heartbeat_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
 
 
-class CalendarEvent(Base):
-    """Something that history does not show and that changes load: a holiday, a promotion."""
-
-    __tablename__ = "events"
-    __table_args__ = (
-        CheckConstraint("ends_at > starts_at", name="order"),
-        CheckConstraint("effect > 0 AND effect < 'infinity'", name="effect"),
-    )
-    id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(unique=True)
-    starts_at: Mapped[datetime]
-    ends_at: Mapped[datetime]
-    effect: Mapped[float]
-    shards: Mapped[list[str] | None]
-    buckets: Mapped[list[str] | None]
-
-
 class ForecastRun(Base):
     """One run of the forecast flow over all series."""
 

@@ -6,15 +6,14 @@ import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import delete, func, select, text, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
 from foreshard.adoption.description import checked_identifier
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.migration_models import Migration, MigrationBucket
-from foreshard.control.models import Bucket, CalendarEvent, ControlPlane, Shard
+from foreshard.control.models import Bucket, ControlPlane, Shard
 from foreshard.errors import InvalidInput, NotFound
-from foreshard.forecast.calendar import Event
 from foreshard.migration.lifecycle import ENDS
 from foreshard.postgres.passwords import without_secret
 from foreshard.topology.bucketing import Bucketing
@@ -200,37 +199,6 @@ class TopologyStore:
                     for migration, buckets in moving
                 ),
                 bucketing=Bucketing.from_json(plane.bucketing).kind,
-            )
-
-    def put_events(self, events: Iterable[Event]) -> None:
-        """Replace the calendar."""
-        with self._control.transaction() as session:
-            session.execute(delete(CalendarEvent))
-            session.add_all(
-                CalendarEvent(
-                    name=event.name,
-                    starts_at=event.starts_at,
-                    ends_at=event.ends_at,
-                    effect=event.effect,
-                    shards=None if event.shards is None else sorted(event.shards),
-                    buckets=None if event.buckets is None else sorted(event.buckets),
-                )
-                for event in events
-            )
-
-    def events(self) -> tuple[Event, ...]:
-        """The calendar, by start."""
-        with self._control.transaction() as session:
-            return tuple(
-                Event(
-                    name=row.name,
-                    starts_at=row.starts_at,
-                    ends_at=row.ends_at,
-                    effect=row.effect,
-                    shards=None if row.shards is None else frozenset(row.shards),
-                    buckets=None if row.buckets is None else frozenset(row.buckets),
-                )
-                for row in session.scalars(select(CalendarEvent).order_by(CalendarEvent.starts_at))
             )
 
 

@@ -39,11 +39,13 @@ DEFAULT_SEATS = 150
 TAXI_MINUTES = 40.0
 MILES_PER_MINUTE = 7.5
 
+GETAWAY_EFFECT = 1.35
+
 GETAWAY = Event(
     name="Thanksgiving getaway",
     starts_at=datetime(2013, 11, 27, 20, tzinfo=UTC),  # 15:00 in New York
     ends_at=datetime(2013, 11, 28, 2, tzinfo=UTC),
-    effect=1.35,
+    effect=GETAWAY_EFFECT,
 )
 
 CAPACITY: Mapping[str, float] = {
@@ -118,7 +120,7 @@ class Demand:
         t = np.array([fleet_time.timestamp()])
         joined, left = self._windows[bucket]
         ordinary = float(joined.until(t)[0] - left.until(t)[0]) / LOOK_EVERY_S
-        return ordinary * (GETAWAY.effect if GETAWAY.starts_at <= fleet_time < GETAWAY.ends_at else 1.0)
+        return ordinary * (GETAWAY_EFFECT if GETAWAY.starts_at <= fleet_time < GETAWAY.ends_at else 1.0)
 
     def hourly(self, start: datetime, end: datetime) -> pd.DataFrame:
         """Mean queries/s of each hour from ``start`` up to ``end``, without the getaway.

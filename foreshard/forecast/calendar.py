@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 import numpy as np
 import pandas as pd
@@ -15,32 +16,40 @@ from foreshard.forecast.band import Floats
 from foreshard.forecast.series import STEP, SeriesKey
 
 
+class EventKind(StrEnum):
+    """Why load is not what it commonly is."""
+
+    PROMOTION = "promotion"
+    HOLIDAY = "holiday"
+
+
 @dataclass(frozen=True)
 class Event:
     """Something that people know and history does not: from ``starts_at`` until ``ends_at`` load is
     ``effect`` times its ordinary value (1.35 = 35 % more).
 
-    It concerns the series of the named shards and of the named buckets; with neither named, every series.
+    A holiday's effect may be None: nobody says what it is, it is to be learnt, and until then it changes nothing.
+    An event concerns the series of the named shards and of the named buckets; with neither named, every series.
     Which share of a shard an event of some buckets takes is not known here: name the shard as well.
     """
 
     name: str
     starts_at: datetime
     ends_at: datetime
-    effect: float
+    effect: float | None
     shards: frozenset[str] | None = None
     buckets: frozenset[str] | None = None
+    kind: EventKind = EventKind.PROMOTION
 
     def __post_init__(self) -> None:
-        if not self.name:
+        if not self.name.strip():
             raise InvalidInput("name", "an event needs a name")
         for field, moment in (("starts_at", self.starts_at), ("ends_at", self.ends_at)):
             if moment.tzinfo is None:
                 raise InvalidInput(field, f"event {self.name}: {moment} has no time zone")
         if self.ends_at <= self.starts_at:
-            raise InvalidInput("ends_at", f"event {self.name} ends at {self.ends_at}, before it starts")
-        if not (math.isfinite(self.effect) and self.effect > 0):
-            raise InvalidInput("effect", f"event {self.name}: {self.effect} is not a positive number")
+            raise InvalidInput("ends_at", f"event {self.name} ends at {self.ends_at}, not after its start")
+        check_effect(self.effect, self.kind, f"event {self.name}: ")
 
     def concerns(self, key: SeriesKey) -> bool:
         """Whether the event changes this series."""
@@ -48,15 +57,46 @@ class Event:
             return True
         return key.shard in (self.shards or ()) or key.bucket in (self.buckets or ())
 
+    def overlaps(self, other: Event) -> bool:
+        """Whether both change some series at some time: their effects then multiply."""
+        at_once = self.starts_at < other.ends_at and other.starts_at < self.ends_at
+        everywhere = any(one.shards is None and one.buckets is None for one in (self, other))
+        common = (self.shards or frozenset()) & (other.shards or frozenset()) or (
+            (self.buckets or frozenset()) & (other.buckets or frozenset())
+        )
+        return at_once and (everywhere or bool(common))
 
-def effect(events: Iterable[Event], key: SeriesKey, ts: pd.DatetimeIndex) -> Floats:
+
+def check_effect(effect: float | None, kind: EventKind, of: str = "") -> None:
+    """Raises ``InvalidInput`` (field ``effect``) for one that is no positive number, or that a promotion lacks."""
+    if effect is None:
+        if kind is EventKind.PROMOTION:
+            raise InvalidInput(
+                "effect", f"{of}a promotion needs one.", remedy="1.35 means 35 % more load than commonly."
+            )
+    elif not (math.isfinite(effect) and effect > 0):
+        raise InvalidInput(
+            "effect",
+            f"{of}{effect:g} is not a positive number.",
+            remedy="1.35 means 35 % more load than commonly, 0.5 half of it.",
+        )
+
+
+def overlapping(event: Event, others: Iterable[Event]) -> list[Event]:
+    """Those of ``others`` whose effect multiplies with the event's; without one declared, none."""
+    if event.effect is None:
+        return []
+    return [other for other in others if other.effect is not None and event.overlaps(other)]
+
+
+def effect(events: Sequence[Event], key: SeriesKey, ts: pd.DatetimeIndex) -> Floats:
     """The declared factor on the series at each step that starts at ``ts``, shape (steps,).
 
     A step that an event covers in part gets that part of its effect; overlapping events multiply.
     """
     factor = np.ones(len(ts))
     for event in events:
-        if event.concerns(key):
+        if event.effect is not None and event.concerns(key):
             # In steps since the event's start; an event is covered from 0 to its length.
             begin = np.asarray((ts - pd.Timestamp(event.starts_at)) / STEP)
             length = (event.ends_at - event.starts_at) / STEP

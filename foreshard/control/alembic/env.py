@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from alembic import context
 
-from foreshard.control import load_models, migration_models  # noqa: F401 - Base knows its tables once it is imported
+from foreshard.control import (  # noqa: F401 - Base knows its tables once they are imported
+    calendar_models,
+    load_models,
+    migration_models,
+)
 from foreshard.control.models import Base
 
 connection = context.config.attributes.get("connection")
