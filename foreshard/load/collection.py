@@ -133,7 +133,9 @@ def collect_fleet(
     collection = Collection(now().wall)
     shared = _shared([shard.dsn for shard in shards])
     visits: dict[Future[_Outcome], _Work] = {}
-    waiting = random.sample(list(shards), len(shards))  # whoever is left over is not always the same
+    # The same order each time, so that intervals are alike; another one each hour, lest the same are always left over.
+    waiting = sorted(shards, key=lambda shard: shard.name)
+    random.Random(int(collection.ts.timestamp()) // 3600).shuffle(waiting)
     with ThreadPoolExecutor(workers, thread_name_prefix="collect") as pool:
         try:
             while waiting or visits:

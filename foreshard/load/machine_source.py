@@ -45,7 +45,8 @@ class MachineSource:
         """As `LoadSource`; raises ShardUnavailable and NotFound."""
         whole = visit.shard.name in self._whole_machine
         if not visit.alone or not (whole or leads_here(visit.shard.dsn)):
-            return Collected({}, [])
+            note = f"{visit.shard.name} is in load.whole_machine, but not the only shard on its server"
+            return Collected({}, [], (note,) if whole else ())
         postmaster = postmaster_of(visit.server())
         if not whole:
             return self._processes(visit, postmaster, before)

@@ -86,7 +86,7 @@ class Visit:
     alone: bool = True
     _conn: Connection | None = None
     _refused: ShardUnavailable | None = None
-    _over: bool = False
+    _over: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def server(self) -> Connection:
@@ -98,7 +98,7 @@ class Visit:
         if self._refused is not None:
             raise self._refused
         if self._conn is None:
-            if self._over:
+            if self._over.is_set():
                 raise ShardUnavailable(f"{self.shard.name} was given up.")
             try:
                 conn = connect(self.shard.dsn, application="foreshard collect", statement_timeout_s=10)
@@ -107,14 +107,14 @@ class Visit:
                 raise
             with self._lock:
                 self._conn = conn
-            if self._over:  # meanwhile
+            if self._over.is_set():  # meanwhile
                 self.cut()
         return self._conn
 
     def cut(self) -> None:
         """Called from another thread: whoever waits for the server's answer gets an error at once."""
         with self._lock:
-            self._over = True
+            self._over.set()
             if self._conn is not None and not self._conn.closed:
                 # A duplicate: its number cannot be given to another file meanwhile.
                 with socket.socket(fileno=os.dup(self._conn.fileno())) as line, suppress(OSError):

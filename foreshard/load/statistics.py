@@ -14,8 +14,8 @@ from foreshard.load.instant import Instant
 
 LOCK_TIMEOUT_MS = 200
 
-SIZED_AT_ONCE = 64
-SIZED_IN = 30
+SIZED_AT_ONCE = 20
+SIZED_IN = 40
 """Sizes are read in turns, as they cost far more than counters: so many buckets a time, or more if all would else not
 have had their turn after so many times."""
 
