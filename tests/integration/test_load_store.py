@@ -5,23 +5,19 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from threading import Thread
 
 import numpy as np
 import psycopg
 import pytest
 
-from foreshard.control import load_keeper, load_snapshot
 from foreshard.control.engine import ControlDatabase
-from foreshard.control.load_keeper import GRACE, LoadKeeper
-from foreshard.control.load_levels import FIVE_MINUTES, HOURS, RAW, Level, microseconds
-from foreshard.control.load_partitions import existing
+from foreshard.control.load_keeper import LoadKeeper
+from foreshard.control.load_levels import FIVE_MINUTES, HOURS, RAW, Level
 from foreshard.control.load_rows import read
 from foreshard.control.load_snapshot import LoadSnapshot
 from foreshard.control.load_sql import transaction
 from foreshard.control.load_store import LoadStore
 from foreshard.errors import InvalidInput
-from foreshard.load.keeping_settings import LoadKeeping
 from foreshard.load.sample import Sample
 from tests.integration.load_reference import FIVE, HOUR, MINUTE, Values, five_minutes_of, hours_of
 
@@ -133,7 +129,7 @@ def test_a_bucket_that_moves_within_an_hour_is_counted_once(
     control: ControlDatabase, store: LoadStore
 ) -> None:
     """Handed over at half past with 60 a second; then for a while both serve a part of it."""
-    store.add(samples(range(0, 30), "a", "b0", 60.0) + samples(range(30, 45), "b", "b0", 60.0), "live")
+    store.add(samples(range(30), "a", "b0", 60.0) + samples(range(30, 45), "b", "b0", 60.0), "live")
     store.add(samples(range(45, 60), "a", "b0", 6.0) + samples(range(45, 60), "b", "b0", 54.0), "live")
     for rolled_up in (False, True):
         if rolled_up:
