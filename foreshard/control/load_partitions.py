@@ -16,7 +16,10 @@ SCHEMA = "load_partitions"
 MAKING = "foreshard.load.partitions"
 """The advisory lock under which partitions are made."""
 
-_THERE = "SELECT to_regclass(%s) IS NOT NULL"
+# Not by to_regclass: in a transaction that waited for another it still says what was before.
+_THERE = """
+SELECT relname FROM pg_class WHERE relnamespace = %s::regnamespace AND relispartition AND relname = ANY (%s)
+"""
 _MAKE = "CREATE TABLE {part} (LIKE {table} INCLUDING ALL)"
 # Attached, not created as a partition: that would shut readers and writers of the whole table out.
 _ATTACH = "ALTER TABLE {table} ATTACH PARTITION {part} FOR VALUES FROM ({start}) TO ({end})"
@@ -49,11 +52,9 @@ def needed(level: Level, moments: Iterable[datetime]) -> list[Partition]:
 
 def missing(conn: psycopg.Connection, partitions: Iterable[Partition]) -> list[Partition]:
     """Those that are not there."""
-    return [
-        one
-        for one in partitions
-        if not conn.execute(_THERE, [one.identifier.as_string(conn)]).fetchone()[0]  # type: ignore[index]
-    ]
+    wanted = {one.level.partition(one.start): one for one in partitions}
+    there = {name for (name,) in conn.execute(_THERE, [SCHEMA, list(wanted)])}
+    return [one for name, one in wanted.items() if name not in there]
 
 
 def make(conn: psycopg.Connection, partitions: Iterable[Partition]) -> None:

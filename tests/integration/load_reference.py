@@ -32,7 +32,7 @@ def minutes_of(samples: Iterable[Sample]) -> Values:
 
 
 def rolled(values: Values, step: timedelta) -> Values:
-    """Means of windows by the rule that DESIGN gives in words."""
+    """Means of windows by the rule that `load.rollup` gives in words."""
     windows: dict[datetime, list[Mapping[Key, float]]] = {}
     for ts, of in values.items():
         windows.setdefault(floor(ts, step), []).append(of)

@@ -40,15 +40,16 @@ END $$
 # Out of the range of single precision: as large as it can be, or nothing.
 MOVE = """
 INSERT INTO load_raw (metric, ts, shard, live, amounts)
-SELECT m.id, l.ts, s.id, count(l.value) FILTER (WHERE l.source = 'live'),
-       array_agg((CASE WHEN l.value < 1e-37 THEN 0 ELSE least(l.value, 3e38) END)::real ORDER BY o.position)
+SELECT m.id, k.ts, s.id, count(l.value) FILTER (WHERE l.source = 'live'),
+       array_agg((CASE WHEN l.value < 1e-37 THEN 0 WHEN l.value > 3e38 THEN 3e38 ELSE l.value END)::real
+                 ORDER BY o.position)
 FROM (SELECT DISTINCT metric, ts, shard FROM load_samples) AS k
 JOIN load_metrics AS m ON m.name = k.metric
 JOIN load_shards AS s ON s.name = k.shard
 JOIN load_members AS o ON o.shard = s.id
 LEFT JOIN load_samples AS l
        ON (l.metric, l.ts, l.shard, l.bucket) = (k.metric, k.ts, k.shard, o.bucket)
-GROUP BY m.id, l.ts, k.ts, s.id
+GROUP BY m.id, k.ts, s.id
 """
 
 MARK = """
