@@ -147,7 +147,8 @@ def import_prometheus(
         str | None, typer.Option(help="Time that each value is the mean of. \\[default: 60s, or two scrapes]")
     ] = None,
     shard: Annotated[
-        list[str] | None, typer.Option(help="Only this one; may be repeated. \\[default: all in the settings]")
+        list[str] | None,
+        typer.Option(help="Only this one; may be repeated. \\[default: all in the settings]"),
     ] = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -199,7 +200,7 @@ def _targets(
         raise ConfigurationError(
             "load.prometheus",
             "is missing",
-            remedy="Name servers and shards' targets there; the module's text of foreshard.load.prometheus_settings shows how.",
+            remedy="It names a url and, by shard, its node and postgres targets.",
         )
     return [(server, target) for server, target in chosen if not wanted or target.shard in wanted]
 
