@@ -200,7 +200,7 @@ def _targets(
         raise ConfigurationError(
             "load.prometheus",
             "is missing",
-            remedy="Name servers and shards' targets there; the module's text of foreshard.load.prometheus_settings shows how.",
+            remedy="It names a url and, by shard, its node and postgres targets.",
         )
     return [(server, target) for server, target in chosen if not wanted or target.shard in wanted]
 

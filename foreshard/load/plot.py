@@ -9,6 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
 from foreshard.load.shown_series import ShownSeries, unit_of
 
@@ -39,6 +40,7 @@ def series_png(shown: ShownSeries, timezone: str) -> bytes:
         axes.set_ylim(0, 1.12 * shown.top or 1.0)
         axes.set_title(f"{shown.metric} of {shown.name}", loc="left", fontsize=9, fontweight="bold")
         axes.set_ylabel(unit_of(shown.metric))
+        axes.yaxis.set_major_formatter(EngFormatter())  # 20 M, 1.5 k
         axes.set_title(timezone, loc="right", fontsize=7, color=GREY)
         locator = AutoDateLocator(tz=zone)  # type: ignore[no-untyped-call]
         axes.xaxis.set_major_locator(locator)

@@ -20,6 +20,8 @@ from typer.testing import CliRunner, Result
 from foreshard.cli import app
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.topology_store import ShardRecord, TopologyStore
+from foreshard.load.history_file import HistoryFile
+from foreshard.load.sample import Sample
 from foreshard.topology.keys import KeyType
 from foreshard.topology.placement import Placement
 
@@ -173,28 +175,28 @@ def test_what_is_shown_as_csv_can_be_imported(history: Path, tmp_path: Path) -> 
     }
 
 
-@pytest.mark.parametrize(
-    ("arguments", "field"),
-    [
-        (("show", "--shard", "s9"), "--shard"),
-        (("show", "--bucket", 'b"9'), "--bucket"),
-        (("show", "--shard", "s1", "--metric", "nonsense"), "--metric"),
-        (("show", "--metric", "cpu_cores"), "--shard"),
-        (("show", "--shard", "s1", "--plot"), "--metric"),
-        (("show", "--since", "1h", "--until", "2h"), "--since"),
-        (("show", "--since", "soon"), "--since"),
-        (("show", "--png", "x.jpg"), "--png"),
-        (("import", "csv", "none.csv"), "none.csv"),
-        (("import", "prometheus", "--since", "1d"), "load.prometheus"),
-        (("import", "csv", __file__, "--value", "cpu"), "--value"),
-        (("import", "csv", __file__, "--timezone", "Nowhere"), "--timezone"),
-    ],
-)
-def test_what_cannot_be_used_is_named(arguments: tuple[str, ...], field: str) -> None:
-    refused = call(*arguments)
-    assert refused.exit_code == 2
-    assert refused.stderr.startswith(field), refused.stderr
-    assert len(refused.stderr.splitlines()) == 1
+REFUSED = [
+    ("--shard", ("show", "--shard", "s9")),
+    ("--bucket", ("show", "--bucket", 'b"9')),
+    ("--metric", ("show", "--shard", "s1", "--metric", "nonsense")),
+    ("--shard", ("show", "--metric", "cpu_cores")),
+    ("--metric", ("show", "--shard", "s1", "--plot")),
+    ("--since", ("show", "--since", "1h", "--until", "2h")),
+    ("--since", ("show", "--since", "soon")),
+    ("--png", ("show", "--png", "x.jpg")),
+    ("none.csv", ("import", "csv", "none.csv")),
+    ("load.prometheus", ("import", "prometheus", "--since", "1d")),
+    ("--value", ("import", "csv", __file__, "--value", "cpu")),
+    ("--timezone", ("import", "csv", __file__, "--timezone", "Nowhere")),
+]
+
+
+def test_what_cannot_be_used_is_named() -> None:
+    for field, arguments in REFUSED:  # one fleet for all: it takes the time
+        refused = call(*arguments)
+        assert refused.exit_code == 2, arguments
+        assert refused.stderr.startswith(field), refused.stderr
+        assert len(refused.stderr.splitlines()) == 1, refused.stderr
 
 
 class Prometheus(BaseHTTPRequestHandler):
@@ -223,6 +225,23 @@ class Prometheus(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Silent."""
+
+
+def test_an_import_that_is_stopped_is_completed_by_the_next(
+    history: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(file: HistoryFile) -> Iterator[tuple[list[Sample], float]]:
+        for samples, share in told(file):
+            yield samples[:500], share
+            raise KeyboardInterrupt
+
+    told = HistoryFile.samples
+    with monkeypatch.context() as patched:
+        patched.setattr(HistoryFile, "samples", interrupted)
+        stopped = call("import", "csv", str(history))
+    assert stopped.exit_code == 130
+    assert "the same command completes it" in stopped.stderr
+    assert document("import", "csv", str(history))["new"] == 1260 - 500
 
 
 @pytest.fixture
