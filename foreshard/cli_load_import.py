@@ -11,7 +11,6 @@ from typing import Annotated, Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import typer
-from psycopg.conninfo import conninfo_to_dict
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -191,8 +190,7 @@ def _targets(
                     "is no shard of this fleet",
                     remedy="`foreshard shard list`.",
                 )
-            database = known.database or str(conninfo_to_dict(dsns[name]).get("dbname") or "postgres")
-            chosen.append((server, Target(name, known, database)))
+            chosen.append((server, Target.of(name, known, dsns[name])))
     for name in wanted:
         if name not in {target.shard for _, target in chosen}:
             raise InvalidInput("--shard", f"{name!r} is in no [[load.prometheus]] of the settings")
@@ -200,7 +198,7 @@ def _targets(
         raise ConfigurationError(
             "load.prometheus",
             "is missing",
-            remedy="It names a url and, by shard, its node and postgres targets.",
+            remedy="Name servers and shards' targets there: docs/load.md shows how.",
         )
     return [(server, target) for server, target in chosen if not wanted or target.shard in wanted]
 

@@ -40,7 +40,7 @@ from pydantic_settings import (
 
 from foreshard.clock import FleetClock
 from foreshard.errors import ConfigurationError, InvalidInput
-from foreshard.load.prometheus_settings import PrometheusSettings
+from foreshard.load.load_settings import LoadSettings
 from foreshard.planning.policy import DecisionPolicy
 from foreshard.postgres.passwords import PasswordSource, without_secret
 
@@ -98,14 +98,6 @@ class PrefectSettings(Section):
 
     api_url: str | None = Field(
         default=None, pattern=r"^https?://.+/api$", description="for example http://127.0.0.1:4200/api"
-    )
-
-
-class LoadSettings(Section):
-    """Sources of load."""
-
-    prometheus: tuple[PrometheusSettings, ...] = Field(
-        default=(), description="servers that know shards' hosts and databases"
     )
 
 

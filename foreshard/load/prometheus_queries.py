@@ -12,6 +12,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from psycopg.conninfo import conninfo_to_dict
+
 from foreshard.load.prometheus_settings import PrometheusShard
 
 _CPU = 'mode!~"idle|iowait|steal"'
@@ -100,6 +102,10 @@ _POSTGRES: Mapping[str, _Counters | _Gauge] = {
 }
 
 
+NODE_METRICS = frozenset(_NODE)
+"""What node_exporter tells of a shard's host."""
+
+
 @dataclass(frozen=True)
 class Target:
     """A shard as Prometheus knows it."""
@@ -107,6 +113,13 @@ class Target:
     shard: str
     settings: PrometheusShard
     database: str
+
+    @classmethod
+    def of(cls, shard: str, settings: PrometheusShard, dsn: str) -> Target:
+        """``dsn``: the shard's, which says what its database is called where the settings do not."""
+        return cls(
+            shard, settings, settings.database or str(conninfo_to_dict(dsn).get("dbname") or "postgres")
+        )
 
     @property
     def selectors(self) -> dict[str, str]:

@@ -1,0 +1,73 @@
+"""Prometheus as a source of live load: what no connection to a shard can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Self
+
+from foreshard.clock import FleetClock
+from foreshard.load.prometheus import PrometheusClient
+from foreshard.load.prometheus_queries import NODE_METRICS, Target
+from foreshard.load.prometheus_settings import PrometheusSettings, PrometheusShard
+from foreshard.load.prometheus_source import live_samples
+from foreshard.load.source import Collected, Reading, Shard, Visit
+
+FARTHEST = timedelta(hours=6)
+"""After a longer absence what is farther back is fetched by `foreshard load import prometheus`."""
+
+
+class PrometheusSource:
+    """What node_exporter and the user's own queries say of a shard; a context manager.
+
+    Rows, scans and transactions come from the shard's own counters, which are counted by bucket: what
+    postgres_exporter says of them is for histories only. Minutes in which collect did not run are fetched later.
+    """
+
+    name = "prometheus"
+
+    def __init__(self, servers: Sequence[PrometheusSettings], clock: FleetClock) -> None:
+        self._servers, self._clock = servers, clock
+        self._clients = ExitStack()
+        self._known: dict[str, tuple[PrometheusClient, PrometheusShard]] = {}
+
+    def __enter__(self) -> Self:
+        for server in self._servers:
+            client = self._clients.enter_context(PrometheusClient(server))
+            for shard, settings in server.shards.items():
+                live = settings.model_copy(update={"postgres": None})
+                if live.node is not None or live.queries:
+                    self._known[shard] = client, live
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._known.clear()
+        self._clients.close()
+
+    def owns(self, shard: Shard, reading: Reading | None) -> frozenset[str]:
+        """As `LoadSource`: all that its queries are about, whether they have an answer or not."""
+        del reading
+        if shard.name not in self._known:
+            return frozenset()
+        _, settings = self._known[shard.name]
+        return frozenset(settings.queries) | (NODE_METRICS if settings.node is not None else frozenset())
+
+    def collect(self, visit: Visit, before: Reading | None) -> Collected:
+        """As `LoadSource`.
+
+        Raises:
+            SourceUnavailable: the server does not answer.
+            ConfigurationError: it answers what is no shard's load.
+        """
+        if visit.shard.name not in self._known:
+            return Collected({}, [])
+        client, settings = self._known[visit.shard.name]
+        since = visit.ts - FARTHEST
+        since = max(since, datetime.fromisoformat(before["until"])) if before else visit.ts
+        target = Target.of(visit.shard.name, settings, visit.shard.dsn)
+        samples = live_samples(client, target, since, visit.ts, self._clock)
+        return Collected({"until": visit.ts.isoformat()}, samples)
