@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict
-from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
@@ -17,12 +15,10 @@ from foreshard.control.session import session
 from foreshard.control.topology_store import TopologyStore
 from foreshard.errors import InvalidInput, NotFound
 from foreshard.forecast.apportionment import Apportionment
+from foreshard.load.timespan import duration
 from foreshard.topology.placement import Placement
 
 commands = typer.Typer()
-
-_SINCE = re.compile(r"(\d+)\s*([hdw])")
-_UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 
 
 @commands.command("shares")
@@ -40,7 +36,7 @@ def shares(
 
     Example: foreshard load shares --shard shard-3 --metric cpu_cores --since 14d
     """
-    span = _span(since)
+    span = duration("--since", since)
     with session() as (settings, control):
         topology = TopologyStore(control)
         placement, names = topology.placement(), [one.name for one in topology.shards()]
@@ -117,11 +113,3 @@ def _table(row: dict[str, Any], top: int) -> Table:
     table.add_section()
     table.add_row("whole", f"{row['mean']:,.4g}", "100.0%" if row["mean"] > 0 else "-")
     return table
-
-
-def _span(text: str) -> timedelta:
-    match = _SINCE.fullmatch(text.strip())
-    count = int(match.group(1)) if match else 0
-    if match is None or not 0 < count <= 10_000:
-        raise InvalidInput("--since", f"{text!r} is no time span.", remedy="Write it as 36h, 7d or 6w.")
-    return count * _UNITS[match.group(2)]

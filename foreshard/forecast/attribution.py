@@ -30,7 +30,9 @@ COST_SPREAD = 1.0
 """The same for kinds of activity, in shares of the load: kinds that rise and fall together share it alike."""
 
 FAULTY = 1e3
-"""A value of more than so many times the median is a fault of the measurement, and its window a gap."""
+ORDINARY = 0.99
+"""A value of more than ``FAULTY`` times what this share of all does not exceed is a fault of the measurement, and its
+window a gap. Not the median: of a load with a batch an hour a day the busy hour is far above that, and true."""
 
 FEWEST_WINDOWS = 12
 STEADY = 0.02
@@ -112,7 +114,7 @@ def plausible(values: Floats) -> Mask:
     positive = values[fine & (values > 0)]
     if len(positive):
         with np.errstate(invalid="ignore"):
-            fine &= values <= FAULTY * np.median(positive)
+            fine &= values <= FAULTY * np.quantile(positive, ORDINARY, method="lower")
     return fine
 
 

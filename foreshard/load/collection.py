@@ -242,7 +242,8 @@ class _Work:
                 except (psycopg.Error, OSError) as broken:
                     reasons.append(self._reason(str(broken)))
                 else:
-                    reading = readings[source.name] = found.reading
+                    if found.reading:  # a source that has nothing to do with this shard did not read it
+                        reading = readings[source.name] = found.reading
                     samples += [one for one in found.samples if one.bucket or one.metric not in owned]
                     reasons += found.notes
                 owned |= source.owns(self.shard, reading)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foreshard.forecast.attribution import attribute, part
+from foreshard.forecast.attribution import attribute, part, plausible
 
 KINDS = ("queries_per_s", "rows_read_per_s", "rows_written_per_s")
 CPU = (50e-6, 0.4e-6, 15e-6)  # cores for one of each, about what PostgreSQL takes
@@ -192,3 +192,12 @@ def test_costs_are_numbers_and_never_negative(windows: int, buckets: int, scale:
     assert (costs >= 0).all()
     assert np.isfinite(found.fit.explained)
     assert found.fit.r_squared is None or found.fit.r_squared <= 1
+
+
+def test_a_batch_once_a_day_is_load_and_no_fault() -> None:
+    """Its hour is a million times the others, and it is what the shard must bear."""
+    hours = pd.date_range("2026-01-05", periods=240, freq="h", tz="UTC")
+    io = np.where(hours.hour == 3, 1e8, 1e2).astype(float)
+    assert plausible(io).all()
+    io[100] = 1e12
+    assert np.flatnonzero(~plausible(io)).tolist() == [100]
