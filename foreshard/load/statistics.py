@@ -15,7 +15,7 @@ from foreshard.load.instant import Instant
 LOCK_TIMEOUT_MS = 200
 
 SIZED_AT_ONCE = 20
-SIZED_IN = 40
+SIZED_IN = 60
 """Sizes are read in turns, as they cost far more than counters: so many buckets a time, or more if all would else not
 have had their turn after so many times."""
 
