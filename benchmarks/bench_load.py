@@ -7,7 +7,7 @@ minute_s          what it takes to store one minute of the whole fleet, one call
                   process; median and the longest of the minutes, without the keeper
 values_per_s      values stored a second; with_keep: with the keeper run after each minute, as collect does
 rows_per_s        the same in rows of the tables (an array for each metric, shard and minute)
-keep_s            a run of the keeper that rolls up one window of five minutes; keep_hour_s: one in which an hour is over
+keep_s            a run of the keeper that rolls up a window of five minutes; keep_hour_s: one in which an hour is over
 *_mb_per_day      on disk with indexes, MB (10^6 bytes); reckoned up to a day from the minutes measured
 forecast_input_s  reading 42 days of hourly means of all buckets of one metric as series (made up in the database, one
                   metric only), by_shard_s: those by shard; rss_mb: memory of this process at its most, after it
