@@ -23,6 +23,10 @@ _AT_ONCE = 2000
 """Rows of one INSERT."""
 
 
+ALL = 2**31 - 1
+"""Columns: as many as there are."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One row to write; NaN in ``amounts`` is refused by the table, None is a gap."""
@@ -40,21 +44,24 @@ def read(
     metric: int,
     since: datetime,
     until: datetime,
-    shard: int | None = None,
+    shards: Sequence[int] | None = None,
+    columns: int = ALL,
 ) -> dict[int, Rows]:
-    """The stored rows with ``since`` <= ts < ``until``, by shard."""
+    """The stored rows with ``since`` <= ts < ``until``, by shard: of these shards, the first columns."""
     query = statement("load_rows").format(table=level.table)
     groups: dict[tuple[bytes, int], list[bytes]] = {}
-    given = {"metric": metric, "since": since, "until": until, "shard": shard}
+    given: dict[str, object] = {"metric": metric, "since": since, "until": until}
+    given |= {"shards": None if shards is None else list(shards), "columns": columns}
     with conn.cursor() as cursor, cursor.copy(query, given) as copy:
         skip = _SIGNATURE
         for message in copy:
-            row = bytes(message)[skip:]
+            row = bytes(message[skip:])
             skip = 0
             if len(row) > _FIXED:  # not the end
                 groups.setdefault((row[6:10], len(row)), []).append(row)
     found: dict[int, list[Rows]] = {}
-    for (number, size), rows in groups.items():
+    while groups:  # each is let go once it is decoded: together they are the larger part
+        (number, size), rows = groups.popitem()
         found.setdefault(int.from_bytes(number), []).append(_decode(b"".join(rows), size))
     return {number: _joined(parts) for number, parts in found.items()}
 

@@ -11,7 +11,7 @@ import psycopg
 
 from foreshard.control.load_levels import FIVE_MINUTES, HOURS, RAW, Level, microseconds
 from foreshard.control.load_names import LoadNames, Metric
-from foreshard.control.load_rows import read
+from foreshard.control.load_rows import ALL, read
 from foreshard.load.rollup import Rows, Several, overlay, roll_up
 
 _MARKS = "SELECT step, start FROM load_marks"
@@ -52,15 +52,21 @@ class LoadSnapshot:
         return None if row is None else row[0]
 
     def rows(
-        self, level: Level, metric: Metric, since: datetime, until: datetime, shard: int | None = None
+        self,
+        level: Level,
+        metric: Metric,
+        since: datetime,
+        until: datetime,
+        shards: Sequence[int] | None = None,
+        columns: int = ALL,
     ) -> dict[int, Rows]:
-        """Rows with ``since`` <= ts < ``until``, by shard."""
-        stored = read(self._conn, level, metric.id, since, until, shard)
+        """Rows with ``since`` <= ts < ``until``, by shard: of these shards, at least the first columns."""
+        stored = read(self._conn, level, metric.id, since, until, shards, columns)
         if level is RAW:
             return stored
         marked = [start for start in self._marked[level] if since <= start < until]
         for number, one in self.rolled_up(level, metric, marked).items():
-            if shard in (None, number):
+            if shards is None or number in shards:
                 stored[number] = overlay(stored[number], one) if number in stored else one
         return stored
 

@@ -161,7 +161,7 @@ class LoadStore:
         """Hourly means of every shard as it was measured, under the placements of that time."""
         with self._snapshot() as snapshot:
             of = snapshot.names.metrics.get(metric)
-            rows = {} if of is None else snapshot.rows(HOURS, of, since, until)
+            rows = {} if of is None else snapshot.rows(HOURS, of, since, until, columns=1)
             shards = snapshot.names.shards
         series = {
             shard: series_of(rows[number].values[:, 0], rows[number].ts)
@@ -192,16 +192,15 @@ class LoadStore:
         with self._snapshot() as snapshot:
             names = snapshot.names
             of = names.metrics.get(metric)
-            number = None if shard is None else names.shards.get(shard)
-            if of is None or (shard is not None and number is None):
+            columns = {
+                names.shards[name]: names.members[names.shards[name]].index(bucket or "")
+                for name in (names.shards if shard is None else names.shards.keys() & {shard})
+                if (bucket or "") in names.members[names.shards[name]]
+            }
+            if of is None or not columns:
                 return series_of(np.empty(0, np.float32), np.empty(0, np.int64))
-            rows = snapshot.rows(level, of, since, until, number)
-        columns = {
-            one: members.index(bucket or "")
-            for one, members in names.members.items()
-            if one in rows and (bucket or "") in members
-        }
-        here = {one: _only(rows[one], at) for one, at in columns.items() if at < rows[one].width}
+            rows = snapshot.rows(level, of, since, until, list(columns), max(columns.values()) + 1)
+        here = {one: _only(rows[one], columns[one]) for one in rows if columns[one] < rows[one].width}
         times = times_of(here)
         alone = dict.fromkeys(here, np.zeros(1, np.intp))
         return series_of(by_bucket(here, alone, (1, times), additive=of.additive)[0], times)

@@ -135,6 +135,9 @@ def test_a_bucket_that_moves_within_an_hour_is_counted_once(
         if rolled_up:
             LoadKeeper(control).keep(START + DAY)
         assert store.bucket_series(RATE, START, START + DAY)["b0"].to_list() == pytest.approx([60.0])
+        assert store.series(None, "b0", RATE, START, START + DAY, HOUR).to_list() == pytest.approx([60.0])
+        assert store.series("a", "b0", RATE, START, START + DAY, HOUR).to_list() == pytest.approx([31.5])
+        assert store.series("b", "b1", RATE, START, START + DAY, HOUR).empty
         by_shard = store.bucket_series_by_shard(RATE, START, START + DAY)
         assert by_shard["a"]["b0"].iloc[0] == pytest.approx(31.5)
         assert by_shard["b"]["b0"].iloc[0] == pytest.approx(28.5)
