@@ -93,8 +93,11 @@ def work(conn: psycopg.Connection[tuple[object, ...]]) -> bool:
     """A second of some 400 transactions, steadily."""
     end = now() + timedelta(seconds=1)
     while now() < end:
-        for _ in range(20):  # without a table they would be counted at the end of the session only
-            conn.execute("SELECT FROM pg_namespace LIMIT 1")
+        for _ in range(20):
+            conn.execute("SELECT")
+        conn.execute(
+            "SELECT pg_stat_force_next_flush()"
+        )  # else they are counted in lumps, or when the session ends
         time.sleep(0.04)
     return True
 
@@ -173,7 +176,7 @@ def test_what_prometheus_tells_is_true_and_its_gaps_are_gaps(
     for ts in steps:
         told, true = found["transactions_per_s"][ts], truth.rate(truth.transactions, ts)
         assert true > 100
-        assert told == pytest.approx(true, rel=0.2)  # counters are seen a second late
+        assert told == pytest.approx(true, rel=0.35)  # a scrape may take up to a second of the three
     with shard.connect() as conn:
         (size,) = conn.execute("SELECT pg_database_size(current_database())").fetchone() or (0,)
     assert found["size_bytes"][steps[-1]] == pytest.approx(float(str(size)), rel=0.05)
