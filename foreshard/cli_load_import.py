@@ -43,6 +43,13 @@ DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Only check it and tell what it holds; store nothing.")
 ]
 TsColumn = Annotated[str, typer.Option(help="Column of the time: the end of what a row is the mean of.")]
+TsShift = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LENGTH",
+        help="Added to it: where times are the beginnings of what rows are means of, its length.",
+    ),
+]
 ShardColumn = Annotated[str, typer.Option(help="Column of the shard.")]
 OneShard = Annotated[str | None, typer.Option("--shard", help="The shard of all rows.")]
 BucketColumn = Annotated[
@@ -80,6 +87,7 @@ ClockChange = Annotated[
 def import_csv(
     file: File,
     ts_column: TsColumn = "ts",
+    ts_shift: TsShift = None,
     shard_column: ShardColumn = "shard",
     shard: OneShard = None,
     bucket_column: BucketColumn = None,
@@ -103,9 +111,19 @@ def import_csv(
     --ts-column time --bucket-column vm --value cpu=cpu_cores --value mem=memory_bytes --timezone UTC --dry-run
     """
     layout = Layout(
-        ts_column, shard_column, bucket_column, metric_column, value_column, shard, metric,
-        _pairs("--value", value), _pairs("--rename", rename, empty=True), timezone, clock_change.value,
-    )  # fmt: skip
+        ts_column=ts_column,
+        shard_column=shard_column,
+        bucket_column=bucket_column,
+        metric_column=metric_column,
+        value_column=value_column,
+        shard=shard,
+        metric=metric,
+        values=_pairs("--value", value),
+        rename=_pairs("--rename", rename, empty=True),
+        timezone=timezone,
+        clock_change=clock_change.value,
+        ts_shift=_shift(ts_shift),
+    )
     _import_file("csv", file, layout, delimiter, dry_run, as_json)
 
 
@@ -113,6 +131,7 @@ def import_csv(
 def import_parquet(
     file: File,
     ts_column: TsColumn = "ts",
+    ts_shift: TsShift = None,
     shard_column: ShardColumn = "shard",
     shard: OneShard = None,
     bucket_column: BucketColumn = None,
@@ -132,9 +151,19 @@ def import_parquet(
     --rename cpu_pct_avg=cpu_cores --rename cpu_pct_max=
     """
     layout = Layout(
-        ts_column, shard_column, bucket_column, metric_column, value_column, shard, metric,
-        _pairs("--value", value), _pairs("--rename", rename, empty=True), timezone, clock_change.value,
-    )  # fmt: skip
+        ts_column=ts_column,
+        shard_column=shard_column,
+        bucket_column=bucket_column,
+        metric_column=metric_column,
+        value_column=value_column,
+        shard=shard,
+        metric=metric,
+        values=_pairs("--value", value),
+        rename=_pairs("--rename", rename, empty=True),
+        timezone=timezone,
+        clock_change=clock_change.value,
+        ts_shift=_shift(ts_shift),
+    )
     _import_file("parquet", file, layout, ",", dry_run, as_json)
 
 
@@ -255,6 +284,10 @@ def _storing(store: LoadStore, dry_run: bool) -> Iterator[LoadImport | None]:
 def _progress() -> Progress:
     columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
     return Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
+
+
+def _shift(length: str | None) -> timedelta:
+    return timedelta(0) if length is None else duration("--ts-shift", length)
 
 
 def _pairs(option: str, given: list[str] | None, *, empty: bool = False) -> dict[str, str]:

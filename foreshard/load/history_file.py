@@ -39,6 +39,7 @@ class Layout:
     ``values``: column -> metric, where each metric has a column; else `value_column` holds all.
     ``rename``: a metric's name in the file -> ours; '' leaves its rows out.
     ``timezone``: IANA name, of times that name none.
+    ``ts_shift`` is added to each time: the length of a row's interval, where the file has its beginning.
     """
 
     ts_column: str = "ts"
@@ -52,6 +53,7 @@ class Layout:
     rename: Mapping[str, str] = field(default_factory=dict)
     timezone: str | None = None
     clock_change: ClockChange = "refuse"
+    ts_shift: timedelta = timedelta(0)
 
     def __post_init__(self) -> None:
         if self.timezone is not None and self.timezone not in available_timezones():
@@ -160,6 +162,7 @@ class HistoryFile:
         column = layout.ts_column
         try:
             times = instants(batch.column(column), layout.timezone, layout.clock_change)
+            times = pc.add(times, pa.scalar(layout.ts_shift, pa.duration("us")))
             refuse_after(times, pa.scalar(fleet.now, INSTANT))
             shards, buckets = pa.repeat(layout.shard or "", size), pa.repeat("", size)
             if layout.shard is None:

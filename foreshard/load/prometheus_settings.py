@@ -1,12 +1,14 @@
 """Where Prometheus servers are, and what each knows of which shard.
 
-[[load.prometheus]]
-url = "https://prometheus.example.com"
-token_env = "PROMETHEUS_TOKEN"        # or token_secret_block; with username: the password of basic auth
-[load.prometheus.shards.shard-1]
-node = "db1:9100"                     # as the label `instance` has it; for others: { host = "db1", job = "node" }
-postgres = "db1:9187"
-queries = { net_bytes_per_s = 'sum(rate(bond_bytes_total{host="db1"}[$step]))' }
+In ``foreshard.toml``:
+
+    [[load.prometheus]]
+    url = "https://prometheus.example.com"
+    token_env = "PROMETHEUS_TOKEN"        # or token_secret_block; with username: the password of basic auth
+    [load.prometheus.shards.shard-1]
+    node = "db1:9100"                     # as the label `instance` has it; for others: { host = "db1", job = "node" }
+    postgres = "db1:9187"
+    queries = { net_bytes_per_s = 'sum(rate(bond_bytes_total{host="db1"}[$step]))' }
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from foreshard.errors import InvalidInput
 
-_DURATION = re.compile(r"(\d{1,9})\s*(s|m|min|h|d|w)")
+_DURATION = re.compile(r"([0-9]{1,9})\s*(s|m|min|h|d|w)")
 _UNITS = {"s": "seconds", "m": "minutes", "min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _LONGEST = timedelta(weeks=5200)
 

@@ -12,6 +12,7 @@ from threading import Event, Thread
 
 import numpy as np
 import psutil
+import psycopg
 import pytest
 
 from foreshard.errors import ConfigurationError
@@ -23,6 +24,7 @@ from foreshard.load.prometheus_source import history
 from tests.integration.prometheus_servers import (
     PASSWORD,
     PROGRAMS,
+    SCRAPE_S,
     USER,
     PrometheusServers,
     missing,
@@ -35,6 +37,7 @@ pytestmark = [
 ]
 
 STEP_S = 3
+STEP = timedelta(seconds=STEP_S)
 _, NODE, _ = PROGRAMS
 
 
@@ -81,14 +84,27 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def pass_steps(number: int) -> None:
-    end = now() + timedelta(seconds=STEP_S * number)
-    wait_until(lambda: now() > end, STEP_S * number + 5)
+def pass_a_step() -> None:
+    end = now() + STEP
+    wait_until(lambda: now() > end)
+
+
+def work(conn: psycopg.Connection[tuple[object, ...]]) -> bool:
+    """A second of some 400 transactions, steadily."""
+    end = now() + timedelta(seconds=1)
+    while now() < end:
+        for _ in range(20):
+            conn.execute("SELECT")
+        conn.execute(
+            "SELECT pg_stat_force_next_flush()"
+        )  # else they are counted in lumps, or when the session ends
+        time.sleep(0.04)
+    return True
 
 
 def told_since(client: PrometheusClient, target: Target, moment: datetime) -> bool:
     """Whether both exporters have answered throughout a step after ``moment``."""
-    parts = history(client, target, moment - timedelta(seconds=STEP_S), now(), STEP_S)
+    parts = history(client, target, moment - STEP, now(), STEP_S)
     told = {one.metric for part in parts for one in part.samples if one.ts > moment}
     return {"cpu_cores", "transactions_per_s"} <= told
 
@@ -116,25 +132,24 @@ def test_what_prometheus_tells_is_true_and_its_gaps_are_gaps(
     truth.start()
     try:
         began = now()
-        burner = subprocess.Popen([sys.executable, "-c", "while True: pass"])
-        with shard.connect() as conn:
-            while now() < began + timedelta(seconds=3 * STEP_S):
-                for _ in range(20):  # without a table they would be counted at the end of the session only
-                    conn.execute("SELECT FROM pg_namespace LIMIT 1")
-                time.sleep(0.02)  # a steady rate, far from what the machine can bear
-        burner.kill()
-        burner.wait()
+        burner = subprocess.Popen(["nice", sys.executable, "-c", "while True: pass"])
+        try:
+            with shard.connect() as conn, PrometheusClient(settings) as client:
+                wait_until(lambda: work(conn) and told_since(client, target, began + 1.5 * STEP), 30)
+        finally:
+            burner.kill()
+            burner.wait()
         worked_until = now()
         servers_of_load.kill(NODE)
         node_down = now()
-        pass_steps(1)
+        pass_a_step()
         node_up = now()
         servers_of_load.start(NODE)
         with PrometheusClient(settings) as client:
             wait_until(lambda: told_since(client, target, node_up))
         servers_of_load.kill("prometheus")
         stopped = now()
-        pass_steps(1)
+        pass_a_step()
         servers_of_load.start("prometheus")
         started = now()
         with PrometheusClient(settings) as client:
@@ -151,25 +166,26 @@ def test_what_prometheus_tells_is_true_and_its_gaps_are_gaps(
             assert sample.ts.timestamp() % STEP_S == 0
             found.setdefault(sample.metric, {})[sample.ts] = sample.value
 
-    step = timedelta(seconds=STEP_S)
-    working = [ts for ts in found["cpu_cores"] if began + step <= ts <= worked_until]
+    working = [ts for ts in found["cpu_cores"] if began + STEP <= ts <= worked_until]
     assert working, "no step of the work was told"
     for ts in working:
         # Scrapes are up to a second from a step's ends: 15 %, and one core in ten for what else the machine does.
         assert found["cpu_cores"][ts] == pytest.approx(truth.rate(truth.cpu_s, ts), rel=0.15, abs=0.1)
-    steps = [ts for ts in found["transactions_per_s"] if began + 1.5 * step <= ts <= worked_until]
+    steps = [ts for ts in found["transactions_per_s"] if began + 1.5 * STEP <= ts <= worked_until]
     assert steps
     for ts in steps:
         told, true = found["transactions_per_s"][ts], truth.rate(truth.transactions, ts)
         assert true > 100
-        assert told == pytest.approx(true, rel=0.2)  # counters are seen a second late
+        assert told == pytest.approx(true, rel=0.35)  # a scrape may take up to a second of the three
     with shard.connect() as conn:
         (size,) = conn.execute("SELECT pg_database_size(current_database())").fetchone() or (0,)
     assert found["size_bytes"][steps[-1]] == pytest.approx(float(str(size)), rel=0.05)
     assert max(found["memory_bytes"].values()) < 1000  # the user's query in place of ours
 
     def overlapping(begin: datetime, end: datetime, metric: str) -> list[datetime]:
-        return [ts for ts in found[metric] if ts > begin + timedelta(seconds=1.2) and ts - step < end]
+        """Values whose step shares more than the time between two scrapes with that time."""
+        scrape = timedelta(seconds=1.2 * SCRAPE_S)
+        return [ts for ts in found[metric] if ts > begin + scrape and ts - STEP < end - scrape]
 
     assert overlapping(node_down, node_up, "cpu_cores") == []
     assert overlapping(node_down, node_up, "net_bytes_per_s") == []

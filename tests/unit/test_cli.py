@@ -46,6 +46,9 @@ def call(*arguments: str) -> Result:
         ("adopt", "--help"),
         ("pgbouncer", "render", "--help"),
         ("shard",),
+        ("load",),
+        ("load", "show", "--help"),
+        *(("load", "import", kind, "--help") for kind in ("csv", "parquet", "prometheus")),
         *(("shard", name, "--help") for name in ("list", "add", "drain", "undrain", "remove", "capacity")),
     ],
 )
@@ -69,6 +72,8 @@ def test_every_command_explains_itself(arguments: tuple[str, ...]) -> None:
         ("janitor", "--dry-run"),
         ("routers",),
         ("pgbouncer", "render"),
+        ("load", "show"),
+        ("load", "import", "prometheus", "--since", "7d"),
         ("shard", "list"),
         ("shard", "add", "s", "--dsn", "host=a", "--application-dsn", "host=a"),
         ("shard", "drain", "s"),

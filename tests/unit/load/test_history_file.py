@@ -160,6 +160,15 @@ def test_or_chosen(csv: Path, choice: str, hour: int) -> None:
     assert one.ts == datetime(2025, 10, 26, hour, 30, tzinfo=UTC)
 
 
+def test_times_of_beginnings_are_made_ends(csv: Path) -> None:
+    hour = timedelta(hours=1)
+    text = HEAD + "2026-01-01T00:00:00Z,s1,,cpu_cores,1\n"
+    assert [one.ts for one in samples(opened(csv, text, ts_shift=hour))] == [T + hour]
+    text += "2026-03-01T23:30:00Z,s1,,cpu_cores,1\n"  # its hour is not over yet
+    with pytest.raises(InvalidInput, match=r"line 3, column ts: .* in the future"):
+        summary(opened(csv, text, ts_shift=hour))
+
+
 @pytest.mark.parametrize("name", ["load.parquet", "load.csv.gz"])
 def test_parquet_and_compressed_files_hold_the_same(tmp_path: Path, name: str) -> None:
     frame = pd.DataFrame(
