@@ -227,18 +227,19 @@ def _tell(done: str, record: EventRecord, store: CalendarStore, settings: Settin
 
 
 def _tell_overlaps(events: Sequence[Event], known: Sequence[Event], zone: ZoneInfo) -> None:
-    pairs = {
-        frozenset((event, other)) for event in events for other in overlapping(event, known) if other != event
-    }
-    for one, other in sorted(sorted(pair, key=lambda event: event.starts_at) for pair in pairs):
-        out.print(
-            escape(
-                f"{one.name} overlaps {other.name} ({_local(other.starts_at, zone)}): their effects multiply."
-            ),
-            style="yellow",
-            highlight=False,
-            soft_wrap=True,
-        )
+    seen: set[frozenset[Event]] = set()
+    for event in events:
+        for other in overlapping(event, known):
+            if other == event or frozenset((event, other)) in seen:
+                continue
+            seen.add(frozenset((event, other)))
+            begin = _local(max(event.starts_at, other.starts_at), zone)
+            out.print(
+                escape(f"{event.name} overlaps {other.name} from {begin}: their effects multiply."),
+                style="yellow",
+                highlight=False,
+                soft_wrap=True,
+            )
 
 
 def _tell_import(imported: Imported, dry_run: bool, zone: ZoneInfo) -> None:
