@@ -147,7 +147,10 @@ def test_what_recurs_is_expanded_within_the_time(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("event", "field"),
     [
-        ("UID:1\nSUMMARY:x\nDTSTART:20260701T000000Z\nDTEND:20260630T000000Z\nX-FORESHARD-EFFECT:2", ""),
+        (
+            "UID:1\nSUMMARY:x\nDTSTART:20260701T000000Z\nDTEND:20260630T000000Z\nX-FORESHARD-EFFECT:2",
+            "x: DTEND",
+        ),
         ("UID:1\nSUMMARY:x\nDTSTART:20260701T000000Z\nDTEND:20260702T000000Z", "x: effect"),
         (
             "UID:1\nSUMMARY:x\nDTSTART:20260701T000000Z\nDTEND:20260702T000000Z\nX-FORESHARD-EFFECT:no",
