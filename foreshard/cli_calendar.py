@@ -68,10 +68,9 @@ def calendar_list(
         out.print("The calendar is empty: `foreshard calendar add`, `import` and `holidays` fill it.")
         return
     table = _table(zone)
-    for record in records:
-        _add_row(table, str(record.id), record.event, record.source, zone)
-    for event in sorted(coming, key=lambda one: one.starts_at):
-        _add_row(table, "", event, "country", zone)
+    rows = [(one.event, str(one.id)) for one in records] + [(event, "") for event in coming]
+    for event, number in sorted(rows, key=lambda row: row[0].starts_at):
+        _add_row(table, number, event, zone)
     out.print(table)
 
 
@@ -208,7 +207,7 @@ def calendar_holidays(
     else:
         table = _table(zone)
         for event in coming:
-            _add_row(table, "", event, "country", zone)
+            _add_row(table, "", event, zone)
         out.print(table)
         out.print(f"The holidays of {region} are kept; these are the coming year's.", highlight=False)
 
@@ -227,29 +226,30 @@ def _tell(done: str, record: EventRecord, store: CalendarStore, settings: Settin
 
 
 def _tell_overlaps(events: Sequence[Event], known: Sequence[Event], zone: ZoneInfo) -> None:
-    pairs = {
-        frozenset((event, other)) for event in events for other in overlapping(event, known) if other != event
-    }
-    for one, other in sorted(sorted(pair, key=lambda event: event.starts_at) for pair in pairs):
-        out.print(
-            escape(
-                f"{one.name} overlaps {other.name} ({_local(other.starts_at, zone)}): their effects multiply."
-            ),
-            style="yellow",
-            highlight=False,
-            soft_wrap=True,
-        )
+    seen: set[frozenset[Event]] = set()
+    for event in events:
+        for other in overlapping(event, known):
+            if other == event or frozenset((event, other)) in seen:
+                continue
+            seen.add(frozenset((event, other)))
+            begin = _local(max(event.starts_at, other.starts_at), zone)
+            out.print(
+                escape(f"{event.name} overlaps {other.name} from {begin}: their effects multiply."),
+                style="yellow",
+                highlight=False,
+                soft_wrap=True,
+            )
 
 
 def _tell_import(imported: Imported, dry_run: bool, zone: ZoneInfo) -> None:
-    table = _table(zone)
+    table = _table(zone, "")
     for what, events in (
         ("added", imported.added),
         ("changed", imported.changed),
         ("removed", imported.removed),
     ):
         for event in events:
-            _add_row(table, "", event, what, zone)
+            _add_row(table, what, event, zone)
     if table.row_count:
         out.print(table)
     counts = (
@@ -269,27 +269,36 @@ def _import_document(imported: Imported, dry_run: bool) -> dict[str, Any]:
     }
 
 
-def _table(zone: ZoneInfo) -> Table:
+def _table(zone: ZoneInfo, first: str = "#") -> Table:
     return Table(
-        Column("#", justify="right"),
+        Column(first, justify="right" if first == "#" else "left"),
         Column("event", overflow="fold"),
         Column("from", no_wrap=True),
         Column("until", no_wrap=True),
         Column("effect", justify="right"),
         Column("where", overflow="fold"),
-        "source",
         caption=f"Times of {zone.key}",
         caption_justify="left",
     )
 
 
-def _add_row(table: Table, number: str, event: Event, source: str, zone: ZoneInfo) -> None:
+def _add_row(table: Table, first: str, event: Event, zone: ZoneInfo) -> None:
     factor = "learnt" if event.effect is None else f"x {event.effect:g}"
-    begin, end = _local(event.starts_at, zone), _local(event.ends_at, zone)
-    table.add_row(number, escape(event.name), begin, end, factor, escape(where(event)), source)
+    begin, end = _local(event.starts_at, zone), _until(event, zone)
+    table.add_row(first, escape(event.name), begin, end, factor, escape(_where(event)))
 
 
-def where(event: Event) -> str:
+def _until(event: Event, zone: ZoneInfo) -> str:
+    """As short as it can be told, beside the start."""
+    begin, end = event.starts_at.astimezone(zone), event.ends_at.astimezone(zone)
+    if (begin.hour, begin.minute, end.hour, end.minute) == (0, 0, 0, 0) and (
+        end.date() - begin.date()
+    ).days == 1:
+        return "all day"
+    return f"{end:%H:%M}" if begin.date() == end.date() else _local(event.ends_at, zone)
+
+
+def _where(event: Event) -> str:
     """What the event concerns, in words."""
     named = sorted(event.shards or ()) + sorted(event.buckets or ())
     return ", ".join(named) if named else "fleet"
@@ -298,7 +307,7 @@ def where(event: Event) -> str:
 def _in_words(event: Event, zone: ZoneInfo) -> str:
     factor = "effect to be learnt" if event.effect is None else f"load x {event.effect:g}"
     begin, end = _local(event.starts_at, zone), _local(event.ends_at, zone)
-    return f"{event.name} ({event.kind}), from {begin} until {end} in {zone.key}, {factor}, {where(event)}"
+    return f"{event.name} ({event.kind}), from {begin} until {end} in {zone.key}, {factor}, {_where(event)}"
 
 
 def _local(moment: datetime, zone: ZoneInfo) -> str:

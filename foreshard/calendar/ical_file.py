@@ -38,6 +38,7 @@ def read_ical(
         events = list(calendar.walk("VEVENT"))
         for event in events:
             _check_rule(file, event)
+            _check_order(file, event, timezone)
         problems = [f"{name}: {why}" for event in events for name, why in event.errors]
         found = list(islice(recurring_ical_events.of(calendar).between(since, until), MOST + 1))
     except InvalidInput:
@@ -77,6 +78,18 @@ def _check_rule(file: Path, event: Any) -> None:
                 f"{file}: {event.get('SUMMARY', event.get('UID'))}: RRULE",
                 "recurs more often than once a day.",
                 remedy="Declare days or weeks.",
+            )
+
+
+def _check_order(file: Path, event: Any, timezone: ZoneInfo) -> None:
+    """The library that expands events turns a range round without a word."""
+    if "DTSTART" in event and "DTEND" in event:
+        begin, end = (to_utc(name, event[name].dt, timezone) for name in ("DTSTART", "DTEND"))
+        if end <= begin:
+            raise InvalidInput(
+                f"{file}: {event.get('SUMMARY', event.get('UID'))}: DTEND",
+                f"{end} is not after the start, {begin}.",
+                remedy="Correct it where the calendar is kept.",
             )
 
 

@@ -82,14 +82,15 @@ class CalendarStore:
             session.refresh(row)
             return _record(row)
 
-    def change(self, number: int, event: Event) -> EventRecord:
-        """Replace an event. Raises ``NotFound``, or ``InvalidInput`` as `add` does."""
+    def change(self, number: int, event: Event, source: Source = "hand") -> EventRecord:
+        """Replace an event; ``source`` is who did. Raises ``NotFound``, or ``InvalidInput`` as `add` does."""
         with self._control.transaction() as session:
             _begin(session)
             row = _row(session, number)
             check_scope(session, event.shards, event.buckets)
             if not row.uid:
                 _refuse_twin(session, event, number)
+            row.source = source
             _put(row, event)
             session.flush()
             session.refresh(row)

@@ -43,12 +43,18 @@ class Event:
 
     def __post_init__(self) -> None:
         if not self.name.strip():
-            raise InvalidInput("name", "an event needs a name")
+            raise InvalidInput("name", "an event needs a name.", remedy="Say what it is.")
         for field, moment in (("starts_at", self.starts_at), ("ends_at", self.ends_at)):
             if moment.tzinfo is None:
-                raise InvalidInput(field, f"event {self.name}: {moment} has no time zone")
+                raise InvalidInput(
+                    field, f"event {self.name}: {moment} has no time zone.", remedy="Add an offset."
+                )
         if self.ends_at <= self.starts_at:
-            raise InvalidInput("ends_at", f"event {self.name} ends at {self.ends_at}, not after its start")
+            raise InvalidInput(
+                "ends_at",
+                f"event {self.name} ends at {self.ends_at}, not after its start at {self.starts_at}.",
+                remedy="The end is when it is over; of a whole day, the next day.",
+            )
         check_effect(self.effect, self.kind, f"event {self.name}: ")
 
     def concerns(self, key: SeriesKey) -> bool:

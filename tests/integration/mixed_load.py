@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from time import monotonic
 
 import numpy as np
@@ -21,12 +20,15 @@ import psutil
 import psycopg
 from psycopg import sql
 
+from foreshard.clock import FleetClock
 from foreshard.fleet.grants import APPLICATION, OPERATOR, OWNER
 from foreshard.fleet.throwaway import ShardDatabase
 from foreshard.forecast.apportionment import Apportionment, apportion
+from foreshard.load.counters import CounterReading
+from foreshard.load.instant import CollectorClock
 from foreshard.load.process import ProcessReading, process_samples, read_process
 from foreshard.load.rates import rates
-from foreshard.load.sample import CounterReading, Sample
+from foreshard.load.sample import Sample
 from foreshard.load.statistics import read_counters
 
 ROWS = 20_000
@@ -34,6 +36,7 @@ RANGE = 2_000
 BATCH = 40
 """A client does so many statements in a row, at any rate: one that wakes up for each makes each dearer."""
 
+CLOCK = CollectorClock(FleetClock())
 KINDS = ("queries_per_s", "rows_read_per_s", "rows_written_per_s")
 
 READ = "SELECT payload FROM {table} WHERE id = %(id)s"
@@ -163,7 +166,9 @@ def measure(shard: ShardDatabase, windows: int, seconds: float, seed: int = 1) -
             _run(pool, clients, seconds, draw)
             before, started = counters, process
             counters, process = _read(shard, monitor)
-            samples += rates(before, counters) + process_samples(started, process)
+            ts = counters.at.wall
+            samples += [one for one in rates("source", ts, before, counters) if one.bucket is not None]
+            samples += process_samples("source", ts, started, process)
             if window % 6 == 5:
                 clients[window % len(clients)].reconnect()
         last = {one.bucket: one.used() for one in clients}
@@ -192,9 +197,10 @@ def _run(
 def _read(
     shard: ShardDatabase, monitor: psycopg.Connection[tuple[object, ...]]
 ) -> tuple[CounterReading, ProcessReading]:
-    postmaster, now = shard.server.postmaster(), datetime.now(UTC)
+    postmaster = shard.server.postmaster()
     assert postmaster is not None
-    return read_counters(monitor, "source", list(MIXES), now), read_process(postmaster.pid, "source", now)
+    process = read_process(postmaster.pid, "source", CLOCK.now())
+    return read_counters(monitor, "source", list(MIXES), CLOCK.now), process
 
 
 def _attributed(metric: str, samples: Sequence[Sample], truth: Mapping[str, float]) -> Attributed:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from foreshard.errors import InvalidInput
-from foreshard.forecast.calendar import Event, effect
+from foreshard.forecast.calendar import Event, EventKind, effect, overlapping
 from foreshard.forecast.series import SeriesKey
 
 DAY = datetime(2013, 11, 27, tzinfo=UTC)
@@ -48,6 +48,9 @@ def test_concerns_all_or_the_named() -> None:
         ("ends_at", {"ends_at": DAY}),
         ("effect", {"effect": 0.0}),
         ("effect", {"effect": float("nan")}),
+        ("effect", {"effect": -1.0}),
+        ("effect", {"effect": None}),
+        ("ends_at", {"ends_at": DAY - timedelta(hours=1)}),
     ],
 )
 def test_bad_events_are_refused(field: str, change: dict[str, object]) -> None:
@@ -60,3 +63,19 @@ def test_bad_events_are_refused(field: str, change: dict[str, object]) -> None:
     with pytest.raises(InvalidInput) as refusal:
         Event(**(good | change))  # type: ignore[arg-type]
     assert refusal.value.field == field
+
+
+def test_a_holiday_without_a_declared_effect_changes_nothing_yet() -> None:
+    holiday = Event("day off", DAY, DAY + timedelta(days=1), None, kind=EventKind.HOLIDAY)
+    assert np.all(effect([holiday], SHARD, HOURS) == 1)
+    assert overlapping(event(0, 5, 2.0), [holiday]) == []
+    assert overlapping(holiday, [event(0, 5, 2.0)]) == []
+
+
+def test_events_overlap_if_they_change_the_same_series_at_the_same_time() -> None:
+    one = event(0, 2, 2.0, shards=frozenset({"shard-1"}))
+    everywhere, later = event(1, 3, 1.5), event(2, 3, 1.5)
+    other = event(0, 2, 1.5, shards=frozenset({"shard-2"}), buckets=frozenset({"b0000"}))
+    same_bucket = event(1, 3, 1.1, buckets=frozenset({"b0000"}))
+    assert overlapping(one, [everywhere, later, other, same_bucket]) == [everywhere]
+    assert overlapping(other, [one, same_bucket]) == [same_bucket]
