@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from foreshard.control import migration_models  # noqa: F401 - Base knows its tables once it is imported
+from foreshard.control import log_position, migration_models  # noqa: F401 - Base knows its tables once it is imported
 from foreshard.control.models import Base
 
 connection = context.config.attributes.get("connection")

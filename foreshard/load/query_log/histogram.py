@@ -29,6 +29,13 @@ class Histogram:
         where = bin_of(seconds)
         self.bins[where] = self.bins.get(where, 0) + 1
 
+    def merge(self, other: Histogram) -> None:
+        """All that ``other`` counted, too."""
+        self.count += other.count
+        self.seconds += other.seconds
+        for where, count in other.bins.items():
+            self.bins[where] = self.bins.get(where, 0) + count
+
     def quantile(self, share: float) -> float:
         """The duration that this share of all is not longer than, in seconds. There must be one."""
         rank = max(1, math.ceil(share * sum(self.bins.values())))

@@ -61,6 +61,15 @@ class Sessions:
             self._keep(session, state)
         return found
 
+    def named(self, session: str, transaction: str, parts: Sequence[Part]) -> set[str]:
+        """The buckets of a message that is only prepared: it does nothing to the path yet."""
+        state = self._states.get(session, _DEFAULT)
+        path = state.bucket if transaction == state.transaction else state.by_set
+        found = {bucket for part in parts for bucket in part.buckets}
+        if path is not None and any(part.uses_path for part in parts):
+            found.add(path)
+        return found
+
     def fail(self, session: str) -> None:
         """An error was logged: unless a savepoint is returned to, the transaction's end is a rollback."""
         if session in self._states:

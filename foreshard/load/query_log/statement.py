@@ -40,7 +40,9 @@ _CONFIG = re.compile(
     r"\s*(?P<value>[eE]?'(?:[^']|'')*'|\$\d+)\s*(?:::\s*\w+\s*)?,\s*(?P<local>'?\w+'?|\$\d+)",
     re.IGNORECASE,
 )
-_ELEMENT = re.compile(rf"\s*(?:(?P<quoted>{_QUOTED})|(?P<text>[eE]?'(?:[^']|'')*')|(?P<name>{_NAME}))\s*(?:,|\Z|;)")
+_ELEMENT = re.compile(
+    rf"\s*(?:(?P<quoted>{_QUOTED})|(?P<text>[eE]?'(?:[^']|'')*')|(?P<name>{_NAME}))\s*(?:,|\Z|;)"
+)
 _PARAMETER = re.compile(r"\$(\d+) = ('(?:[^']|'')*'|NULL)")
 
 _CONTROL = frozenset(
@@ -157,7 +159,8 @@ def _effects(first: str, text: str, known: Container[str], parameters: str) -> t
 
 def _configured(match: re.Match[str], values: dict[str, str], known: Container[str]) -> SetPath | None:
     name, value, local = (
-        values.get(given[1:], "") if given.startswith("$") else given for given in match.group("name", "value", "local")
+        values.get(given[1:], "") if given.startswith("$") else given
+        for given in match.group("name", "value", "local")
     )
     if name.strip("'") != "search_path":
         return None
