@@ -88,12 +88,7 @@ class Lines:
 
     def __iter__(self) -> Iterator[bytes]:
         rest = b""
-        skip = self.start
         for piece in self._pieces():
-            if skip:
-                cut = min(skip, len(piece))
-                skip -= cut
-                piece = piece[cut:]
             if b"\n" not in piece:
                 rest += piece
                 if len(rest) > LONGEST_LINE:
@@ -109,13 +104,15 @@ class Lines:
             if file.read(2) != b"\x1f\x8b":
                 file.seek(self.start)
                 self._advance(self.start)
-                self.start = 0
                 while piece := file.read(PIECE):
                     self._advance(len(piece))
                     yield piece
                 return
             file.seek(0)
-            yield from self._unpacked(iter(lambda: file.read(PIECE // 4), b""))
+            skip = self.start  # there is no way to a place in it but through all before
+            for piece in self._unpacked(iter(lambda: file.read(PIECE // 4), b"")):
+                yield piece[skip:]
+                skip = max(0, skip - len(piece))
 
     def _unpacked(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
         unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)

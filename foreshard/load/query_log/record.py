@@ -100,8 +100,7 @@ def csv_records(lines: Iterable[bytes], place: int) -> Iterator[tuple[int, Recor
             yield place, record
             place += size
         else:
-            for at, one in _resynchronised(held, place):
-                yield at, one
+            yield from _resynchronised(held, place)
             place += size
         held, size, is_open = [], 0, False
 

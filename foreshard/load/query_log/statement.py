@@ -46,8 +46,8 @@ _ELEMENT = re.compile(
 _PARAMETER = re.compile(r"\$(\d+) = ('(?:[^']|'')*'|NULL)")
 
 _CONTROL = frozenset(
-    "begin start commit end rollback abort savepoint release set reset show discard deallocate listen unlisten notify"
-    " checkpoint".split()
+    {"begin", "start", "commit", "end", "rollback", "abort", "savepoint", "release", "set", "reset", "show"}
+    | {"discard", "deallocate", "listen", "unlisten", "notify", "checkpoint"}
 )
 """What a session says about itself and its transaction: load of the shard, of no bucket."""
 
