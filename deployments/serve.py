@@ -29,6 +29,7 @@ from prefect.flows import Flow
 from prefect.types import DateTime
 from prefect.types.entrypoint import EntrypointType
 
+from flows.calendar_edit import calendar_edit
 from flows.collect import collect
 from flows.decide import decide
 from flows.forecast import forecast
@@ -55,6 +56,7 @@ def deployments() -> list[RunnerDeployment]:
         _deployment(collect, interval=EVERY_MINUTE),
         _deployment(forecast, interval=EVERY_HOUR),
         _deployment(decide, triggers=[after_forecast]),
+        _deployment(calendar_edit),
         _deployment(migrate),
         _deployment(reverse),
         _deployment(janitor, interval=EVERY_MINUTE),

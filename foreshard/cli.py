@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 from sqlalchemy.exc import OperationalError
 
+from foreshard.cli_calendar import calendar_app
 from foreshard.cli_fleet import commands as fleet_commands
 from foreshard.cli_load import load_app
 from foreshard.cli_migration_shadow import commands as shadow_commands
@@ -82,6 +83,7 @@ migration_app.add_typer(shadow_commands)
 app.add_typer(migration_app, name="migration")
 app.add_typer(shard_app, name="shard")
 app.add_typer(load_app, name="load")
+app.add_typer(calendar_app, name="calendar")
 app.add_typer(pgbouncer_app, name="pgbouncer")
 app.add_typer(migration_commands)
 app.add_typer(fleet_commands)

@@ -7,6 +7,7 @@ from alembic import context
 from foreshard.control import (  # noqa: F401 - Base knows its tables once they are imported
     calendar_models,
     load_models,
+    log_position,
     migration_models,
 )
 from foreshard.control.models import Base

@@ -1,0 +1,1 @@
+"""Query logs of PostgreSQL (jsonlog and csvlog) as a source of load."""
