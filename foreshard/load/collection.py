@@ -211,7 +211,7 @@ class _Work:
             return _Outcome(skipped="collected by a later run already")
         self._visit.covered_until = covered
         readings, samples, reasons = self._read(last)
-        if not readings or self._given_up:
+        if not any(readings.values()) or self._given_up:
             return _Outcome(reason="; ".join(reasons))
         if held:
             samples = [sample for sample in samples if sample.ts != self._visit.ts]

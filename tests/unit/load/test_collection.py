@@ -223,6 +223,29 @@ def test_a_shard_that_is_down_is_one_warning_and_the_others_are_collected() -> N
     assert "missing: two" in found.summary()
 
 
+class Elsewhere:
+    """A source that knows nothing of any shard, and so never fails."""
+
+    name = "elsewhere"
+
+    def owns(self, shard: Shard, reading: Reading | None) -> frozenset[str]:
+        del shard, reading
+        return frozenset()
+
+    def collect(self, visit: Visit, before: Reading | None) -> Collected:
+        del visit, before
+        return Collected({}, [])
+
+
+def test_a_source_that_knows_nothing_does_not_make_a_shard_collected() -> None:
+    store, world = MemoryStore(), World()
+    sources = [Elsewhere(), Scripted("a", {"cpu_cores": 1.0}, set(), fail)]
+    found = collect_fleet([Named("one"), Named("two")], lambda _: (), store, sources, world.now)
+    assert found.samples == {"one": 1}
+    assert set(found.missing) == {"two"}
+    assert set(store.readings) == {"one"}
+
+
 def test_a_metric_belongs_to_its_first_owner_even_if_that_one_fails() -> None:
     store, world = MemoryStore(), World()
     first = Scripted("first", {"io_bytes_per_s": 1.0}, {"io_bytes_per_s"})
