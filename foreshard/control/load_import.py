@@ -9,7 +9,7 @@ from itertools import islice
 
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.load_keeper import IMPORT, LoadKeeper
-from foreshard.control.load_levels import FIVE_MINUTES
+from foreshard.control.load_levels import window_of
 from foreshard.control.load_sql import transaction
 from foreshard.control.load_writing import LoadWriter, Source, mark_windows
 from foreshard.load.sample import Sample
@@ -36,7 +36,7 @@ class LoadImport:
         remaining = iter(samples)
         while part := list(islice(remaining, _AT_ONCE)):
             new += self._writer.put(part, self._source, mark=False) or 0
-            self.windows |= {FIVE_MINUTES.start(one.ts) for one in part}
+            self.windows |= {window_of(one.ts) for one in part}
         self.new += new
         return new
 

@@ -13,7 +13,7 @@ from psycopg.errors import LockNotAvailable
 
 from foreshard.control import load_partitions
 from foreshard.control.engine import ControlDatabase
-from foreshard.control.load_levels import FIVE_MINUTES, HOURS, LEVELS, RAW, Level
+from foreshard.control.load_levels import FIVE_MINUTES, HOURS, LEVELS, RAW, Level, window_of
 from foreshard.control.load_partitions import Partition
 from foreshard.control.load_rows import write
 from foreshard.control.load_snapshot import LoadSnapshot
@@ -201,7 +201,9 @@ def _drop(conn: psycopg.Connection, one: Partition) -> bool:
         if row is None or not row[0]:
             return False
     if one.level is not HOURS:
-        row = conn.execute(_MARKED, [one.start, one.end]).fetchone()
+        # Its first sample may be the last of the window before.
+        first = window_of(one.start) if one.level is RAW else one.start
+        row = conn.execute(_MARKED, [first, one.end]).fetchone()
         if row is None or row[0]:
             return False
         conn.execute(_HORIZON, [one.level.name, one.end])

@@ -13,17 +13,17 @@ from foreshard.load.rollup import Windows
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 """From which PostgreSQL counts microseconds."""
 
-_MICROSECOND = timedelta(microseconds=1)
+MICROSECOND = timedelta(microseconds=1)
 
 
 def microseconds(moment: datetime) -> int:
     """Since `EPOCH`. ``moment`` is timezone-aware."""
-    return (moment - EPOCH) // _MICROSECOND
+    return (moment - EPOCH) // MICROSECOND
 
 
 def moment_of(count: int) -> datetime:
     """The opposite of `microseconds`."""
-    return EPOCH + count * _MICROSECOND
+    return EPOCH + count * MICROSECOND
 
 
 class Period(Enum):
@@ -65,7 +65,8 @@ class Level:
         """Its rows as windows of the level below: of minutes, if that holds samples as measured."""
         assert self.step is not None
         assert self.below is not None
-        return Windows(self.step // _MICROSECOND, (self.below.step or timedelta(minutes=1)) // _MICROSECOND)
+        unit = self.below.step or timedelta(minutes=1)
+        return Windows(self.step // MICROSECOND, unit // MICROSECOND, of_samples=self.below.step is None)
 
     def start(self, moment: datetime) -> datetime:
         """Of the window that holds ``moment``."""
@@ -81,3 +82,8 @@ RAW = Level("raw", Period.DAY)
 FIVE_MINUTES = Level("five_minutes", Period.WEEK, timedelta(minutes=5), RAW)
 HOURS = Level("hours", Period.MONTH, timedelta(hours=1), FIVE_MINUTES)
 LEVELS = (RAW, FIVE_MINUTES, HOURS)
+
+
+def window_of(ts: datetime) -> datetime:
+    """The start of the five minutes that a sample of that time, which is the end of what it tells of, lies in."""
+    return FIVE_MINUTES.start(ts - MICROSECOND)

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import psycopg
 
-from foreshard.control.load_levels import FIVE_MINUTES, HOURS, RAW, Level, microseconds
+from foreshard.control.load_levels import FIVE_MINUTES, HOURS, MICROSECOND, RAW, Level, microseconds
 from foreshard.control.load_names import LoadNames, Metric
 from foreshard.control.load_rows import ALL, read
 from foreshard.load.rollup import Rows, Several, overlay, roll_up
@@ -70,6 +70,11 @@ class LoadSnapshot:
                 stored[number] = overlay(stored[number], one) if number in stored else one
         return stored
 
+    def _told(self, level: Level, metric: Metric, first: datetime, end: datetime) -> dict[int, Rows]:
+        """Rows that tell of the time from ``first`` to ``end``; samples bear the end of theirs."""
+        shift = MICROSECOND if level is RAW else timedelta(0)
+        return self.rows(level, metric, first + shift, end + shift)
+
     def rolled_up(self, level: Level, metric: Metric, starts: Sequence[datetime]) -> dict[int, Rows]:
         """These windows as they are to be stored. Where rows below them may be gone they are filled in only."""
         assert level.below is not None
@@ -78,7 +83,7 @@ class LoadSnapshot:
         found: dict[int, Rows] = {}
         wanted = np.array([microseconds(start) for start in starts], np.int64)
         for first, end in spans(starts, level.step):
-            below = self.rows(level.below, metric, first, end)
+            below = self._told(level.below, metric, first, end)
             chosen = {
                 shard: one.where(np.isin(level.windows.starts(one.ts), wanted))
                 for shard, one in below.items()

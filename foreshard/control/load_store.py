@@ -15,7 +15,7 @@ from psycopg.types.json import Jsonb
 
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.load_import import LoadImport, importing
-from foreshard.control.load_levels import FIVE_MINUTES, HOURS, RAW, Level, microseconds
+from foreshard.control.load_levels import FIVE_MINUTES, HOURS, MICROSECOND, RAW, Level, microseconds
 from foreshard.control.load_models import CounterState
 from foreshard.control.load_series import all_series, index_of, series_of, times_of
 from foreshard.control.load_snapshot import LoadSnapshot
@@ -34,8 +34,6 @@ SIZE = "size_bytes"
 
 _SIZES_WITHIN = (timedelta(days=1), timedelta(days=30))
 """How far back the size is looked for of a bucket that was not measured in the last minutes."""
-
-_MICROSECOND = timedelta(microseconds=1)
 
 _FIRST_READING = "INSERT INTO counter_states (shard, reading) VALUES (%s, %s) ON CONFLICT DO NOTHING"
 _NEXT_READING = "UPDATE counter_states SET reading = %s WHERE shard = %s AND reading = %s"
@@ -221,7 +219,7 @@ class LoadStore:
                 return {}
             names, numbers = snapshot.names.buckets()
             found = np.full(len(names), np.nan, np.float32)
-            until = newest + _MICROSECOND
+            until = newest + MICROSECOND
             for level, back in ((RAW, PRESENT), *((HOURS, within) for within in _SIZES_WITHIN)):
                 rows = snapshot.rows(level, of, until - back, until)
                 matrix = by_bucket(rows, numbers, (len(names), times_of(rows)), additive=False)
@@ -234,8 +232,9 @@ class LoadStore:
 
     def present(self, now: datetime) -> Present:
         """Means over the last quarter of an hour, by the rule of `load.rollup`."""
-        since, until = now - PRESENT + _MICROSECOND, now + _MICROSECOND
-        window = Windows(PRESENT // _MICROSECOND, 60_000_000, microseconds(since))
+        begin = now - PRESENT
+        since, until = begin + MICROSECOND, now + MICROSECOND
+        window = Windows(PRESENT // MICROSECOND, 60_000_000, microseconds(begin), of_samples=True)
         shards: dict[str, dict[str, float]] = {}
         buckets: dict[str, dict[str, float]] = {}
         with self._snapshot() as snapshot:
@@ -247,7 +246,7 @@ class LoadStore:
                 for number, one in means.items():
                     if not np.isnan(one.values[0, 0]):
                         shards.setdefault(shard_names[number], {})[name] = float(one.values[0, 0])
-                times = np.array([microseconds(since)], np.int64)
+                times = np.array([microseconds(begin)], np.int64)
                 values = by_bucket(means, numbers, (len(bucket_names), times), additive=of.additive)[:, 0]
                 for at in np.flatnonzero(~np.isnan(values)):
                     buckets.setdefault(bucket_names[at], {})[name] = float(values[at])

@@ -10,7 +10,7 @@ import psycopg
 
 from foreshard.control import load_partitions
 from foreshard.control.engine import ControlDatabase
-from foreshard.control.load_levels import FIVE_MINUTES, RAW
+from foreshard.control.load_levels import FIVE_MINUTES, RAW, window_of
 from foreshard.control.load_names import NameKeeper
 from foreshard.control.load_rows import Row, batches, columns
 from foreshard.control.load_sql import statement, transaction
@@ -106,7 +106,7 @@ def grouped(samples: Iterable[Sample]) -> Groups:
 
 def mark_windows(conn: psycopg.Connection, times: Iterable[datetime]) -> None:
     """The windows of these times are to be rolled up."""
-    conn.execute(_MARK, [FIVE_MINUTES.name, sorted({FIVE_MINUTES.start(ts) for ts in times})])
+    conn.execute(_MARK, [FIVE_MINUTES.name, sorted({window_of(ts) for ts in times})])
 
 
 def _insert(conn: psycopg.Connection, rows: Iterable[Row]) -> int:

@@ -10,7 +10,7 @@ seconds) are plain means of what is known.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,15 +44,32 @@ RowsByShard = Mapping[int, Rows]
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows of ``step`` microseconds that begin at ``origin`` + n x ``step``, made of units of ``unit``."""
+    """Windows of ``step`` microseconds that begin at ``origin`` + n x ``step``, made of units of ``unit``.
+
+    ``of_samples``: the rows below bear the end of the time that they tell of, and not its beginning.
+    """
 
     step: int
     unit: int
     origin: int = 0
+    of_samples: bool = False
 
     def starts(self, ts: Numbers) -> Numbers:
-        """The start of each time's window."""
-        return ts - (ts - self.origin) % self.step
+        """The start of the window of each row below."""
+        told = self._told(ts)
+        return told - (told - self.origin) % self.step
+
+    def units(self, ts: Numbers) -> Numbers:
+        """The start of the unit of each row below; one that a window's border cuts begins there."""
+        told = self._told(ts)
+        return np.maximum(told - told % self.unit, self.starts(ts))
+
+    def of_units(self) -> Windows:
+        """The same windows, of rows that stand for units: their times are beginnings."""
+        return replace(self, of_samples=False)
+
+    def _told(self, ts: Numbers) -> Numbers:
+        return ts - 1 if self.of_samples else ts
 
 
 Several = Mapping[int, tuple[NDArray[np.intp], NDArray[np.intp]]]
@@ -62,6 +79,7 @@ Several = Mapping[int, tuple[NDArray[np.intp], NDArray[np.intp]]]
 def roll_up(rows: RowsByShard, windows: Windows, several: Several, *, additive: bool) -> dict[int, Rows]:
     """Means over the windows, of one metric; see the top of this file. Shards without a row are left out."""
     units = {shard: _by_unit(one, windows) for shard, one in rows.items() if len(one.ts)}
+    windows = windows.of_units()
     shared = _Shared(units, windows, several) if additive and several else None
     return {shard: _by_window(shard, one, windows, shared) for shard, one in units.items()}
 
@@ -103,8 +121,7 @@ class _Shared:
 
 def _by_unit(one: Rows, windows: Windows) -> Rows:
     """One row for each unit: the mean of its rows where there are several."""
-    # A unit that a window's border cuts must not take values from the other side.
-    keys = np.maximum(one.ts - one.ts % windows.unit, windows.starts(one.ts))
+    keys = windows.units(one.ts)
     units, first = np.unique(keys, return_index=True)
     if len(units) == len(keys):
         return Rows(units, one.values, one.live)

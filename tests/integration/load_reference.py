@@ -27,7 +27,8 @@ def minutes_of(samples: Iterable[Sample]) -> Values:
         first.setdefault((one.ts, (one.metric, one.shard, one.bucket or "")), one.value)
     minutes: dict[datetime, dict[Key, list[float]]] = {}
     for (ts, key), value in first.items():
-        minutes.setdefault(floor(ts, MINUTE), {}).setdefault(key, []).append(value)
+        told = ts - timedelta(microseconds=1)  # a sample bears the end of what it tells of
+        minutes.setdefault(floor(told, MINUTE), {}).setdefault(key, []).append(value)
     return {ts: {key: fmean(each) for key, each in of.items()} for ts, of in minutes.items()}
 
 

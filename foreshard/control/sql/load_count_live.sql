@@ -15,6 +15,7 @@ SELECT ((SELECT coalesce(sum(live), 0) FROM load_hours
       + (SELECT coalesce(sum(found.live), 0) FROM windows AS w CROSS JOIN load_metrics AS m
          CROSS JOIN LATERAL (
              SELECT sum(live) AS live FROM load_raw AS l
-             WHERE l.metric = m.id AND l.ts >= w.start AND l.ts < w.start + interval '5 minutes'
-               AND l.ts >= %(since)s AND l.ts < %(until)s
+             -- A sample bears the end of what it tells of.
+             WHERE l.metric = m.id AND l.ts > w.start AND l.ts <= w.start + interval '5 minutes'
+               AND l.ts > %(since)s AND l.ts <= %(until)s
          ) AS found))::bigint

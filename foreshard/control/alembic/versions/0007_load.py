@@ -54,7 +54,7 @@ GROUP BY m.id, k.ts, s.id
 
 MARK = """
 INSERT INTO load_marks (step, claimed, start)
-SELECT DISTINCT 'five_minutes', false, date_bin('5 minutes', ts, 'epoch') FROM load_raw
+SELECT DISTINCT 'five_minutes', false, date_bin('5 minutes', ts - interval '1 microsecond', 'epoch') FROM load_raw
 """
 
 # Samples where they are still kept, else the hours' means: only they are from before the first sample.
