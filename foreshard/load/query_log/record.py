@@ -98,28 +98,37 @@ def csv_records(lines: Iterable[bytes], place: int) -> Iterator[tuple[int, Recor
         record = None if is_open else _whole(held)
         if record is not None:
             yield place, record
+            place, held, size = place + size, [], 0
+            continue
+        found, held = _resynchronised(held)
+        is_open = bool(held)
+        for size, one in found:
+            yield place, one
             place += size
-        else:
-            yield from _resynchronised(held, place)
-            place += size
-        held, size, is_open = [], 0, False
+        size = _size(held)
 
 
-def _resynchronised(held: list[bytes], place: int) -> Iterator[tuple[int, Record | None]]:
+def _resynchronised(held: list[bytes]) -> tuple[list[tuple[int, Record | None]], list[bytes]]:
+    """The records of lines that are not one, each with its size, and the lines that a last one begins with."""
+    found: list[tuple[int, Record | None]] = []
     start = 0
     while start < len(held):
         end = start + 1
         is_open = bool(held[start].count(b'"') & 1)
-        if _STAMP.match(held[start]):
-            while is_open and end < len(held) and not _STAMP.match(held[end]):
-                is_open ^= bool(held[end].count(b'"') & 1)
-                end += 1
-            record = None if is_open else _whole(held[start:end])
-        else:
-            record = None
-        yield place, record
-        place += sum(len(line) + 1 for line in held[start:end])
+        begins = _STAMP.match(held[start]) is not None
+        while begins and is_open and end < len(held) and not _STAMP.match(held[end]):
+            is_open ^= bool(held[end].count(b'"') & 1)
+            end += 1
+        if begins and is_open and end == len(held) and start > 0:
+            return found, held[start:]
+        lines = held[start:end]
+        found.append((_size(lines), _whole(lines) if begins and not is_open else None))
         start = end
+    return found, []
+
+
+def _size(lines: list[bytes]) -> int:
+    return sum(len(line) + 1 for line in lines)
 
 
 def _whole(held: list[bytes]) -> Record | None:

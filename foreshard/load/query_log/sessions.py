@@ -46,6 +46,8 @@ class Sessions:
     def buckets(self, session: str, transaction: str, parts: Sequence[Part]) -> set[str]:
         """The buckets of a message that was logged, once it was done, in ``transaction`` ("" when it was over)."""
         before = state = self._states.get(session, _DEFAULT)
+        if state is _DEFAULT and not any(part.effects for part in parts):
+            return {bucket for part in parts for bucket in part.buckets}
         if transaction and transaction != state.transaction:
             state = _begun(state, transaction)
         found: set[str] = set()
