@@ -129,7 +129,8 @@ class Demo:
             update(0.1, "deriving load from flights")
             history = list(Demand(airline).history(placement, SHARDS))
             update(0.4, f"writing {len(history):,} samples")
-            LoadStore(self.control).add(history, source="history")
+            with LoadStore(self.control).importing("history") as batch:
+                batch.add(history)
 
     def _await_deployments(self) -> None:
         with self.steps.step("Serve the flows: collect, forecast, decide, migrate, reverse, janitor"):

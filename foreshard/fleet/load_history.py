@@ -27,6 +27,7 @@ import pandas as pd
 
 from foreshard.fleet.flights import BUCKETS, Airline
 from foreshard.forecast.calendar import Event
+from foreshard.forecast.series import STEP
 from foreshard.load.sample import Sample
 from foreshard.topology.placement import Placement
 
@@ -165,6 +166,7 @@ def resources(queries: pd.Series[float], shard: str) -> dict[str, pd.Series[floa
 
 
 def _samples(values: pd.Series[float], shard: str, bucket: str | None, metric: str) -> Iterator[Sample]:
+    """A sample bears the end of the hour that it is the mean of."""
     for ts, value in values.items():
         assert isinstance(ts, pd.Timestamp)
-        yield Sample(ts.to_pydatetime(), shard, bucket, metric, float(value))
+        yield Sample(ts.to_pydatetime() + STEP, shard, bucket, metric, float(value))

@@ -62,7 +62,8 @@ class Windows:
     def units(self, ts: Numbers) -> Numbers:
         """The start of the unit of each row below; one that a window's border cuts begins there."""
         told = self._told(ts)
-        return np.maximum(told - told % self.unit, self.starts(ts))
+        found: Numbers = np.maximum(told - told % self.unit, self.starts(ts))
+        return found
 
     def of_units(self) -> Windows:
         """The same windows, of rows that stand for units: their times are beginnings."""
