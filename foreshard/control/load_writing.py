@@ -70,7 +70,7 @@ class LoadWriter:
                         return None
                     new = sum(_insert(conn, batch) for batch in batches(rows))
                     if mark and new:
-                        mark_windows(conn, times)
+                        mark_windows(conn, {window_of(ts) for ts in times})
                     return new
             # Before the samples and apart from them, so that nobody waits for these.
             with transaction(self._control) as conn:
@@ -104,9 +104,9 @@ def grouped(samples: Iterable[Sample]) -> Groups:
     return groups
 
 
-def mark_windows(conn: psycopg.Connection, times: Iterable[datetime]) -> None:
-    """The windows of these times are to be rolled up."""
-    conn.execute(_MARK, [FIVE_MINUTES.name, sorted({window_of(ts) for ts in times})])
+def mark_windows(conn: psycopg.Connection, windows: Iterable[datetime]) -> None:
+    """The five minutes that begin then are to be rolled up."""
+    conn.execute(_MARK, [FIVE_MINUTES.name, sorted(windows)])
 
 
 def _insert(conn: psycopg.Connection, rows: Iterable[Row]) -> int:

@@ -289,7 +289,7 @@ def test_samples_are_stored_once_and_read_as_hourly_means(control: ControlDataba
     hours = loads.bucket_series("queries_per_s", NOW - timedelta(hours=1), NOW + timedelta(hours=2))["b0"]
     assert hours.to_list() == [5.0, 40.0]
     assert [hour.hour for hour in hours.index] == [10, 11]
-    assert loads.count_live(NOW, NOW + timedelta(hours=1)) == 4
+    assert loads.count_live(NOW - timedelta(minutes=1), NOW + timedelta(hours=1)) == 4
     present = loads.present(NOW + timedelta(minutes=12))
     assert present.buckets == {"b0": {"queries_per_s": 5.0}}
     assert present.shards == {"one": {"cpu_cores": 0.5}}

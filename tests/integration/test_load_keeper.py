@@ -282,7 +282,7 @@ def test_a_reading_is_followed_once(control: ControlDatabase, store: LoadStore) 
     assert store.reading("a") == second
     assert store.add_reading("a", store.reading("a"), other, []) == 0
     assert store.add_reading("a", store.reading("a"), first, []) == 0
-    assert [(ts - START) / MINUTE for ts in stored(control, RAW)] == [0, 2]
+    assert [(ts - START) / MINUTE for ts in stored(control, RAW)] == [1, 3]
 
 
 def test_partitions_stand_ready(control: ControlDatabase, keeper: LoadKeeper) -> None:

@@ -43,7 +43,8 @@ def store(control: ControlDatabase) -> LoadStore:
 def samples(
     minutes: Sequence[int], shard: str, bucket: str | None, value: float, metric: str = RATE
 ) -> list[Sample]:
-    return [Sample(START + minute * MINUTE, shard, bucket, metric, value) for minute in minutes]
+    """Of these minutes after ``START``; each bears the end of its minute."""
+    return [Sample(START + (minute + 1) * MINUTE, shard, bucket, metric, value) for minute in minutes]
 
 
 def stored(control: ControlDatabase, level: Level) -> dict[datetime, dict[tuple[str, str, str], float]]:
@@ -81,7 +82,7 @@ def life(seed: int, minutes: int = 150) -> list[Sample]:
         for shard in shards:
             if dice.random() < 0.1:
                 continue
-            ts = START + minute * MINUTE + timedelta(seconds=dice.choice([0, 0, 0.25, 20, 59.5]))
+            ts = START + (minute + 1) * MINUTE - timedelta(seconds=dice.choice([0, 0, 0.25, 20, 59.5]))
             here = [bucket for bucket in buckets if shard in homes[bucket] and dice.random() < 0.9]
             for at in (ts, ts + timedelta(seconds=0.4)) if dice.random() < 0.1 else (ts,):
                 found += [
@@ -159,9 +160,25 @@ def test_a_gap_is_a_gap_at_every_step(control: ControlDatabase, store: LoadStore
     assert list(store.bucket_series(RATE, START, until)["b1"].index) == [START]
 
 
+def test_a_sample_tells_of_the_time_before_it(control: ControlDatabase, store: LoadStore) -> None:
+    """The mean of an hour, taken at its end, once stood under the next hour, and a minute's under the next minute."""
+    store.add(
+        [Sample(START + HOUR, "a", "b0", RATE, 7.0), Sample(START + DAY, "a", "b0", RATE, 9.0)], "history"
+    )
+    for rolled_up in (False, True):
+        if rolled_up:
+            LoadKeeper(control).keep(START + 2 * DAY)
+        hours = store.bucket_series(RATE, START, START + DAY)["b0"]
+        assert hours.to_dict() == {START: 7.0, START + DAY - HOUR: 9.0}
+        assert store.series("a", "b0", RATE, START, START + HOUR, FIVE).to_dict() == {
+            START + HOUR - FIVE: 7.0
+        }
+        assert store.bucket_series(RATE, START + DAY, START + 2 * DAY) == {}
+
+
 def test_names_are_any(control: ControlDatabase, store: LoadStore) -> None:
     """A shard and a bucket with a slash once came back as others."""
-    given = [Sample(START, shard, bucket, RATE, 1.0) for shard in ODD for bucket in ODD]
+    given = [Sample(START + MINUTE, shard, bucket, RATE, 1.0) for shard in ODD for bucket in ODD]
     assert store.add(given, "history") == len(given)
     LoadKeeper(control).keep(START + DAY)
     assert store.known().buckets == {shard: tuple(sorted(ODD)) for shard in sorted(ODD)}
@@ -169,7 +186,7 @@ def test_names_are_any(control: ControlDatabase, store: LoadStore) -> None:
     assert {(s, b): v.to_list() for s, of in by_shard.items() for b, v in of.items()} == {
         (one.shard, one.bucket): [1.0] for one in given
     }
-    assert store.present(START).buckets == {bucket: {RATE: 5.0} for bucket in ODD}
+    assert store.present(START + MINUTE).buckets == {bucket: {RATE: 5.0} for bucket in ODD}
     with pytest.raises(InvalidInput, match="metric"):
         store.add([Sample(START, "a", None, "Queries/s", 1.0)], "live")
     with pytest.raises(InvalidInput, match="time zone"):
@@ -190,7 +207,7 @@ def test_the_first_of_two_values_stays(control: ControlDatabase, store: LoadStor
     store.add(samples([0], "a", "b0", 1.0), "live")
     assert store.add(samples([0], "a", "b0", 2.0) + samples([0], "a", "b1", 3.0), "history") == 1
     assert store.add(samples([0], "a", None, 5.0), "live") == 1
-    assert stored(control, RAW)[START] == {
+    assert stored(control, RAW)[START + MINUTE] == {
         (RATE, "a", "b0"): 1.0,
         (RATE, "a", "b1"): 3.0,
         (RATE, "a", ""): 5.0,

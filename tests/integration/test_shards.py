@@ -159,7 +159,7 @@ def test_capacity_is_set_by_hand_or_proposed(topology: TopologyStore, control: C
             (240, 0.0),
         ):
             rate = 10.0 if calm else value
-            samples.append(Sample(ts + timedelta(seconds=second), "one", None, "queries_per_s", rate))
+            samples.append(Sample(ts + timedelta(seconds=second + 60), "one", None, "queries_per_s", rate))
         samples.append(Sample(ts, "one", "b0", "queries_per_s", 999.0))
     LoadStore(control).add(samples, "live")
     (proposed,) = document("capacity", "one", "--propose")["proposed"]

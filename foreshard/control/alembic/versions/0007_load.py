@@ -62,9 +62,9 @@ BACK = """
 INSERT INTO load_samples (ts, shard, bucket, metric, value, source)
 SELECT l.ts, s.name, o.bucket, m.name, v.value, CASE WHEN l.live > 0 THEN 'live' ELSE 'history' END
 FROM (
-    SELECT * FROM load_raw
+    SELECT ts, metric, shard, live, amounts FROM load_raw
     UNION ALL
-    SELECT * FROM load_hours WHERE ts < coalesce((SELECT at FROM load_horizons WHERE name = 'raw'), '-infinity')
+    SELECT ts + interval '1 hour', metric, shard, live, amounts FROM load_hours WHERE ts < coalesce((SELECT at FROM load_horizons WHERE name = 'raw'), '-infinity')
 ) AS l
 CROSS JOIN LATERAL unnest(l.amounts) WITH ORDINALITY AS v (value, position)
 JOIN load_members AS o ON o.shard = l.shard AND o.position = v.position
