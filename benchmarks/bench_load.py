@@ -1,226 +1,58 @@
-"""What the store of load bears: `python -m benchmarks.bench_load --json FILE`, about 10 minutes; --quick for a look.
+"""What load costs: `python -m benchmarks.bench_load --json FILE`, about 15 minutes; --quick for a look.
 
-For three sizes of fleet (shards x buckets on each), one sample a minute, four metrics of each bucket and eight of each
-shard, against the embedded PostgreSQL with fsync:
+sampling      a sample's cost on a shard, and the time of a whole fleet's collection
+storing       ingest, rolling up, disk and readings of the store, at three sizes of fleet
+logs          reading a query log of 1 GB: rate and memory
+attribution   CPU and I/O by bucket against what each bucket's backends used
 
-minute_s          what it takes to store one minute of the whole fleet, one call of add a shard, by eight threads of one
-                  process; median and the longest of the minutes, without the keeper
-values_per_s      values stored a second; with_keep: with the keeper run after each minute, as collect does
-rows_per_s        the same in rows of the tables (an array for each metric, shard and minute)
-keep_s            a run of the keeper that rolls up a window of five minutes; keep_hour_s: one in which an hour is over
-*_mb_per_day      on disk with indexes, MB (10^6 bytes); reckoned up to a day from the minutes measured
-forecast_input_s  reading 42 days of hourly means of all buckets of one metric as series (made up in the database, one
-                  metric only), by_shard_s: those by shard; rss_mb: memory of this process at its most, after it
-present_s, sizes_s, newest_s, count_live_s, series_s   other readings
+Figures are named `<part>.<figure>`; the parts' own files say what they mean.
 """
 
 from __future__ import annotations
 
 import argparse
-import random
-import resource
-import statistics
 import sys
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
+from benchmarks import load_logs, load_sampling, load_storing
+from benchmarks.load_attribution import attribution_figures
 from benchmarks.report import publish
-from foreshard.control import load_partitions
-from foreshard.control.engine import ControlDatabase
-from foreshard.control.load_keeper import LoadKeeper
-from foreshard.control.load_levels import FIVE_MINUTES, HOURS, LEVELS
-from foreshard.control.load_sql import transaction
-from foreshard.control.load_store import LoadStore
-from foreshard.fleet.throwaway import ThrowawayServers
-from foreshard.load.sample import Sample
 
-SERVER = {"shared_buffers": "128MB"}  # with fsync, unlike the servers of the tests
-START = datetime(2026, 3, 2, 10, tzinfo=UTC)
-MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
-THREADS = 8
-RATE = "queries_per_s"
-OF_BUCKETS = (RATE, "rows_read_per_s", "rows_written_per_s", "size_bytes")
-OF_SHARDS = ("cpu_cores", "memory_bytes", "io_ops_per_s", "io_bytes_per_s")
-
-FILL_HOUR = """
-INSERT INTO load_five_minutes (metric, ts, shard, live, amounts)
-SELECT metric, ts + n * interval '5 minutes', shard, live, amounts
-FROM load_five_minutes CROSS JOIN generate_series(1, 11) AS n WHERE ts = %s
-ON CONFLICT DO NOTHING
-"""
-FILL_HISTORY = """
-INSERT INTO load_hours (metric, ts, shard, live, amounts)
-SELECT h.metric, ts.ts, h.shard, h.live, h.amounts
-FROM generate_series(%(since)s::timestamptz, %(until)s - interval '1 hour', interval '1 hour') AS ts (ts)
-CROSS JOIN load_hours AS h JOIN load_metrics AS m ON m.id = h.metric
-WHERE m.name = %(metric)s AND h.ts = %(until)s ORDER BY ts.ts, h.shard
-"""
-SIZES = """
-SELECT sum(pg_total_relation_size(relid)) / 1e6 FROM pg_partition_tree(%s::regclass) WHERE isleaf
-"""
-
-
-Found = TypeVar("Found")
-
-
-@dataclass(frozen=True)
-class Size:
-    """A fleet: so many shards, with so many buckets on each."""
-
-    shards: int
-    buckets: int
-    minutes: int
-    """Of samples that are stored: the more the fewer they are, or whole pages would make the days too large."""
-
-    def __str__(self) -> str:
-        return f"{self.shards}x{self.buckets}"
-
-
-FULL = (Size(3, 16, 50), Size(100, 100, 25), Size(1000, 100, 10))
-QUICK = (Size(3, 16, 10), Size(10, 20, 8))
+PARTS: Mapping[str, Callable[[], Mapping[str, object]]] = {
+    "sampling": load_sampling.sampling,
+    "storing": load_storing.storing,
+    "logs": load_logs.measure,
+    "attribution": attribution_figures,
+}
+QUICK: Mapping[str, Callable[[], Mapping[str, object]]] = {
+    "sampling": partial(load_sampling.sampling, rounds=5, shards=20),
+    "storing": partial(load_storing.storing, quick=True),
+    "logs": partial(load_logs.measure, 50),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure each size in a database of its own, and print or write the result."""
+    """Measure part by part, and print or write the result."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    options.add_argument("--days", type=int, default=42, help="of hourly means read (default 42)")
-    options.add_argument("--quick", action="store_true", help="two small fleets, some minutes, three days")
+    options.add_argument(
+        "--quick", action="store_true", help="small sizes, without attribution: a minute or two"
+    )
+    options.add_argument(
+        "--only", metavar="PARTS", default=",".join(PARTS), help="some of them, with commas between"
+    )
     options.add_argument("--json", type=Path, metavar="FILE")
     chosen = options.parse_args(arguments)
-    sizes, days = (QUICK, 3) if chosen.quick else (FULL, chosen.days)
-    figures: dict[str, object] = {"threads": THREADS, "days": days}
-    with ThrowawayServers(SERVER) as servers:
-        for size in sizes:
-            print(f"{size}: {size.shards * size.buckets:,} buckets", file=sys.stderr)
-            with closing(ControlDatabase(servers.new_control_database())) as control:
-                control.migrate()
-                found = measure(control, size, days)
-            figures |= {f"{size}.{name}": round(value, 3) for name, value in found.items()}
+    wanted = chosen.only.split(",")
+    if unknown := [part for part in wanted if part not in PARTS]:
+        options.error(f"there is no part {', '.join(unknown)}; parts are {', '.join(PARTS)}")
+    figures: dict[str, object] = {}
+    for name, measure in (QUICK if chosen.quick else PARTS).items():
+        if name in wanted:
+            print(f"{name} ...", file=sys.stderr)
+            figures |= {f"{name}.{figure}": value for figure, value in measure().items()}
     publish("bench_load", figures, chosen.json)
-
-
-def measure(control: ControlDatabase, size: Size, days: int) -> dict[str, float]:
-    """All figures of one size."""
-    figures = ingest(control, size)
-    keep_hour(control, figures)
-    per_day = {"raw": 24 * 60 / size.minutes, "five_minutes": 24.0, "hours": 24.0}
-    with transaction(control) as conn:
-        for level in LEVELS:
-            row = conn.execute(SIZES, [level.table.as_string(conn)]).fetchone()
-            assert row is not None
-            figures[f"{level.name}_mb_per_day"] = float(row[0]) * per_day[level.name]
-    fill_history(control, days)
-    read(control, figures, size.minutes, days)
-    return figures
-
-
-def ingest(control: ControlDatabase, size: Size) -> dict[str, float]:
-    """Minute after minute, with the keeper after each."""
-    store, keeper = LoadStore(control), LoadKeeper(control)
-    dice = random.Random(1)
-    took, kept, values = [], {}, 0
-    with ThreadPoolExecutor(THREADS) as threads:
-        for minute in range(size.minutes):
-            samples = [
-                shard_samples(dice, size, number, START + minute * MINUTE) for number in range(size.shards)
-            ]
-            seconds, new = timed(lambda of=samples: sum(threads.map(lambda one: store.add(one, "live"), of)))
-            took.append(seconds)
-            values += new
-            now = START + (minute + 1) * MINUTE + timedelta(seconds=30)
-            seconds, done = timed(lambda at=now: keeper.keep(at))
-            kept[minute] = seconds, done.five_minutes
-            print(
-                f"  minute {minute + 1}: stored in {took[-1]:.2f} s, kept in {seconds:.2f} s", file=sys.stderr
-            )
-    rows = size.shards * (len(OF_BUCKETS) + len(OF_SHARDS)) * size.minutes
-    # The first minute makes names and partitions; it counts in the longest, and in what is sustained.
-    total, keeping = sum(took), sum(seconds for seconds, _ in kept.values())
-    return {
-        "values_per_minute": values / size.minutes,
-        "minute_s.p50": statistics.median(took),
-        "minute_s.max": max(took),
-        "values_per_s": values / total,
-        "rows_per_s": rows / total,
-        "values_per_s.with_keep": values / (total + keeping),
-        "rows_per_s.with_keep": rows / (total + keeping),
-        "keep_s": max(seconds for seconds, windows in kept.values() if windows),
-    }
-
-
-def shard_samples(dice: random.Random, size: Size, number: int, ts: datetime) -> list[Sample]:
-    """What one collection of one shard gives."""
-    shard = f"shard{number:04}"
-    buckets = [f"b{number * size.buckets + at:06}" for at in range(size.buckets)]
-    found = [Sample(ts, shard, None, metric, dice.random() * 1e3) for metric in (*OF_SHARDS, *OF_BUCKETS[:3])]
-    return found + [
-        Sample(ts, shard, bucket, metric, dice.random() * 1e3) for bucket in buckets for metric in OF_BUCKETS
-    ]
-
-
-def keep_hour(control: ControlDatabase, figures: dict[str, float]) -> None:
-    """The run of the keeper in which an hour is over: the windows not measured are copies of the first."""
-    keeper = LoadKeeper(control)
-    keeper.keep(START + timedelta(minutes=58))
-    with transaction(control) as conn:
-        conn.execute(FILL_HOUR, [START])
-    figures["keep_hour_s"], done = timed(lambda: keeper.keep(START + HOUR + 2 * MINUTE))
-    assert done.hours == 1
-
-
-def fill_history(control: ControlDatabase, days: int) -> None:
-    """Hours before the one measured, of one metric."""
-    given = {"metric": RATE, "since": START - timedelta(days=days), "until": START}
-    with transaction(control) as conn:
-        times = [START - timedelta(days=day) for day in range(days + 1)]
-        load_partitions.make(conn, load_partitions.needed(HOURS, times))
-        conn.execute(FILL_HISTORY, given)
-    with closing(control.connect()) as conn:
-        conn.autocommit = True
-        for level in LEVELS:
-            conn.execute(b"VACUUM (ANALYZE) " + level.table.as_bytes(conn))  # as autovacuum does
-
-
-def read(control: ControlDatabase, figures: dict[str, float], minutes: int, days: int) -> None:
-    """What the forecast and others read."""
-    store = LoadStore(control)
-    since, until = START - timedelta(days=days), START + HOUR
-    now = START + minutes * MINUTE
-    figures["frame_s"], frame = timed(lambda: store.frame(RATE, since, until))
-    assert frame.shape[0] == 24 * days + 1
-    assert not frame.isna().to_numpy().any()
-    del frame
-    figures["forecast_input_s"], series = timed(lambda: store.bucket_series(RATE, since, until))
-    figures["series"] = len(series)
-    del series
-    figures["by_shard_s"], _ = timed(lambda: store.bucket_series_by_shard(RATE, since, until))
-    figures["rss_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    readings: dict[str, Callable[[], object]] = {
-        "shard_series_s": lambda: store.shard_series(RATE, since, until),
-        "present_s": lambda: store.present(now),
-        "sizes_s": store.sizes,
-        "newest_s": lambda: store.newest("shard0000"),
-        "count_live_s": lambda: store.count_live(since, until),
-        "series_s": lambda: store.series("shard0000", "b000000", RATE, since, until, HOUR),
-        "series_raw_s": lambda: store.series("shard0000", "b000000", RATE, START, until),
-        "series_five_minutes_s": lambda: store.series(None, "b000000", RATE, START, until, FIVE_MINUTES.step),
-    }
-    for name, reading in readings.items():
-        figures[name], found = timed(reading)
-        assert found is not None
-
-
-def timed(work: Callable[[], Found]) -> tuple[float, Found]:
-    """Seconds, and what it returned."""
-    begin = time.perf_counter()
-    found = work()
-    return time.perf_counter() - begin, found
 
 
 if __name__ == "__main__":

@@ -44,16 +44,16 @@ def measure(megabytes: int = 1000) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as directory:
         plain = Path(directory) / "log.json"
         write_log(plain, megabytes * 1_000_000)
-        figures: dict[str, object] = {"logs.mb": round(plain.stat().st_size / 1e6, 1)}
-        figures["logs.base_mb"] = read_in_child()["peak_mb"]
+        figures: dict[str, object] = {"mb": round(plain.stat().st_size / 1e6, 1)}
+        figures["base_mb"] = read_in_child()["peak_mb"]
         packed = plain.with_suffix(".json.gz")
         for name, path in (("plain", plain), ("gz", packed)):
             if path is packed:
                 with plain.open("rb") as source, gzip.open(packed, "wb", compresslevel=1) as target:
                     shutil.copyfileobj(source, target, 1 << 20)
             done = read_in_child(path)
-            figures[f"logs.{name}.mb_s"] = round(plain.stat().st_size / 1e6 / done["seconds"], 1)
-            figures[f"logs.{name}.peak_mb"] = done["peak_mb"]
+            figures[f"{name}.mb_s"] = round(plain.stat().st_size / 1e6 / done["seconds"], 1)
+            figures[f"{name}.peak_mb"] = done["peak_mb"]
         return figures
 
 
