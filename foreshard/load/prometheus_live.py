@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import datetime, timedelta
+from threading import Lock
 from types import TracebackType
 from typing import Self
 
@@ -28,25 +29,30 @@ class PrometheusSource:
 
     name = "prometheus"
 
-    def __init__(self, servers: Sequence[PrometheusSettings], clock: FleetClock) -> None:
-        self._servers, self._clock = servers, clock
-        self._clients = ExitStack()
-        self._known: dict[str, tuple[PrometheusClient, PrometheusShard]] = {}
-
-    def __enter__(self) -> Self:
-        for server in self._servers:
-            client = self._clients.enter_context(PrometheusClient(server))
+    def __init__(
+        self,
+        servers: Sequence[PrometheusSettings],
+        clock: FleetClock,
+        connect: Callable[[PrometheusSettings], PrometheusClient] = PrometheusClient,
+    ) -> None:
+        self._clock, self._connect = clock, connect
+        self._known: dict[str, tuple[PrometheusSettings, PrometheusShard]] = {}
+        for server in servers:
             for shard, settings in server.shards.items():
                 live = settings.model_copy(update={"postgres": None})
                 if live.node is not None or live.queries:
-                    self._known[shard] = client, live
+                    self._known[shard] = server, live
+        self._clients: dict[str, PrometheusClient] = {}
+        self._closing = ExitStack()
+        self._lock = Lock()
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._known.clear()
-        self._clients.close()
+        self._closing.close()
 
     def owns(self, shard: Shard, reading: Reading | None) -> frozenset[str]:
         """As `LoadSource`: all that its queries are about, whether they have an answer or not."""
@@ -61,13 +67,20 @@ class PrometheusSource:
 
         Raises:
             SourceUnavailable: the server does not answer.
-            ConfigurationError: it answers what is no shard's load.
+            ConfigurationError: its token is missing or not accepted, or it answers what is no shard's load.
         """
         if visit.shard.name not in self._known:
             return Collected({}, [])
-        client, settings = self._known[visit.shard.name]
+        server, settings = self._known[visit.shard.name]
         since = visit.ts - FARTHEST
         since = max(since, datetime.fromisoformat(before["until"])) if before else visit.ts
         target = Target.of(visit.shard.name, settings, visit.shard.dsn)
-        samples = live_samples(client, target, since, visit.ts, self._clock)
+        samples = live_samples(self._client(server), target, since, visit.ts, self._clock)
         return Collected({"until": visit.ts.isoformat()}, samples)
+
+    def _client(self, server: PrometheusSettings) -> PrometheusClient:
+        """One for each server, opened when it is first asked: what is wrong with one concerns its shards only."""
+        with self._lock:
+            if server.url not in self._clients:
+                self._clients[server.url] = self._closing.enter_context(self._connect(server))
+            return self._clients[server.url]
