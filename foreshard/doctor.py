@@ -41,7 +41,7 @@ class Finding:
 
 def examine(settings: Settings) -> list[Finding]:
     """All findings: control database, every shard, Prefect."""
-    passwords.use(settings.passwords, settings.passfile)
+    passwords.use(settings.passwords, settings.passfile, settings.load.tokens)
     return [*_control(settings), *_prefect(settings)]
 
 

@@ -14,7 +14,7 @@ from foreshard.settings import Settings, load_settings
 def session() -> Iterator[tuple[Settings, ControlDatabase]]:
     """The settings of this process and an open control database, closed at the end."""
     settings = load_settings()
-    passwords.use(settings.passwords, settings.passfile)
+    passwords.use(settings.passwords, settings.passfile, settings.load.tokens)
     control = ControlDatabase(settings.control.dsn)
     try:
         yield settings, control

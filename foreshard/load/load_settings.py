@@ -18,6 +18,11 @@ class LoadSettings(LoadKeeping, LiveSettings):
         default=(), description="servers that know what no shard tells: processors, memory, disks, network"
     )
 
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """The variables that hold tokens."""
+        return tuple(one.token_env for one in self.prometheus if one.token_env is not None)
+
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         """A shard in two places would have two series in one."""

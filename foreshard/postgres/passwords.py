@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +61,7 @@ class _Process:
 
     def __init__(self) -> None:
         self.sources: tuple[PasswordSource, ...] = ()
+        self.tokens: frozenset[str] = frozenset()
         self.read_block: BlockReader | None = None
         self.blocks: dict[str, str] = {}
         self.lock = Lock()
@@ -69,13 +70,15 @@ class _Process:
 _process = _Process()
 
 
-def use(sources: Sequence[PasswordSource], passfile: Path | None = None) -> None:
+def use(sources: Sequence[PasswordSource], passfile: Path | None = None, tokens: Iterable[str] = ()) -> None:
     """From now on this process finds passwords there; the first entry that fits a login counts.
 
     What a DSN names itself comes first: one with ``passfile=`` uses that. ``passfile`` is for logins that no entry fits
-    and whose service file names no other one.
+    and whose service file names no other one. ``tokens``: variables that hold other secrets, which no child process is
+    to get either.
     """
     _process.sources = tuple(sources)
+    _process.tokens = frozenset(tokens)
     if passfile is not None:
         os.environ["PGPASSFILE"] = str(passfile)  # libpq's own rule, and our child processes follow it, too
 
@@ -173,7 +176,7 @@ def for_child(conninfo: str | None) -> Iterator[ChildLogin]:
 
     Others can read both while it runs. A file without a name they cannot, and it is gone as soon as we are.
     """
-    secret = {entry.env for entry in _process.sources}
+    secret = {entry.env for entry in _process.sources} | _process.tokens
     environment = {name: value for name, value in os.environ.items() if name not in secret}
     parts = {} if conninfo is None else libpq.conninfo_to_dict(completed(conninfo))
     password = parts.pop("password", None)

@@ -198,6 +198,13 @@ def test_a_child_without_an_entry_is_left_to_libpq() -> None:
         assert login.conninfo is None
 
 
+def test_a_child_process_gets_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROMETHEUS_TOKEN", "canary")
+    passwords.use((), tokens=["PROMETHEUS_TOKEN"])
+    with passwords.for_child(None) as login:
+        assert "canary" not in login.environment.values()
+
+
 def test_the_passfile_of_the_settings_is_libpqs_default(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
