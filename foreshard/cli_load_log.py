@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -50,7 +50,8 @@ def load_import_log(
     """
     if not 0 < sampled <= 1:
         raise InvalidInput("--sampled", "is a share above 0, at most 1.")
-    with session() as (_, control):
+    with session() as (settings, control):
+        clock = settings.clock.fleet_clock()
         server = server_of(control, shard)
         found, others = find_files(files)
         positions = LogPositionStore(control)
@@ -61,7 +62,8 @@ def load_import_log(
         def store(samples: Sequence[Sample], position: Position) -> None:
             stored[0] += len(samples)
             if not dry_run:
-                stored[1] += load.add(samples, "history")
+                told = [replace(one, ts=clock.from_real(one.ts)) for one in samples]
+                stored[1] += load.add(told, "history")
                 if position:
                     positions.put(shard, position)
 

@@ -24,6 +24,7 @@ from foreshard.load.history_file import HistoryFile
 from foreshard.load.sample import Sample
 from foreshard.topology.keys import KeyType
 from foreshard.topology.placement import Placement
+from tests.unit.load.test_query_log_reading import T0, minutes_of, written
 
 NOWHERE = "host=127.0.0.1 port=1 dbname=shop user=x"
 MINUTE = timedelta(minutes=1)
@@ -77,6 +78,34 @@ def history(tmp_path: Path) -> Path:
     path = tmp_path / "cpu.csv"
     day_of_cpu().to_csv(path, index=False)
     return path
+
+
+def test_a_log_is_imported_as_far_as_it_goes_and_no_minute_twice(tmp_path: Path) -> None:
+    def shop(minutes: int) -> str:
+        return minutes_of((0, minutes)).replace('"dbname": "app"', '"dbname": "shop"')
+
+    log = written(tmp_path, shop(4))
+    dry = document("import", "log", str(log), "--shard", "s1", "--dry-run")
+    assert (dry["minutes"], dry["new_samples"]) == (2, None)
+    first = document("import", "log", str(log), "--shard", "s1")
+    assert first["minutes"] == 2
+    assert (
+        first["new_samples"] == first["samples"] == 18
+    )  # the first minute is not whole, the last one not over
+    written(tmp_path, shop(6))
+    assert document("import", "log", str(log), "--shard", "s1")["minutes"] == 2
+    assert document("import", "log", str(log), "--shard", "s1")["minutes"] == 0
+    assert "b1" in done("import", "log", str(log), "--shard", "s1", "--dry-run")
+    span = ("--since", T0.isoformat(), "--until", (T0 + timedelta(hours=1)).isoformat())
+    shown = document("show", "--bucket", "b1", "--metric", "statements_per_s", *span, "--step", "raw")
+    assert [value for _, value in shown["values"]] == [pytest.approx(0.1)] * 4
+    for wrong, says in (
+        ((str(log), "--shard", "s9"), "s9"),
+        ((str(tmp_path / "none"), "--shard", "s1"), "none"),
+    ):
+        refused = call("import", "log", *wrong)
+        assert refused.exit_code != 0
+        assert says in refused.stderr
 
 
 SPAN = ("--since", DAY.isoformat(), "--until", (DAY + timedelta(days=1)).isoformat())
