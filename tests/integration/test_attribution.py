@@ -9,15 +9,13 @@ from tests.integration.mixed_load import measure
 
 WINDOWS = 30
 WINDOW_S = 1.0
-SEED = 3
 
 
 @pytest.mark.slow
 def test_shares_of_a_known_mix_are_recovered_within_a_tenth(shard: ShardDatabase) -> None:
-    cpu = next(found for found in measure(shard, WINDOWS, WINDOW_S, SEED) if found.metric == "cpu_cores")
-    fit = cpu.found.fits["source"]
-    assert fit.windows == WINDOWS
-    for bucket, true in cpu.truth.items():
-        assert cpu.shares[bucket] == pytest.approx(true, abs=0.1), cpu.figures()
-        if true >= 0.2:
-            assert cpu.shares[bucket] == pytest.approx(true, rel=0.1), cpu.figures()
+    """Of the load: each bucket's share, and all that is given to a wrong bucket, or wrongly to the shard, together."""
+    cpu = next(found for found in measure(shard, WINDOWS, WINDOW_S) if found.metric == "cpu_cores")
+    assert cpu.found.fits["source"].windows == WINDOWS
+    missed = [cpu.shares[bucket] - true for bucket, true in cpu.truth.items()]
+    assert max(map(abs, missed)) <= 0.1, cpu.figures()
+    assert (sum(map(abs, missed)) + abs(sum(missed))) / 2 <= 0.1, cpu.figures()
