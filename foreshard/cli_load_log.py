@@ -131,7 +131,8 @@ def _tell(reading: Reading, document: dict[str, Any]) -> None:
         p95 = f"{1000 * one['p95_s']:.3f}" if one["p95_s"] is not None else ""
         name = "[bold]all of the shard[/]" if one["bucket"] is None else escape(one["bucket"])
         table.add_row(name, f"{one['statements']:,}", f"{one['seconds']:,.1f}", mean, p95)
-    out.print(table)
+    if document["load"]:
+        out.print(table)
     hidden = len(document["load"]) - _SHOWN - 1
     say = [f"and {hidden} more buckets (--json tells all)."] if hidden > 0 else []
     if document["sampled"] < 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -87,15 +88,15 @@ def test_a_log_is_imported_as_far_as_it_goes_and_no_minute_twice(tmp_path: Path)
     log = written(tmp_path, shop(4))
     dry = document("import", "log", str(log), "--shard", "s1", "--dry-run")
     assert (dry["minutes"], dry["new_samples"]) == (2, None)
+    assert re.search(r"\nb1 +12 ", done("import", "log", str(log), "--shard", "s1", "--dry-run"))
     first = document("import", "log", str(log), "--shard", "s1")
     assert first["minutes"] == 2
-    assert (
-        first["new_samples"] == first["samples"] == 16
-    )  # the first minute is not whole, the last one not over
+    # The first minute is not whole, the last one not over.
+    assert first["new_samples"] == first["samples"] == 16
     written(tmp_path, shop(6))
     assert document("import", "log", str(log), "--shard", "s1")["minutes"] == 2
     assert document("import", "log", str(log), "--shard", "s1")["minutes"] == 0
-    assert "b1" in done("import", "log", str(log), "--shard", "s1", "--dry-run")
+    assert "bucket" not in done("import", "log", str(log), "--shard", "s1")  # nothing new: no table
     span = ("--since", T0.isoformat(), "--until", (T0 + timedelta(hours=1)).isoformat())
     shown = document("show", "--bucket", "b1", "--metric", "statements_per_s", *span, "--step", "raw")
     assert [value for _, value in shown["values"]] == [pytest.approx(0.1)] * 4
