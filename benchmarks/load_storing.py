@@ -120,7 +120,8 @@ def ingest(control: ControlDatabase, size: Size) -> dict[str, float]:
     with ThreadPoolExecutor(THREADS) as threads:
         for minute in range(size.minutes):
             samples = [
-                shard_samples(dice, size, number, START + (minute + 1) * MINUTE) for number in range(size.shards)
+                shard_samples(dice, size, number, START + (minute + 1) * MINUTE)
+                for number in range(size.shards)
             ]
             seconds, new = timed(lambda of=samples: sum(threads.map(lambda one: store.add(one, "live"), of)))
             took.append(seconds)

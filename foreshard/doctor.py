@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import psycopg
 from sqlalchemy.exc import OperationalError
@@ -13,6 +14,9 @@ from sqlalchemy.exc import OperationalError
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.topology_store import ShardRecord, TopologyStore
 from foreshard.errors import ForeshardError
+from foreshard.load.prometheus import PrometheusClient, PrometheusSeries
+from foreshard.load.prometheus_queries import Target
+from foreshard.load.prometheus_settings import PrometheusSettings
 from foreshard.postgres import passwords
 from foreshard.postgres.connect import connect
 from foreshard.settings import Settings
@@ -40,9 +44,9 @@ class Finding:
 
 
 def examine(settings: Settings) -> list[Finding]:
-    """All findings: control database, every shard, Prefect."""
+    """All findings: control database, every shard, Prefect, Prometheus servers."""
     passwords.use(settings.passwords, settings.passfile, settings.load.tokens)
-    return [*_control(settings), *_prefect(settings)]
+    return [*_control(settings), *_prefect(settings), *_prometheus(settings.load.prometheus)]
 
 
 def _control(settings: Settings) -> Iterator[Finding]:
@@ -114,6 +118,33 @@ def _prefect(settings: Settings) -> Iterator[Finding]:
         bool(coming),
         "Start `foreshard serve`; if it runs, Prefect needs SQLAlchemy below 2.1 to schedule.",
     )
+
+
+def _prometheus(servers: Iterable[PrometheusSettings]) -> Iterator[Finding]:
+    for server in servers:
+        try:
+            with PrometheusClient(server) as client:
+                for name, shard in server.shards.items():
+                    for kind, selector in Target(name, shard, "").selectors.items():
+                        found = client.query(f"up{{{selector}}}", datetime.now(UTC))
+                        yield _scraped(
+                            f"{name}: {kind}_exporter in Prometheus at {server.url}", selector, found
+                        )
+        except ForeshardError as error:
+            yield Finding(error.message, False, error.remedy or "")
+
+
+def _scraped(what: str, selector: str, found: list[PrometheusSeries]) -> Finding:
+    up = [value for series in found for _, value in series.points()]
+    if up == [1.0]:
+        return Finding(f"{what} is scraped", True)
+    if len(up) > 1:
+        return Finding(
+            f"{what} is {len(up)} targets", False, f"up{{{selector}}} must select one: name more labels."
+        )
+    if up:
+        return Finding(f"{what} is down", False, "Start it, or look at Prometheus' page of targets.")
+    return Finding(f"{what} is not known", False, f"up{{{selector}}} selects nothing: correct its labels.")
 
 
 def _post(url: str, body: object) -> object:
