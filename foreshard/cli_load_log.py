@@ -15,6 +15,7 @@ from rich.table import Table
 
 from foreshard.cli_output import AsJson, err, out, show
 from foreshard.control.engine import ControlDatabase
+from foreshard.control.load_import import undropped
 from foreshard.control.load_store import LoadStore
 from foreshard.control.log_position import LogPositionStore
 from foreshard.control.session import session
@@ -68,7 +69,8 @@ def load_import_log(
                     positions.put(shard, position)
 
         columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
-        with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bars:
+        bars = Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
+        with undropped(control), bars:
             bar = bars.add_task(f"{shard}'s log", total=reading.bytes)
             reading.run(store, lambda more: bars.advance(bar, more))
     document = _document(reading, stored, others, sampled, dry_run)

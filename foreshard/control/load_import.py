@@ -42,21 +42,31 @@ class LoadImport:
 
 
 @contextmanager
+def undropped(control: ControlDatabase) -> Iterator[None]:
+    """In the block no samples and no means of five minutes are dropped, however old they are.
+
+    For whoever adds the past part by part: of a window that is dropped halfway only the first half would count.
+    """
+    holder = control.connect()
+    try:
+        holder.autocommit = True
+        holder.execute(_SHARE, [IMPORT])  # until this connection ends, however that comes about
+        yield
+    finally:
+        holder.close()
+
+
+@contextmanager
 def importing(control: ControlDatabase, writer: LoadWriter, source: Source) -> Iterator[LoadImport]:
     """Import in the block; what came is rolled up at its end.
 
     If the block fails or the process dies, what was added stays as samples and is not rolled up: of a window that is
     half imported there is no mean. The same import done again completes it.
     """
-    holder = control.connect()
-    try:
-        holder.autocommit = True
-        holder.execute(_SHARE, [IMPORT])  # until this connection ends, however that comes about
+    with undropped(control):
         batch = LoadImport(writer, source)
         yield batch
         if batch.windows:
             with transaction(control) as conn:
                 mark_windows(conn, batch.windows)
             LoadKeeper(control).roll_up()
-    finally:
-        holder.close()

@@ -27,7 +27,7 @@ KEEPER = "foreshard.load.keeper"
 """The advisory lock of who rolls up."""
 
 IMPORT = "foreshard.load.import"
-"""The advisory lock that imports share: while one runs no samples are dropped, for it marks its windows at its end."""
+"""The advisory lock that imports share: while one runs nothing is dropped that windows are made of."""
 
 _ROWS_AT_ONCE = 50_000
 """About as many rows (each a shard's array) are rolled up in one transaction."""
@@ -196,11 +196,10 @@ def _drop(conn: psycopg.Connection, one: Partition) -> bool:
     """Drop a partition, unless it is still to be rolled up. In the open transaction."""
     conn.execute(_TIMEOUT, ["2s"])
     conn.execute(_ALONE, [SAMPLES])
-    if one.level is RAW:
+    if one.level is not HOURS:
         row = conn.execute(_TRY_ALONE, [IMPORT]).fetchone()
         if row is None or not row[0]:
             return False
-    if one.level is not HOURS:
         # Its first sample may be the last of the window before.
         first = window_of(one.start) if one.level is RAW else one.start
         row = conn.execute(_MARKED, [first, one.end]).fetchone()

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from foreshard.control import load_keeper
 from foreshard.control.engine import ControlDatabase
+from foreshard.control.load_import import undropped
 from foreshard.control.load_keeper import GRACE, LoadKeeper
 from foreshard.control.load_levels import FIVE_MINUTES, HOURS, LEVELS, RAW, Level
 from foreshard.control.load_partitions import existing
@@ -167,6 +168,19 @@ def test_an_import_that_was_killed_is_completed_by_the_next(
     with store.importing("history") as batch:
         assert batch.add(later) == 0
     assert_same(stored(control, HOURS), hours_of(known + later))
+
+
+def test_the_past_may_be_added_part_by_part(
+    control: ControlDatabase, store: LoadStore, keeper: LoadKeeper
+) -> None:
+    """As a log is imported. The keeper once dropped what a window's second half was to be added to."""
+    known = life(7, 60)
+    with undropped(control):
+        for part in (known[: len(known) // 2], known[len(known) // 2 :]):
+            store.add(part, "history")
+            assert keeper.keep(START + 40 * DAY).dropped == ()
+    assert keeper.keep(START + 40 * DAY).dropped[:2] == ("raw_20260302", "five_minutes_20260302")
+    assert_same(stored(control, HOURS), hours_of(known))
 
 
 def test_a_keeper_that_died_between_claim_and_roll_up_is_followed_up(
