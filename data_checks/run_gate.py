@@ -12,6 +12,7 @@ from data_checks.evidence import sha256
 from data_checks.scope import Scope
 from data_checks.suites import expected_count
 from data_checks.verdict import Finding, Verdict
+from foreshard.postgres import passwords
 
 _ROOT = Path(__file__).resolve().parent.parent
 _TAIL = 2000  # characters of a broken gate's last words
@@ -106,10 +107,16 @@ def _arguments(evidence: Path, scope: Scope, docs: Path, time_to_live: timedelta
 
 
 def _environment() -> dict[str, str]:
-    """Ours without what steers Great Expectations or Python; one thread for the numeric libraries."""
-    kept = {
-        name: value for name, value in os.environ.items() if not name.startswith(("GX_", "GE_", "PYTHON"))
-    }
+    """Ours without passwords, and without what steers Great Expectations or Python; one thread for the numeric libraries.
+
+    The gate reads a file and logs in nowhere.
+    """
+    with passwords.for_child(None) as login:
+        kept = {
+            name: value
+            for name, value in login.environment.items()
+            if not name.startswith(("GX_", "GE_", "PYTHON"))
+        }
     inherited = os.environ.get("PYTHONPATH")
     paths = [str(_ROOT), *([inherited] if inherited else [])]
     return {**kept, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}

@@ -22,6 +22,9 @@ MINIMUM_VERSION = 16  # origin filtering of subscriptions
 SUPPORTED = (16, 17, 18)
 """Major versions that are tested in every pairing."""
 
+NEEDED = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "USER", "LOGNAME")
+"""Variables that PostgreSQL's programs are given."""
+
 SYSTEM_DIRECTORIES = ("/usr/lib/postgresql/{}/bin", "/usr/pgsql-{}/bin")
 """Where Debian's and Red Hat's packages put the programs of a major version."""
 
@@ -151,9 +154,12 @@ def version_of(bin_dir: Path, program: str) -> str | None:
 
 
 def tool_environment() -> Mapping[str, str]:
-    """The caller's environment without ``PG*``: those variables would lead the programs to another server."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-    return kept | {"LC_ALL": "C", "TZ": "UTC"}
+    """Of the caller's environment what a program needs to run, and no more.
+
+    Passwords may stand in the rest, and these programs run for another account or for a server that stays; and ``PG*``
+    would lead them to another server.
+    """
+    return {name: os.environ[name] for name in NEEDED if name in os.environ} | {"LC_ALL": "C", "TZ": "UTC"}
 
 
 def _wheel() -> Path | None:

@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 
 from data_checks.evidence import sha256
-from data_checks.run_gate import run_gate
+from data_checks.run_gate import _environment, run_gate
 from data_checks.scope import Scope
 from data_checks.suites import expected_count
 from data_checks.verdict import Verdict
+from foreshard.postgres import passwords
+from foreshard.postgres.passwords import PasswordSource
 
 MakeEvidence = Callable[..., Path]
 HOUR = timedelta(hours=1)
@@ -347,3 +349,12 @@ def test_a_gate_that_dies_hangs_or_babbles_is_a_no(
     verdict = run_gate(make_evidence(scope), scope, tmp_path / "docs", time_to_live=HOUR, timeout_s=2)
     assert not verdict.passed
     assert words in verdict.failed[0].what
+
+
+def test_no_password_reaches_the_gates_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHARD1_PASSWORD", "canary")
+    passwords.use([PasswordSource(role="foreshard", env="SHARD1_PASSWORD")])
+    try:
+        assert "canary" not in _environment().values()
+    finally:
+        passwords.use(())

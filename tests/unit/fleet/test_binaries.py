@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -149,4 +150,7 @@ def test_variables_that_lead_to_another_server_do_not_reach_the_programs(
 ) -> None:
     monkeypatch.setenv("PGHOST", "elsewhere")
     monkeypatch.setenv("PGDATA", "/elsewhere")
+    monkeypatch.setenv("SHARD1_PASSWORD", "canary")
     assert not [name for name in tool_environment() if name.startswith("PG")]
+    assert "canary" not in tool_environment().values()
+    assert tool_environment()["PATH"] == os.environ["PATH"]
