@@ -107,7 +107,7 @@ def _arguments(evidence: Path, scope: Scope, docs: Path, time_to_live: timedelta
 
 
 def _environment() -> dict[str, str]:
-    """Ours without passwords, and without what steers Great Expectations or Python; one thread for the numeric libraries.
+    """Ours without passwords, and without what steers Great Expectations or Python; one thread for numeric libraries.
 
     The gate reads a file and logs in nowhere.
     """
