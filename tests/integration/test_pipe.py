@@ -119,6 +119,7 @@ def stop_reading(fleet: MovingFleet) -> None:
         )
 
 
+@pytest.mark.slow
 def test_a_source_that_breaks_off_costs_a_chunk_and_never_half_of_one(large: MovingFleet) -> None:
     large.run_until(Stage.BACKFILL)
     slowly(large, 1_000_000)
@@ -180,6 +181,7 @@ def test_rows_that_failed_attempts_left_are_taken_away(large: MovingFleet) -> No
     assert int(str(after[0])) < 0.6 * int(str(before[0]))
 
 
+@pytest.mark.slow
 def test_a_killed_runner_leaves_its_snapshot_to_the_next(large: MovingFleet) -> None:
     large.run_until(Stage.BACKFILL)
     killed = subprocess.run(
