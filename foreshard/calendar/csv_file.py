@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from foreshard.calendar.entry import CalendarFile, Entry, names, parse_effect
+from foreshard.calendar.entry import CalendarFile, Entry, names, parse_effect, placed
 from foreshard.calendar.moment import parse_moment
 from foreshard.errors import InvalidInput
 from foreshard.forecast.calendar import Event, EventKind
@@ -61,7 +61,7 @@ def _event(
 
     if None in row:
         raise InvalidInput(f"{file}:{line}", "has more fields than the first line.", remedy="Quote commas.")
-    try:
+    with placed(f"{file}:{line}"):
         word = field("kind") or EventKind.PROMOTION
         if word not in set(EventKind):
             raise InvalidInput("kind", f"{word!r} is none.", remedy=f"One of {', '.join(EventKind)}.")
@@ -76,9 +76,3 @@ def _event(
             names(field("buckets")),
             kind,
         )
-    except InvalidInput as refused:
-        raise InvalidInput(
-            f"{file}:{line}: {refused.field}",
-            refused.message.removeprefix(f"{refused.field}: "),
-            remedy=refused.remedy,
-        ) from None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from foreshard.errors import InvalidInput
@@ -23,6 +25,19 @@ class CalendarFile:
 
     entries: tuple[Entry, ...]
     uids: frozenset[str] = frozenset()
+
+
+@contextmanager
+def placed(place: str) -> Iterator[None]:
+    """What is refused in the block is refused at that place of a file: ``place`` stands before the field."""
+    try:
+        yield
+    except InvalidInput as refused:
+        raise InvalidInput(
+            f"{place}: {refused.field}",
+            refused.message.removeprefix(f"{refused.field}: "),
+            remedy=refused.remedy,
+        ) from None
 
 
 def parse_effect(text: str) -> float | None:

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import recurring_ical_events
 from icalendar import Calendar
 
-from foreshard.calendar.entry import CalendarFile, Entry, names, parse_effect
+from foreshard.calendar.entry import CalendarFile, Entry, names, parse_effect, placed
 from foreshard.calendar.moment import to_utc
 from foreshard.errors import InvalidInput
 from foreshard.forecast.calendar import Event, EventKind
@@ -99,7 +99,7 @@ def _status(event: Any) -> str:
 
 def _entry(file: Path, event: Any, timezone: ZoneInfo, effect: float | None) -> Entry:
     name = str(event.get("SUMMARY", "")).strip()
-    try:
+    with placed(f"{file}: {name or event.get('UID')}"):
         if event.get("DTSTART") is None:
             raise InvalidInput("DTSTART", "is missing.", remedy="An event needs a start.")
         starts_at = to_utc("DTSTART", event.start, timezone)
@@ -119,12 +119,6 @@ def _entry(file: Path, event: Any, timezone: ZoneInfo, effect: float | None) -> 
             names(str(event.get("X-FORESHARD-BUCKETS", ""))),
             kind,
         )
-    except InvalidInput as refused:
-        raise InvalidInput(
-            f"{file}: {name or event.get('UID')}: {refused.field}",
-            refused.message.removeprefix(f"{refused.field}: "),
-            remedy=refused.remedy,
-        ) from None
     recurrence = event.get("RECURRENCE-ID")
     return Entry(
         found,

@@ -15,6 +15,7 @@ from foreshard.control.migration_store import MigrationStore
 from foreshard.control.rate_store import RateStore
 from foreshard.control.topology_store import TopologyStore
 from foreshard.errors import NotFound
+from foreshard.forecast.activity import Activity
 from foreshard.forecast.apportionment import Apportionment, apportion
 from foreshard.forecast.rebuild import rebuild_shard_history
 from foreshard.forecast.series import Series, SeriesKey
@@ -79,9 +80,9 @@ def apportionments(control: ControlDatabase, now: datetime, history: timedelta) 
     since = until - history
     loads = LoadStore(control)
     metrics = {metric for shard in TopologyStore(control).shards() for metric in shard.load_capacity}
-    counted = {kind: loads.bucket_series_by_shard(kind, since, until) for kind in ACTIVITIES}
+    activity = Activity.of({kind: loads.bucket_series_by_shard(kind, since, until) for kind in ACTIVITIES})
     return {
-        metric: apportion(metric, loads.shard_series(metric, since, until), counted)
+        metric: apportion(metric, loads.shard_series(metric, since, until), activity)
         for metric in sorted(metrics - NOT_OF_BUCKETS - {ACTIVITY})
     }
 

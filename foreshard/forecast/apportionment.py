@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from foreshard.forecast.activity import Activity, Counted, SeriesByBucket
+from foreshard.forecast.activity import Activity, SeriesByBucket
 from foreshard.forecast.attribution import Attribution, Fit, attribute, part, plausible
 from foreshard.forecast.rebuild import rebuild_shard_history
 from foreshard.forecast.series import Series, SeriesKey
@@ -42,13 +42,12 @@ class Apportionment:
         return [self.history(shard, placement) for shard in sorted(self.own)]
 
 
-def apportion(metric: str, loads: Mapping[str, pd.Series[float]], counted: Counted) -> Apportionment:
+def apportion(metric: str, loads: Mapping[str, pd.Series[float]], activity: Activity) -> Apportionment:
     """Divide each shard's ``metric`` (``loads``, as measured) among the buckets that were there.
 
     A bucket costs what it cost where it was longest, and takes that along when it moves; one that never lay on a
     shard whose load was measured costs what the others do on average. Shards are taken to be equally fast.
     """
-    activity = Activity.of(counted)
     loads = {
         shard: load.where(plausible(np.asarray(load, dtype=np.float64))) for shard, load in loads.items()
     }

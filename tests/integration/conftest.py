@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from foreshard.control.engine import ControlDatabase
 from foreshard.fleet.server import PostgresServer
 from foreshard.fleet.throwaway import ShardDatabase, ShardPair, ThrowawayServers
 from foreshard.migration.lifecycle import Stage
@@ -43,6 +44,15 @@ def control_dsn(servers: ThrowawayServers) -> Iterator[str]:
     dsn = servers.new_control_database()
     yield dsn
     servers.drop("control", str(conninfo_to_dict(dsn)["dbname"]))
+
+
+@pytest.fixture
+def control(control_dsn: str) -> Iterator[ControlDatabase]:
+    """A fresh control database with all its tables."""
+    database = ControlDatabase(control_dsn)
+    database.migrate()
+    yield database
+    database.close()
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from psycopg import sql
 from foreshard.clock import FleetClock
 from foreshard.fleet.grants import APPLICATION, OPERATOR, OWNER
 from foreshard.fleet.throwaway import ShardDatabase
+from foreshard.forecast.activity import Activity
 from foreshard.forecast.apportionment import Apportionment, apportion
 from foreshard.load.counters import CounterReading
 from foreshard.load.instant import CollectorClock
@@ -210,7 +211,7 @@ def _attributed(metric: str, samples: Sequence[Sample], truth: Mapping[str, floa
 
     load = series(None, metric)
     counted = {kind: {"source": {bucket: series(bucket, kind) for bucket in MIXES}} for kind in KINDS}
-    found = apportion(metric, {"source": load}, counted)
+    found = apportion(metric, {"source": load}, Activity.of(counted))
     shares = {bucket: float(found.parts[bucket].mean() / load.mean()) for bucket in MIXES}
     return Attributed(metric, shares, truth, found)
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -13,6 +11,7 @@ import httpx
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from foreshard.fleet.server import free_port
+from tests.integration.moving_fleet import wait_until
 
 PROGRAMS = ("prometheus", "prometheus-node-exporter", "prometheus-postgres-exporter")
 USER, PASSWORD = "reader", "not-a-secret"
@@ -23,13 +22,6 @@ SCRAPE_S = 1.0
 def missing() -> list[str]:
     """The programs that are not installed."""
     return [program for program in PROGRAMS if shutil.which(program) is None]
-
-
-def wait_until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
 
 
 class PrometheusServers:
@@ -91,7 +83,7 @@ class PrometheusServers:
                 start_new_session=True,
             )
         path = "/-/ready" if program == "prometheus" else "/metrics"
-        wait_until(lambda: _answers(f"http://{address}{path}"))
+        wait_until(lambda: _answers(f"http://{address}{path}"), f"{address} answers")
 
     def kill(self, program: str) -> None:
         """kill -9."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -54,14 +53,6 @@ from tests.integration.moving_fleet import wait_until
 from tests.plans import new_plan
 
 NOW = datetime(2026, 3, 2, 10, 30, tzinfo=UTC)
-
-
-@pytest.fixture
-def control(control_dsn: str) -> Iterator[ControlDatabase]:
-    database = ControlDatabase(control_dsn)
-    database.migrate()
-    yield database
-    database.close()
 
 
 FLEET_OF_0004 = """

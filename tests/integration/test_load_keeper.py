@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from threading import Event, Thread
 
@@ -25,14 +24,6 @@ from tests.integration.moving_fleet import wait_until
 from tests.integration.test_load_store import DAY, RATE, START, assert_same, life, samples, stored
 
 KEEPING = LoadKeeping(raw_days=1, five_minute_days=7, hour_days=60)
-
-
-@pytest.fixture
-def control(control_dsn: str) -> Iterator[ControlDatabase]:
-    database = ControlDatabase(control_dsn)
-    database.migrate()
-    yield database
-    database.close()
 
 
 @pytest.fixture

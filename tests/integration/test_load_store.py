@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -25,14 +25,6 @@ START = datetime(2026, 3, 2, 10, tzinfo=UTC)
 DAY = timedelta(days=1)
 RATE, SIZE = "queries_per_s", "size_bytes"
 ODD = ["one/two", 'it\'s "odd"', "с пробелом", "{a,b}\\", "NULL"]
-
-
-@pytest.fixture
-def control(control_dsn: str) -> Iterator[ControlDatabase]:
-    database = ControlDatabase(control_dsn)
-    database.migrate()
-    yield database
-    database.close()
 
 
 @pytest.fixture

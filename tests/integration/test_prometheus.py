@@ -21,6 +21,7 @@ from foreshard.load.prometheus import PrometheusClient, QueryRefused
 from foreshard.load.prometheus_queries import Target
 from foreshard.load.prometheus_settings import PrometheusSettings
 from foreshard.load.prometheus_source import history
+from tests.integration.moving_fleet import wait_until
 from tests.integration.prometheus_servers import (
     PASSWORD,
     PROGRAMS,
@@ -28,7 +29,6 @@ from tests.integration.prometheus_servers import (
     USER,
     PrometheusServers,
     missing,
-    wait_until,
 )
 
 pytestmark = [
@@ -86,7 +86,7 @@ def now() -> datetime:
 
 def pass_a_step() -> None:
     end = now() + STEP
-    wait_until(lambda: now() > end)
+    wait_until(lambda: now() > end, "the time is over")
 
 
 def work(conn: psycopg.Connection[tuple[object, ...]]) -> bool:
@@ -134,7 +134,9 @@ def test_what_prometheus_tells_is_true_and_its_gaps_are_gaps(
         burner = subprocess.Popen(["nice", sys.executable, "-c", "while True: pass"])
         try:
             with shard.connect() as conn, PrometheusClient(settings) as client:
-                wait_until(lambda: work(conn) and told_since(client, target, began + 1.5 * STEP), 30)
+                wait_until(
+                    lambda: work(conn) and told_since(client, target, began + 1.5 * STEP), "work is told", 30
+                )
         finally:
             burner.kill()
             burner.wait()
@@ -145,14 +147,14 @@ def test_what_prometheus_tells_is_true_and_its_gaps_are_gaps(
         node_up = now()
         servers_of_load.start(NODE)
         with PrometheusClient(settings) as client:
-            wait_until(lambda: told_since(client, target, node_up))
+            wait_until(lambda: told_since(client, target, node_up), "the exporter is told of again")
         servers_of_load.kill("prometheus")
         stopped = now()
         pass_a_step()
         servers_of_load.start("prometheus")
         started = now()
         with PrometheusClient(settings) as client:
-            wait_until(lambda: told_since(client, target, started))
+            wait_until(lambda: told_since(client, target, started), "Prometheus tells again")
     finally:
         truth.end()
     with PrometheusClient(settings) as client:

@@ -32,7 +32,7 @@ AFTER = BEFORE.moved(["c"], "two")
 
 
 def test_a_bucket_that_moved_brings_its_cpu_along() -> None:
-    found = apportion("cpu_cores", {"one": ONE, "two": TWO}, COUNTED)
+    found = apportion("cpu_cores", {"one": ONE, "two": TWO}, Activity.of(COUNTED))
     by_shard = {series.key.shard: series.values for series in found.histories(AFTER)}
     assert by_shard["two"].mean() == pytest.approx((0.05 + 0.03 * C).mean(), rel=0.02)
     assert by_shard["one"].mean() == pytest.approx((0.1 + 0.01 * (A + B)).mean(), rel=0.02)
@@ -43,9 +43,9 @@ def test_the_history_of_any_placement_is_the_same_before_and_after_the_move() ->
     before = apportion(
         "cpu_cores",
         {"one": ONE[early], "two": TWO[early]},
-        {Q: {"one": {"a": A[early], "b": B[early], "c": C[early]}}},
+        Activity.of({Q: {"one": {"a": A[early], "b": B[early], "c": C[early]}}}),
     )
-    after = apportion("cpu_cores", {"one": ONE, "two": TWO}, COUNTED)
+    after = apportion("cpu_cores", {"one": ONE, "two": TWO}, Activity.of(COUNTED))
     for placement in (BEFORE, AFTER):
         for shard in ("one", "two"):
             told, told_later = (x.history(shard, placement).values[early] for x in (before, after))
@@ -54,7 +54,7 @@ def test_the_history_of_any_placement_is_the_same_before_and_after_the_move() ->
 
 def test_as_the_buckets_lay_the_history_is_what_was_measured() -> None:
     noise = pd.Series(np.random.default_rng(4).normal(1, 0.05, len(HOURS)), index=HOURS)
-    found = apportion("cpu_cores", {"one": ONE * noise, "two": TWO}, COUNTED)
+    found = apportion("cpu_cores", {"one": ONE * noise, "two": TWO}, Activity.of(COUNTED))
     told = found.history("one", BEFORE).values
     pd.testing.assert_series_equal(told[:MOVED], (ONE * noise)[:MOVED], check_names=False, check_freq=False)
     # And nothing is lost or doubled between the shards, wherever a bucket lies.
@@ -63,7 +63,9 @@ def test_as_the_buckets_lay_the_history_is_what_was_measured() -> None:
 
 
 def test_an_hour_in_which_a_bucket_is_not_known_anywhere_is_a_gap() -> None:
-    found = apportion("cpu_cores", {"one": 0.01 * (A + B)}, {Q: {"one": {"a": A.drop(HOURS[5]), "b": B}}})
+    found = apportion(
+        "cpu_cores", {"one": 0.01 * (A + B)}, Activity.of({Q: {"one": {"a": A.drop(HOURS[5]), "b": B}}})
+    )
     told = found.history("one", Placement({"a": "one", "b": "one"})).values
     assert np.isnan(told[HOURS[5]])
     assert told.drop(HOURS[5]).notna().all()
@@ -73,7 +75,7 @@ def test_a_faulty_value_is_a_gap() -> None:
     load, queries = 0.01 * (A + B), A.copy()
     load.iloc[7] = 1e12
     queries.iloc[9] = 1e12
-    found = apportion("cpu_cores", {"one": load}, {Q: {"one": {"a": queries, "b": B}}})
+    found = apportion("cpu_cores", {"one": load}, Activity.of({Q: {"one": {"a": queries, "b": B}}}))
     told = found.history("one", Placement({"a": "one", "b": "one"})).values
     assert told[told.isna()].index.tolist() == [HOURS[7], HOURS[9]]
     assert told.max() < 1
@@ -103,11 +105,11 @@ def test_a_kind_that_a_history_lacks_is_filled_by_the_buckets_own_mix() -> None:
 
 def test_a_bucket_that_nothing_is_known_of_costs_what_the_others_do() -> None:
     counted = {Q: {"one": {"a": A, "b": B}, "new": {"c": C}}}
-    found = apportion("cpu_cores", {"one": 0.1 + 0.01 * (A + B)}, counted)
+    found = apportion("cpu_cores", {"one": 0.1 + 0.01 * (A + B)}, Activity.of(counted))
     assert found.parts["c"].mean() == pytest.approx(0.01 * C.mean(), rel=0.05)
 
 
 def test_a_shard_without_buckets_keeps_its_load() -> None:
-    found = apportion("cpu_cores", {"one": ONE, "spare": TWO * 0 + 0.05}, COUNTED)
+    found = apportion("cpu_cores", {"one": ONE, "spare": TWO * 0 + 0.05}, Activity.of(COUNTED))
     assert (found.history("spare", AFTER).values == 0.05).all()
     assert found.fits["spare"].explained == 0
