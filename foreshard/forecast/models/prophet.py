@@ -19,8 +19,9 @@ from prophet import Prophet  # noqa: E402
 from foreshard.forecast.band import QUANTILES, Floats  # noqa: E402
 from foreshard.forecast.models.model import from_root  # noqa: E402
 
-# Two lines for every fit, and an error when L-BFGS gives up, which is no news.
-cmdstanpy.disable_logging()
+# Two lines for every fit, and an error when L-BFGS gives up, which is no news. By its level and not disabled: whoever
+# configures logging later, as Prefect does, enables all loggers again.
+cmdstanpy.utils.get_logger().setLevel(logging.CRITICAL)
 logging.getLogger("prophet").setLevel(logging.ERROR)
 
 SAMPLES = 500
