@@ -186,6 +186,15 @@ def test_many_keep_their_order_repeat_exactly_and_leave_nothing_behind(
     assert capfd.readouterr() == ("", "")
 
 
+def test_fits_stay_silent_when_logging_is_configured_after_the_import(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`logging.config.dictConfig` enables every logger that it finds."""
+    logger = logging.getLogger("cmdstanpy")
+    monkeypatch.setattr(logger, "disabled", False)
+    assert not logger.isEnabledFor(logging.ERROR)
+
+
 def test_bad_questions_are_refused(start: datetime, new_york: ZoneInfo, make_load: MakeLoad) -> None:
     series = Series(KEY, make_load(48))
     with pytest.raises(InvalidInput, match="horizon_steps"):
