@@ -1,43 +1,44 @@
-"""What a forecasting model is, and the scale on which models see load.
-
-Models work on the square root of load. Load is counts of things per hour: its noise grows with its level, and
-the root makes the noise about even (Anscombe's transform), lets additive daily and weekly curves act almost
-like multiplicative ones, and squares back to values that are never negative. On bucket and shard series made
-from the flights of 2013 it beat multiplicative seasonality on the raw scale by 6-9 % of pinball loss.
-"""
+"""What a forecasting model is: it is fitted to a panel and predicts quantiles, of that panel or of a later one."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
-from zoneinfo import ZoneInfo
-
-import numpy as np
-import pandas as pd
 
 from foreshard.forecast.band import Floats
+from foreshard.forecast.panel import Panel
+from foreshard.forecast.series import SeriesKey
+
+
+class Fitted(Protocol):
+    """A model that has learnt."""
+
+    @property
+    def refused(self) -> Mapping[SeriesKey, str]:
+        """Series that it could not learn, and why, in words; their predictions are NaN."""
+        ...
+
+    def predict(self, panel: Panel, horizon: int) -> Floats:
+        """Quantiles, shape (series, horizon, 7), of the ``horizon`` steps from ``panel.ends_at``.
+
+        ``panel`` ends where the one it was fitted to ends, or later, on the same grid; it sees nothing behind its
+        end. A local model knows the series it was fitted to, a global model any. Not below zero, not crossing; NaN
+        for a series that it refuses.
+        """
+        ...
 
 
 class Model(Protocol):
-    """Learns from one series and predicts it."""
+    """Learns from the past of many series: each by itself (a local model), or all together (a global one)."""
 
     @property
     def name(self) -> str:
         """Stored with every forecast."""
         ...
 
-    def fit_predict(
-        self, history: pd.Series[float], steps: pd.DatetimeIndex, timezone: ZoneInfo, seed: int
-    ) -> Floats:
-        """Quantiles of ``steps``, shape (steps, 7), not below zero, not crossing.
+    def fit(self, panel: Panel, horizon: int, seed: int) -> Fitted:
+        """Learn to predict up to ``horizon`` steps. The same ``seed`` gives the same answer.
 
-        ``history`` is hourly, UTC, gaps as NaN, ends before the first of ``steps``, and holds at least one
-        value. ``timezone`` is where the load's people live: their daily and weekly habits follow its wall
-        clock. The same ``seed`` gives the same answer.
+        What goes wrong with one series is in ``Fitted.refused`` and does not fail the others.
         """
         ...
-
-
-def from_root(quantiles: Floats) -> Floats:
-    """Quantiles on the root scale, shape (steps, 7), as load: not below zero, not crossing."""
-    load: Floats = np.sort(np.maximum(quantiles, 0.0), axis=1) ** 2
-    return load
