@@ -121,12 +121,8 @@ def reliability(probability: Floats, happened: Floats, bins: int = 10) -> Reliab
     told, was = _known(probability, happened)
     bin_of = np.minimum((told * bins).astype(int), bins - 1)
     count = np.bincount(bin_of, minlength=bins)
-    predicted, observed = (
-        _ratio(
-            np.bincount(bin_of, weights=of, minlength=bins), np.where(count == 0, np.nan, count.astype(float))
-        )
-        for of in (told, was)
-    )
+    each = np.where(count == 0, np.nan, count.astype(float))
+    predicted, observed = (_ratio(_sums(bin_of, of, bins), each) for of in (told, was))
     return Reliability(predicted, observed, count)
 
 
@@ -187,6 +183,10 @@ def relative(losses: Floats, reference: Floats, size: Floats) -> Relative:
 def _known(probability: Floats, happened: Floats) -> tuple[Floats, Floats]:
     known = np.isfinite(probability) & np.isfinite(happened)
     return probability[known], happened[known]
+
+
+def _sums(bin_of: npt.NDArray[np.intp], values: Floats, bins: int) -> Floats:
+    return np.bincount(bin_of, weights=values, minlength=bins).astype(float)
 
 
 def _total(values: Floats) -> Floats:
