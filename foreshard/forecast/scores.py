@@ -34,6 +34,11 @@ def pinball(predicted: Floats, truth: Floats) -> Floats:
     return losses
 
 
+def mean_pinball(predicted: Floats, truth: Floats) -> Floats:
+    """Of each series, shape (series,): the mean of ``pinball`` over origins, steps and levels, in the metric's unit."""
+    return _mean(pinball(predicted, truth).mean(axis=-1))
+
+
 def weighted_pinball(predicted: Floats, truth: Floats) -> Floats:
     """Of each series, shape (series,): twice the losses' sum, averaged over the levels, by the sum of ``|truth|``.
 
