@@ -203,14 +203,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(chosen: argparse.Namespace) -> int:
     began = time.monotonic()
     plan = _plan(chosen)
-    models, absent = contestants(chosen.models.split(","), plan.refit)
-    for line in absent:
-        print(line, file=sys.stderr)
-    if not models:
-        raise InvalidInput("models", "none of them can be used here")
+    if chosen.json is not None and not chosen.json.parent.is_dir():
+        raise InvalidInput("json", f"there is no folder {chosen.json.parent}")
     if len({file.stem for file in chosen.traces}) < len(chosen.traces):
         raise InvalidInput("traces", "two files have the same name; figures bear the files' names")
+    # All of them before the first is measured: a bad one is told at once and not after an hour.
     all_traces = [read_traces(file, plan.seed, plan.most) for file in chosen.traces]
+    models, absent = contestants(chosen.models.split(","), plan.refit)
+    if not models:
+        raise InvalidInput("models", f"none of them can be used here ({'; '.join(absent)})")
+    for line in absent:
+        print(line, file=sys.stderr)
     found: dict[str, object] = {}
     notes: dict[str, list[str]] = {"models": absent}
     for traces in all_traces:
