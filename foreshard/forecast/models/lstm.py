@@ -24,8 +24,6 @@ Rows = npt.NDArray[np.intp]
 
 NO_WEEK = "no value of its last week is known"
 
-TRAINING_WINDOWS = 10_000
-"""Drawn afresh for each epoch, at most."""
 NEWEST_WINDOWS = 2_000
 """Held out to say when training ends."""
 
@@ -42,13 +40,22 @@ _ORIGINS = 1_000_000  # windows to draw from, at most
 _AT_SCALE = float(np.log1p(TENTH))
 
 
+@dataclass(frozen=True)
 class Lstm:
     """Pinball loss on log(1 + 10 load / last week's mean), direct for all steps of the horizon; gaps are masked.
 
     About half a minute of one core for 200 hourly series of four weeks, never much more: windows are drawn.
     """
 
-    name = "lstm"
+    epochs: int = 12
+    """At most; training ends when the newest windows are predicted no better."""
+    windows: int = 10_000
+    """Drawn afresh for each epoch, at most."""
+
+    @property
+    def name(self) -> str:
+        """See ``Model.name``."""
+        return "lstm"
 
     def fit(self, panel: Panel, horizon: int, seed: int) -> FittedLstm:
         """See ``Model.fit``. Refuses series without a value in the last week.
@@ -73,7 +80,7 @@ class Lstm:
         older = ~newest if (~newest).any() and newest.any() else np.ones(len(rows), bool)
         held_out = rng.permutation(np.flatnonzero(newest if newest.any() else older))[:NEWEST_WINDOWS]
         pool = np.flatnonzero(older)
-        batches = -(-min(len(pool), TRAINING_WINDOWS) // network.BATCH)
+        batches = -(-min(len(pool), self.windows) // network.BATCH)
 
         def draw(rng: np.random.Generator) -> lstm_network.Windows:
             drawn = pool[rng.integers(0, len(pool), min(len(pool), network.BATCH))]
@@ -84,7 +91,7 @@ class Lstm:
                 drawn = held_out[start : start + network.BATCH]
                 yield windows.at(rows[drawn], origins[drawn], windows.some_steps(rng), truth=True)
 
-        saved = network.train(windows.sizes, draw, of_newest(), batches, seed)
+        saved = network.train(windows.sizes, draw, of_newest(), self.epochs, batches, seed)
         return FittedLstm(saved, panel.step, horizon, refused)
 
 
@@ -254,7 +261,8 @@ def _calendar(panel: Panel, horizon: int) -> Floats:
 
 
 def _known_last_week(panel: Panel) -> npt.NDArray[np.bool_]:
-    return np.isfinite(panel.last(_DAYS * panel.day).values).sum(axis=1) > 0
+    known: npt.NDArray[np.bool_] = np.isfinite(panel.last(_DAYS * panel.day).values).sum(axis=1) > 0
+    return known
 
 
 def _network() -> ModuleType:

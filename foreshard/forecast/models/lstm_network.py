@@ -22,7 +22,6 @@ THREADS = 1
 STATE = 40
 HIDDEN = 64
 BATCH = 256
-EPOCHS = 12
 PATIENCE = 3  # epochs without a better loss on the newest windows, after which training ends
 RATE = 2e-3
 
@@ -101,10 +100,10 @@ def train(
         torch.manual_seed(seed)
         network = Network(sizes)
         optimiser = torch.optim.Adam(network.parameters(), lr=RATE)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, EPOCHS * batches)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * batches)
         held_out = list(newest)
         best, best_state, since = np.inf, copy.deepcopy(network.state_dict()), 0
-        for _ in range(EPOCHS):
+        for _ in range(epochs):
             network.train()
             for _ in range(batches):
                 loss = _loss(network, draw(rng))
