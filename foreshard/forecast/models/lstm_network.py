@@ -91,10 +91,14 @@ def train(
     sizes: Sizes,
     draw: Callable[[np.random.Generator], Windows],
     newest: Iterator[Windows],
+    epochs: int,
     batches: int,
     seed: int,
 ) -> bytes:
-    """A trained network, saved. ``draw`` makes a batch of training windows, ``newest`` those that say when to stop."""
+    """A network trained for at most ``epochs`` of ``batches`` batches, saved.
+
+    ``draw`` makes a batch of training windows, ``newest`` those that say when to stop.
+    """
     rng = np.random.default_rng(seed)
     with _threads(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
