@@ -35,7 +35,7 @@ def make_panel() -> MakePanel:
 
 @pytest.fixture(scope="session")
 def daily() -> Callable[..., np.ndarray]:
-    """``daily(series, steps, day=, noise=, seed=)``: a sine a day about 100, each with a phase of its own, and AR noise."""
+    """``daily(series, steps, day=, noise=, seed=)``: a sine a day about 100, phases differ, AR noise."""
 
     def make(series: int, steps: int, *, day: int = 24, noise: float = 0.1, seed: int = 3) -> np.ndarray:
         rng = np.random.default_rng(seed)
@@ -44,7 +44,9 @@ def daily() -> Callable[..., np.ndarray]:
         carried = np.zeros(series)
         for step in range(steps):
             carried = shocks[:, step] = 0.5 * carried + shocks[:, step]
-        curve: np.ndarray = 100 * (1 + 0.5 * np.sin(2 * np.pi * np.arange(steps) / day + phase)) * np.exp(shocks)
+        curve: np.ndarray = (
+            100 * (1 + 0.5 * np.sin(2 * np.pi * np.arange(steps) / day + phase)) * np.exp(shocks)
+        )
         return curve
 
     return make
