@@ -12,7 +12,7 @@ import numpy as np
 from foreshard.control.calendar_store import CalendarStore
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.load_grid import LoadGrid, load_grid
-from foreshard.control.load_levels import EPOCH
+from foreshard.control.load_levels import EPOCH, HOURS
 from foreshard.control.load_store import LoadStore
 from foreshard.control.topology_store import TopologyStore
 from foreshard.errors import InvalidInput, NotFound
@@ -82,7 +82,7 @@ def forecast_input(
         buckets = sorted(placement.of)
         keys = (*(SeriesKey(None, bucket, ACTIVITY) for bucket in buckets), *panel.keys)
         panel = replace(panel, keys=keys, values=np.concatenate([_of_buckets(grid, buckets), panel.values]))
-    live = LoadStore(control).count_live(panel.starts_at, panel.ends_at)
+    live = LoadStore(control).count_live(HOURS.start(panel.starts_at), panel.ends_at)
     return ForecastInput(panel, load, panel.starts_at, panel.ends_at, live)
 
 
