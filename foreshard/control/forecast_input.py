@@ -114,7 +114,8 @@ def _read(
     until = EPOCH - (EPOCH - now) // step * step  # rounded up
     since = until - (min(history, FINE_HISTORY) if step < HOUR else history) // step * step
     of_shards = _of_shards(control, metrics)
-    grid = load_grid(control, ACTIVITIES, of_shards, since, until, step)
+    apportioned = [metric for metric in of_shards if metric not in NOT_OF_BUCKETS]
+    grid = load_grid(control, ACTIVITIES if apportioned else [ACTIVITY], of_shards, since, until, step)
     if needed and not grid.buckets[ACTIVITY]:
         raise NotFound(
             "There is no load of any bucket yet.", remedy="Run the collect flow, or import a history."
@@ -122,8 +123,8 @@ def _read(
     activity = Activity.of(grid.buckets)
     load = FleetLoad(
         activity,
-        {m: apportion(m, grid.shards[m], activity) for m in of_shards if m not in NOT_OF_BUCKETS},
-        {m: grid.shards[m] for m in of_shards if m in NOT_OF_BUCKETS},
+        {metric: apportion(metric, grid.shards[metric], activity) for metric in apportioned},
+        {metric: grid.shards[metric] for metric in of_shards if metric in NOT_OF_BUCKETS},
         grid.since,
         step,
         grid.windows,
