@@ -56,7 +56,9 @@ class Activity:
 
         The first kind says when a bucket was known. Where another kind is missing, as in an imported history, the
         bucket's own mix of other times stands for it, or the fleet's if it was never seen; a kind that nobody has
-        is left out. Windows with absurd values are gaps.
+        is left out. Windows with absurd values are gaps. Before a bucket was first counted, on a shard whose other
+        buckets were, it was not there yet: 0. A new bucket must not take its shard's history from it; and if it was
+        there all the same, its load is in the shard's own part.
         """
         first, *others = counted
         buckets = tuple(sorted({name for counts in counted[first].values() for name in counts.buckets}))
@@ -73,6 +75,7 @@ class Activity:
         if len(seen) < len(counted):
             on = {shard: OnShard(one.rows, one.values[:, seen]) for shard, one in on.items()}
         kinds = tuple(np.array(list(counted))[seen].tolist())
+        _begin(on.values(), len(buckets))
         return cls(buckets, kinds, on, _everywhere(on, len(buckets), len(kinds)))
 
     @property
@@ -132,6 +135,20 @@ def _fill(on: Collection[OnShard], kind: int, buckets: int) -> bool:
         np.copyto(values, (first * mix[one.rows, None]).astype(np.float32), where=np.isnan(values))
         values[np.isnan(first)] = np.nan
     return True
+
+
+def _begin(on: Collection[OnShard], buckets: int) -> None:
+    """Write 0 where a bucket was not there yet."""
+    begin = np.full(buckets, np.iinfo(np.intp).max)
+    known = [~np.isnan(one.values[:, 0]) for one in on]
+    for one, here in zip(on, known, strict=True):
+        begin[one.rows] = np.where(
+            here.any(axis=1), np.minimum(begin[one.rows], here.argmax(axis=1)), begin[one.rows]
+        )
+    for one, here in zip(on, known, strict=True):
+        born = here.any(axis=1) & (here.argmax(axis=1) == begin[one.rows])
+        early = np.arange(here.shape[1]) < np.where(born, begin[one.rows], 0)[:, None]
+        np.copyto(one.values, np.float32(0), where=(early & here.any(axis=0))[:, None])
 
 
 def _everywhere(on: Mapping[str, OnShard], buckets: int, kinds: int) -> Values:

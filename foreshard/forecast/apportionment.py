@@ -41,7 +41,7 @@ class Apportionment:
 def apportion(metric: str, loads: Mapping[str, Floats], activity: Activity) -> Apportionment:
     """Divide each shard's ``metric`` (``loads``, shape (windows,), as measured) among the buckets that were there.
 
-    A bucket costs what it cost where it was longest, and takes that along when it moves; one that never lay on a
+    A bucket costs what it cost where it was active longest, and takes that along when it moves; one that never lay on a
     shard whose load was measured costs what the others do on average. Shards are taken to be equally fast.
     """
     loads = {shard: np.where(plausible(load), load, np.nan) for shard, load in loads.items()}
@@ -80,7 +80,7 @@ def _costs(found: Mapping[str, Attribution], activity: Activity) -> Floats:
     for shard in sorted(found.keys() & activity.on.keys()):
         here, told = activity.on[shard], found[shard]
         if told.fit.windows:
-            windows = np.count_nonzero(~np.isnan(here.values[:, 0]), axis=1)
+            windows = np.count_nonzero(here.values[:, 0] > 0, axis=1)
             better = windows > longest[here.rows]
             rows: Rows = here.rows[better]
             longest[rows], cost[rows] = windows[better], told.cost[better]

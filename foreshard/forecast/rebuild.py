@@ -5,7 +5,7 @@ A shard's own history tells of old placements; the sum of its buckets under this
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -44,7 +44,7 @@ class FleetLoad:
     windows: int
     timezone: ZoneInfo
     events: tuple[Event, ...] = ()
-    _rebuilt: dict[tuple[str, bytes], Values] = field(default_factory=dict, init=False, repr=False)
+    _rebuilt: dict[str, dict[bytes, Values]] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def metrics(self) -> tuple[str, ...]:
@@ -75,14 +75,10 @@ class FleetLoad:
         here = self._rows(placement)
         values = np.empty((len(metrics), len(shards), self.windows), np.float32)
         for at, shard in enumerate(shards):
-            values[:, at] = self._history(shard, here.get(shard, _NO_BUCKETS), inhabited=shard in here)[
-                chosen
-            ]
-        keys = [SeriesKey(shard, None, metric) for metric in metrics for shard in shards]
-        return self._panel(keys, values.reshape(-1, self.windows))
-
-    def _panel(self, keys: Iterable[SeriesKey], values: Values) -> Panel:
-        return Panel(tuple(keys), values, self.starts_at, self.step, self.timezone, self.events)
+            values[:, at] = self._history(shard, here.get(shard))[chosen]
+        keys = tuple(SeriesKey(shard, None, metric) for metric in metrics for shard in shards)
+        flat = values.reshape(len(keys), self.windows)
+        return Panel(keys, flat, self.starts_at, self.step, self.timezone, self.events)
 
     def _rows(self, placement: Placement) -> dict[str, Rows]:
         """Of every shard that is not empty: the rows of its measured buckets."""
@@ -109,7 +105,8 @@ class FleetLoad:
     def _awake(self) -> Mapping[str, Mask]:
         """Of each metric the windows in which anything is known of it, on any shard."""
         known = {metric: [~np.isnan(own) for own in self._own(metric).values()] for metric in self.metrics}
-        known[self.activity.kinds[0]] = [np.logical_or.reduce(self.activity.known, axis=0)]
+        if self.activity.buckets:
+            known[self.activity.kinds[0]] = [np.logical_or.reduce(self.activity.known, axis=0)]
         nothing = np.zeros(self.windows, dtype=bool)
         return {metric: np.any([nothing, *of], axis=0) for metric, of in known.items()}
 
@@ -125,32 +122,32 @@ class FleetLoad:
     def _own(self, metric: str) -> Mapping[str, Floats]:
         return self.apportioned[metric].own if metric in self.apportioned else self.measured.get(metric, {})
 
-    def _history(self, shard: str, rows: Rows, *, inhabited: bool) -> Values:
-        """Shape (metrics, windows)."""
-        key = shard, rows.tobytes() + bytes([inhabited])
-        if key not in self._rebuilt:
-            kept = [old for old in self._rebuilt if old[0] == shard]
-            for old in kept[: len(kept) - KEPT + 1]:
-                del self._rebuilt[old]
-            self._rebuilt[key] = self._sum(shard, rows, unknown=inhabited and not len(rows))
-        return self._rebuilt[key]
+    def _history(self, shard: str, rows: Rows | None) -> Values:
+        """Shape (metrics, windows). ``rows``: of its measured buckets, None if there is no bucket at all."""
+        kept = self._rebuilt.setdefault(shard, {})
+        key = b"empty" if rows is None else rows.tobytes()
+        found = kept.pop(key, None)
+        if found is None:
+            found = self._sum(shard, np.empty(0, np.intp) if rows is None else rows, empty=rows is None)
+        if len(kept) == KEPT:
+            del kept[next(iter(kept))]  # the one that was not asked for longest
+        kept[key] = found
+        return found
 
-    def _sum(self, shard: str, rows: Rows, *, unknown: bool) -> Values:
-        found = np.stack([self._alone(metric, shard, unknown=unknown) for metric in self.metrics])
+    def _sum(self, shard: str, rows: Rows, *, empty: bool) -> Values:
+        idle = empty or len(rows) > 0
+        found = np.stack([self._alone(metric, shard, idle=idle) for metric in self.metrics])
         if len(rows):
             found[: self._cost.shape[2]] += work(self.activity.everywhere[rows], self._cost[rows])
         return np.maximum(found, 0.0).astype(np.float32)
 
-    def _alone(self, metric: str, shard: str, *, unknown: bool) -> Floats:
-        """The shard's own part. ``unknown``: it has buckets, and nothing was ever known of any of them."""
+    def _alone(self, metric: str, shard: str, *, idle: bool) -> Floats:
+        """The shard's own part. ``idle``: without its measured buckets there is nothing on it."""
         own = self._own(metric).get(shard)
         begin = self._begin.get(shard)
         if own is None:
-            idle = not unknown and (begin is None or metric == self.activity.kinds[0])
-            return np.where(self._awake[metric] & idle, 0.0, np.nan)
+            none = idle and (begin is None or metric == self.activity.kinds[0])
+            return np.where(self._awake[metric] & none, 0.0, np.nan)
         if begin and metric in self.apportioned and not np.isnan(own).all():
             return np.where(np.arange(self.windows) < begin, np.nanmedian(own), own)
         return own
-
-
-_NO_BUCKETS: Rows = np.empty(0, np.intp)

@@ -55,10 +55,26 @@ def test_sums_what_lies_on_the_shard() -> None:
 def test_a_gap_in_one_bucket_is_a_gap_not_zero() -> None:
     holed = level(2.0)
     holed[3] = np.nan
-    load = fleet_load({}, activity(b0000=during(level(1.0), 10, HOURS), b0001=holed))
-    assert np.flatnonzero(np.isnan(history(load, "shard-1", PLACEMENT, Q))).tolist() == list(range(10))
     load = fleet_load({}, activity(b0000=level(1.0), b0001=holed))
     assert np.flatnonzero(np.isnan(history(load, "shard-1", PLACEMENT, Q))).tolist() == [3]
+
+
+def test_a_new_bucket_does_not_take_its_shards_history_from_it() -> None:
+    """Its shard was counted before it, so that it was not there; of one alone on its shard nobody can tell."""
+    cpu = 1.0 + 0.5 * np.random.default_rng(3).random(HOURS)
+    new = during(level(1.0), 150, HOURS)
+    load = fleet_load({"shard-1": cpu}, activity(b0000=level(2.0), b0001=new, b0002=new))
+    assert history(load, "shard-1", PLACEMENT, Q).tolist() == [2.0] * 150 + [3.0] * 50
+    assert history(load, "shard-1", PLACEMENT) == pytest.approx(cpu, rel=1e-6)
+    assert np.flatnonzero(np.isnan(history(load, "shard-2", PLACEMENT, Q))).tolist() == list(range(150))
+
+
+def test_a_fleet_without_buckets_has_its_shards_load() -> None:
+    load = fleet_load({"shard-1": level(2.0)}, Activity.of({Q: {}}), {MEMORY: {"shard-1": level(1e9)}})
+    assert history(load, "shard-1", Placement({})) == pytest.approx(2.0)
+    assert history(load, "shard-1", PLACEMENT) == pytest.approx(2.0)
+    assert np.isnan(history(load, "shard-1", Placement({}), Q)).all()
+    assert (history(load, "shard-4", Placement({}), MEMORY) == 0).all()
 
 
 def test_a_new_shard_was_idle_while_the_fleet_was_known() -> None:
@@ -162,7 +178,7 @@ def test_only_shards_whose_buckets_changed_are_summed_anew(monkeypatch: pytest.M
     for bucket in buckets:  # and no more is kept than a few of each
         for shard in shards:
             load.shard_panel(placement.moved([bucket], shard), shards, [Q])
-    assert len(load._rebuilt) <= rebuild.KEPT * len(shards)
+    assert {len(kept) for kept in load._rebuilt.values()} == {rebuild.KEPT}
 
 
 @settings(max_examples=25, deadline=None)
