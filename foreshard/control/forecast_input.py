@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -11,12 +11,12 @@ import numpy as np
 
 from foreshard.control.calendar_store import CalendarStore
 from foreshard.control.engine import ControlDatabase
-from foreshard.control.load_grid import LoadGrid, load_grid
+from foreshard.control.load_grid import load_grid
 from foreshard.control.load_levels import EPOCH, HOURS
 from foreshard.control.load_store import LoadStore
 from foreshard.control.topology_store import TopologyStore
 from foreshard.errors import InvalidInput, NotFound
-from foreshard.forecast.activity import Activity, Values
+from foreshard.forecast.activity import Activity, Counts, Values
 from foreshard.forecast.apportionment import apportion
 from foreshard.forecast.panel import Panel
 from foreshard.forecast.rebuild import FleetLoad
@@ -73,7 +73,11 @@ def forecast_input(
         NotFound: there is no load to learn from.
         InvalidInput: a ``step`` that is not kept, a metric that nothing is known of.
     """
-    grid, load = _read(control, now, history, step, metrics, timezone, horizon)
+    counted, load = _read(control, now, history, step, metrics, timezone, horizon)
+    if not counted:
+        raise NotFound(
+            "There is no load of any bucket yet.", remedy="Run the collect flow, or import a history."
+        )
     topology = TopologyStore(control)
     placement, shards = topology.placement(), [shard.name for shard in topology.shards()]
     asked = [metric for metric in load.metrics if metrics is None or metric in metrics]
@@ -81,7 +85,11 @@ def forecast_input(
     if ACTIVITY in asked:
         buckets = sorted(placement.of)
         keys = (*(SeriesKey(None, bucket, ACTIVITY) for bucket in buckets), *panel.keys)
-        panel = replace(panel, keys=keys, values=np.concatenate([_of_buckets(grid, buckets), panel.values]))
+        panel = replace(
+            panel,
+            keys=keys,
+            values=np.concatenate([_of_buckets(counted, buckets, panel.steps), panel.values]),
+        )
     live = LoadStore(control).count_live(HOURS.start(panel.starts_at), panel.ends_at)
     return ForecastInput(panel, load, panel.starts_at, panel.ends_at, live)
 
@@ -97,7 +105,7 @@ def fleet_load(
     timezone: ZoneInfo = UTC,
 ) -> FleetLoad:
     """What `forecast_input` makes its panel from, for other placements; it may be of a fleet without any load."""
-    return _read(control, now, history, step, metrics, timezone, horizon, needed=False)[1]
+    return _read(control, now, history, step, metrics, timezone, horizon)[1]
 
 
 def _read(
@@ -108,18 +116,13 @@ def _read(
     metrics: Collection[str] | None,
     timezone: ZoneInfo,
     horizon: timedelta,
-    *,
-    needed: bool = True,
-) -> tuple[LoadGrid, FleetLoad]:
+) -> tuple[Mapping[str, Counts], FleetLoad]:
+    """`ACTIVITY` by shard as it was counted, faults and all, and what is made of it; the rest of the grid is let go."""
     until = EPOCH - (EPOCH - now) // step * step  # rounded up
     since = until - (min(history, FINE_HISTORY) if step < HOUR else history) // step * step
     of_shards = _of_shards(control, metrics)
     apportioned = [metric for metric in of_shards if metric not in NOT_OF_BUCKETS]
     grid = load_grid(control, ACTIVITIES if apportioned else [ACTIVITY], of_shards, since, until, step)
-    if needed and not grid.buckets[ACTIVITY]:
-        raise NotFound(
-            "There is no load of any bucket yet.", remedy="Run the collect flow, or import a history."
-        )
     activity = Activity.of(grid.buckets)
     load = FleetLoad(
         activity,
@@ -131,7 +134,7 @@ def _read(
         timezone,
         CalendarStore(control).events(timezone, grid.since, until + horizon),
     )
-    return grid, load
+    return grid.buckets[ACTIVITY], load
 
 
 def _of_shards(control: ControlDatabase, metrics: Collection[str] | None) -> list[str]:
@@ -149,11 +152,11 @@ def _of_shards(control: ControlDatabase, metrics: Collection[str] | None) -> lis
     return sorted(set(metrics) - {ACTIVITY})
 
 
-def _of_buckets(grid: LoadGrid, buckets: Sequence[str]) -> Values:
+def _of_buckets(counted: Mapping[str, Counts], buckets: Sequence[str], windows: int) -> Values:
     """What each did wherever it was, as it was counted; shape (buckets, windows)."""
-    found = np.full((len(buckets), grid.windows), np.nan, np.float32)
+    found = np.full((len(buckets), windows), np.nan, np.float32)
     row = {bucket: at for at, bucket in enumerate(buckets)}
-    for counts in grid.buckets[ACTIVITY].values():
+    for counts in counted.values():
         ours = [at for at, bucket in enumerate(counts.buckets) if bucket in row]
         rows = [row[counts.buckets[at]] for at in ours]
         before, here = found[rows], counts.values[ours]
