@@ -3,6 +3,7 @@
 sampling      a sample's cost on a shard, and the time of a whole fleet's collection
 storing       ingest, rolling up, disk and readings of the store, at three sizes of fleet
 logs          reading a query log of 1 GB: rate and memory
+rebuilding    what the forecast learns from: every shard's metrics apportioned and rebuilt, of 10,000 buckets
 attribution   CPU and I/O by bucket against what each bucket's backends used
 
 Figures are named `<part>.<figure>`; the parts' own files say what they mean.
@@ -16,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from benchmarks import load_logs, load_sampling, load_storing
+from benchmarks import load_logs, load_rebuilding, load_sampling, load_storing
 from benchmarks.load_attribution import attribution_figures
 from benchmarks.report import publish
 
@@ -24,12 +25,14 @@ PARTS: Mapping[str, Callable[[], Mapping[str, object]]] = {
     "sampling": load_sampling.sampling,
     "storing": load_storing.storing,
     "logs": load_logs.measure,
+    "rebuilding": load_rebuilding.rebuilding,
     "attribution": attribution_figures,
 }
 QUICK: Mapping[str, Callable[[], Mapping[str, object]]] = {
     "sampling": partial(load_sampling.sampling, rounds=5, shards=20),
     "storing": partial(load_storing.storing, quick=True),
     "logs": partial(load_logs.measure, 50),
+    "rebuilding": partial(load_rebuilding.rebuilding, quick=True),
 }
 
 

@@ -10,7 +10,8 @@ rows_per_s        the same in rows of the tables (an array for each metric, shar
 keep_s            a run of the keeper that rolls up a window of five minutes; keep_hour_s: one in which an hour is over
 *_mb_per_day      on disk with indexes, MB (10^6 bytes); reckoned up to a day from the minutes measured
 forecast_input_s  reading 42 days of hourly means of all buckets of one metric as series (made up in the database, one
-                  metric only), by_shard_s: those by shard; rss_mb: memory of this process at its most, after it
+                  metric only), grid_s: those by shard as arrays, as the forecast has them; rss_mb: memory of this
+                  process at its most, after it
 present_s, sizes_s, newest_s, count_live_s, series_s   other readings
 """
 
@@ -30,6 +31,7 @@ from typing import TypeVar
 
 from foreshard.control import load_partitions
 from foreshard.control.engine import ControlDatabase
+from foreshard.control.load_grid import load_grid
 from foreshard.control.load_keeper import LoadKeeper
 from foreshard.control.load_levels import FIVE_MINUTES, HOURS, LEVELS
 from foreshard.control.load_sql import transaction
@@ -192,7 +194,7 @@ def read(control: ControlDatabase, figures: dict[str, float], minutes: int, days
     figures["forecast_input_s"], series = timed(lambda: store.bucket_series(RATE, since, until))
     figures["series"] = len(series)
     del series
-    figures["by_shard_s"], _ = timed(lambda: store.bucket_series_by_shard(RATE, since, until))
+    figures["grid_s"], _ = timed(lambda: load_grid(control, [RATE], [], since, until, HOUR))
     figures["rss_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
     readings: dict[str, Callable[[], object]] = {
         "shard_series_s": lambda: store.shard_series(RATE, since, until),

@@ -134,27 +134,6 @@ class LoadStore:
         """Hourly means of every bucket, as `frame` has them; hours without a sample are missing."""
         return all_series(*self._matrix(metric, since, until, HOURS))
 
-    def bucket_series_by_shard(
-        self, metric: str, since: datetime, until: datetime
-    ) -> dict[str, dict[str, pd.Series[float]]]:
-        """As `bucket_series`, by the shard that the bucket was measured on.
-
-        Of an additive metric these are parts that add up: a bucket that moved at half past has half of its load on
-        either shard.
-        """
-        with self._snapshot() as snapshot:
-            of = snapshot.names.metrics.get(metric)
-            rows = {} if of is None else snapshot.rows(HOURS, of, since, until)
-            names = snapshot.names
-        found = {
-            shard: all_series(
-                rows[number].values[:, 1:].T, rows[number].ts, names.members[number][1 : rows[number].width]
-            )
-            for shard, number in names.shards.items()
-            if number in rows
-        }
-        return {shard: series for shard, series in found.items() if series}
-
     def shard_series(self, metric: str, since: datetime, until: datetime) -> dict[str, pd.Series[float]]:
         """Hourly means of every shard as it was measured, under the placements of that time."""
         with self._snapshot() as snapshot:

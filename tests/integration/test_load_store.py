@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from foreshard.control.engine import ControlDatabase
+from foreshard.control.load_grid import load_grid
 from foreshard.control.load_keeper import LoadKeeper
 from foreshard.control.load_levels import FIVE_MINUTES, HOURS, RAW, Level
 from foreshard.control.load_rows import read
@@ -131,9 +132,9 @@ def test_a_bucket_that_moves_within_an_hour_is_counted_once(
         assert store.series(None, "b0", RATE, START, START + DAY, HOUR).to_list() == pytest.approx([60.0])
         assert store.series("a", "b0", RATE, START, START + DAY, HOUR).to_list() == pytest.approx([31.5])
         assert store.series("b", "b1", RATE, START, START + DAY, HOUR).empty
-        by_shard = store.bucket_series_by_shard(RATE, START, START + DAY)
-        assert by_shard["a"]["b0"].iloc[0] == pytest.approx(31.5)
-        assert by_shard["b"]["b0"].iloc[0] == pytest.approx(28.5)
+        by_shard = load_grid(control, [RATE], [], START, START + DAY, HOUR).buckets[RATE]
+        assert by_shard["a"].values[0, 0] == pytest.approx(31.5)
+        assert by_shard["b"].values[0, 0] == pytest.approx(28.5)
 
 
 def test_a_gap_is_a_gap_at_every_step(control: ControlDatabase, store: LoadStore) -> None:
@@ -174,10 +175,10 @@ def test_names_are_any(control: ControlDatabase, store: LoadStore) -> None:
     assert store.add(given, "history") == len(given)
     LoadKeeper(control).keep(START + DAY)
     assert store.known().buckets == {shard: tuple(sorted(ODD)) for shard in sorted(ODD)}
-    by_shard = store.bucket_series_by_shard(RATE, START, START + DAY)
-    assert {(s, b): v.to_list() for s, of in by_shard.items() for b, v in of.items()} == {
-        (one.shard, one.bucket): [1.0] for one in given
-    }
+    by_shard = load_grid(control, [RATE], [], START, START + DAY, HOUR).buckets[RATE]
+    assert {
+        (s, b): v[0] for s, of in by_shard.items() for b, v in zip(of.buckets, of.values, strict=True)
+    } == {(one.shard, one.bucket): 1.0 for one in given}
     assert store.present(START + MINUTE).buckets == {bucket: {RATE: 5.0} for bucket in ODD}
     with pytest.raises(InvalidInput, match="metric"):
         store.add([Sample(START, "a", None, "Queries/s", 1.0)], "live")
