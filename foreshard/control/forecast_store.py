@@ -257,7 +257,8 @@ def _rows(run_id: int, results: Sequence[ForecastResult]) -> Iterator[tuple[Any,
 
 def _single(values: np.ndarray) -> Floats32:
     # Rounding keeps the order, and so quantiles that do not cross.
-    return np.minimum(values, _LARGEST).astype(np.float32)
+    single: Floats32 = np.minimum(values, _LARGEST).astype(np.float32)
+    return single
 
 
 def _finite(values: Mapping[str, float]) -> dict[str, float]:
