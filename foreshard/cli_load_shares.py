@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
 from foreshard.cli_output import AsJson, out, show
-from foreshard.control.fleet_view import apportionments
+from foreshard.control.forecast_input import fleet_load
 from foreshard.control.session import session
 from foreshard.control.topology_store import TopologyStore
 from foreshard.errors import InvalidInput, NotFound
-from foreshard.forecast.apportionment import Apportionment
+from foreshard.forecast.rebuild import FleetLoad
 from foreshard.load.timespan import duration
 from foreshard.topology.placement import Placement
 
@@ -44,14 +45,14 @@ def shares(
             raise InvalidInput(
                 "--shard", f"there is no shard {shard!r}.", remedy=f"There are {', '.join(names)}."
             )
-        found = apportionments(control, settings.clock.fleet_clock().now(), span)
-    if metric is not None and metric not in found:
-        known = ", ".join(sorted(found)) or "none"
+        load = fleet_load(control, settings.clock.fleet_clock().now(), span)
+    if metric is not None and metric not in load.apportioned:
+        known = ", ".join(sorted(load.apportioned)) or "none"
         raise InvalidInput("--metric", f"{metric!r} is not apportioned.", remedy=f"These are: {known}.")
     rows = [
-        _shares(found[name], one, placement)
-        for name in sorted(found)
-        for one in sorted(found[name].own)
+        _shares(load, name, one, placement)
+        for name in sorted(load.apportioned)
+        for one in sorted(load.apportioned[name].since)
         if metric in (None, name) and shard in (None, one)
     ]
     if not rows and not as_json:
@@ -68,19 +69,21 @@ def shares(
             out.print(f"[yellow]{escape(row['fit']['note'])}[/]", highlight=False)
 
 
-def _shares(found: Apportionment, shard: str, placement: Placement) -> dict[str, Any]:
+def _shares(load: FleetLoad, metric: str, shard: str, placement: Placement) -> dict[str, Any]:
     """Means over the hours that are known; shares of the shard's whole load as the buckets lie now."""
-    history = found.history(shard, placement).values.dropna()
-    mean = float(history.mean()) if len(history) else 0.0
-    parts = {
-        bucket: float(found.parts[bucket].reindex(history.index).mean()) if len(history) else 0.0
-        for bucket in placement.buckets_on(shard)
-    }
+    found = load.apportioned[metric]
+    history = load.shard_panel(placement, [shard], [metric]).values[0]
+    known = ~np.isnan(history)
+    mean = float(history[known].mean(dtype=np.float64)) if known.any() else 0.0
+    parts = dict.fromkeys(placement.buckets_on(shard), 0.0)
+    for row, bucket in enumerate(found.activity.buckets):
+        if bucket in parts and known.any():
+            parts[bucket] = float(np.nan_to_num(found.part(row)[known]).mean())
     shares = {bucket: part / mean if mean > 0 else 0.0 for bucket, part in parts.items()}
     return {
         "shard": shard,
-        "metric": found.metric,
-        "hours": len(history),
+        "metric": metric,
+        "hours": int(known.sum()),
         "mean": mean,
         "buckets": {
             bucket: {"mean": parts[bucket], "share": shares[bucket]}

@@ -14,12 +14,11 @@ against the noise that the fit leaves; outliers are weighted by Huber's rule (19
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-import pandas as pd
+import numpy.typing as npt
 
 from foreshard.forecast.least_squares import Floats, LeastSquares, Mask
 
@@ -67,45 +66,34 @@ class Fit:
 
 @dataclass(frozen=True, eq=False)
 class Attribution:
-    """``cost`` of one unit of each kind of activity, by bucket and kind, in the load's unit; and how it was found."""
+    """``cost`` of one unit of activity, shape (buckets, kinds), in the load's unit, NaN if nothing is told; its fit."""
 
-    cost: Mapping[str, Mapping[str, float]]
+    cost: Floats
     fit: Fit
 
 
-def part(cost: Mapping[str, float], activity: pd.DataFrame) -> pd.Series[float]:
-    """What a bucket of that ``cost`` makes of ``activity`` (windows × kinds), in the load's unit; gaps stay gaps."""
-    return (activity[list(cost)] * pd.Series(dict(cost))).sum(axis=1, skipna=False)
+def attribute(load: Floats, activity: npt.NDArray[np.floating]) -> Attribution:
+    """Explain ``load``, shape (windows,), by ``activity``, shape (buckets, kinds, windows), of the shard's buckets.
 
-
-def attribute(load: pd.Series[float], activity: Mapping[str, pd.DataFrame]) -> Attribution:
-    """Explain ``load`` by the ``activity`` of the buckets that lay on the shard: by bucket, windows × kinds.
-
-    All frames have the same columns; windows may be of any length, and those with a gap or a fault anywhere are
-    left out. While a bucket lay elsewhere its activity is 0, not a gap. Without any window left nothing is told:
-    ``cost`` is empty.
+    Windows may be of any length, and those with a gap or a fault anywhere are left out. While a bucket lay elsewhere
+    its activity is 0, not a gap. Without any window left nothing is told: the costs are NaN.
     """
-    buckets = sorted(activity)
-    kinds = list(activity[buckets[0]].columns) if buckets else []
-    acts = np.zeros((len(load), len(buckets), len(kinds)))
-    for number, bucket in enumerate(buckets):
-        acts[:, number, :] = activity[bucket].reindex(load.index)[kinds].to_numpy(float)
-    total: Floats = np.asarray(load, dtype=np.float64)
-    known = _known(total, acts)
-    total, acts = total[known], acts[known]
+    buckets, kinds, _ = activity.shape
+    known = _known(load, activity)
+    total = load[known]
     if not known.any():
-        return Attribution({}, Fit("assumed", None, 0.0, 0, "no window is known of load and buckets alike"))
+        nothing = Fit("assumed", None, 0.0, 0, "no window is known of load and buckets alike")
+        return Attribution(np.full((buckets, kinds), np.nan), nothing)
+    acts = np.zeros((len(total), buckets, kinds))
+    if buckets:
+        acts[:] = np.moveaxis(activity[:, :, known], 2, 0)
     costs, method, r_squared = (
         _fitted(total, acts) if _telling(acts) else (_assumed(total, acts), "assumed", None)
     )
-    made = float(np.einsum("tbk,bk->", acts, costs))
-    cost = {
-        bucket: dict(zip(kinds, map(float, row), strict=True))
-        for bucket, row in zip(buckets, costs, strict=True)
-    }
+    made = float(np.sum(acts.sum(axis=0) * costs))
     explained = made / float(total.sum()) if total.any() else 0.0
     note = _note(method, r_squared, len(total)) if buckets else ""
-    return Attribution(cost, Fit(method, r_squared, explained, len(total), note))
+    return Attribution(costs, Fit(method, r_squared, explained, len(total), note))
 
 
 def plausible(values: Floats) -> Mask:
@@ -118,10 +106,13 @@ def plausible(values: Floats) -> Mask:
     return fine
 
 
-def _known(total: Floats, acts: Floats) -> Mask:
-    known = plausible(total) & np.isfinite(acts).all(axis=(1, 2)) & (acts >= 0).all(axis=(1, 2))
-    for kind in range(acts.shape[2]):
-        known &= plausible(acts[:, :, kind].sum(axis=1))
+def _known(total: Floats, activity: npt.NDArray[np.floating]) -> Mask:
+    # A gap is not >= 0 either; and a sum that is not finite is not plausible.
+    known = plausible(total)
+    if len(activity):
+        known &= (activity >= 0).all(axis=(0, 1))
+        for kind in range(activity.shape[1]):
+            known &= plausible(activity[:, kind].sum(axis=0, dtype=np.float64))
     return known
 
 

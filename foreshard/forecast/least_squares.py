@@ -6,12 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import nnls
 
 HUBER = 2.0
 """Residuals beyond so many standard deviations count less."""
 
 ROUNDS = 8
+
+EXCHANGES = 10
+"""So often coefficients are held at 0 or freed in blocks (Portugal, Júdice & Vicente 1994) before one by one."""
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -58,15 +62,34 @@ class LeastSquares:
         gram = weighted.T @ x + np.diag(pull)
         gram += np.eye(len(gram)) * 1e-12 * np.trace(gram)
         aim = weighted.T @ y + pull * scale * self.expected
-        root = np.linalg.cholesky(gram)
-        solution, _ = nnls(root.T, np.linalg.solve(root, aim))
-        found: Floats = solution / scale
+        found: Floats = _not_negative(gram, aim) / scale
         return found
 
     def told(self, values: Floats) -> Floats:
         """What ``values`` (as `solve` gives them) make of the columns."""
         made: Floats = _with_constant(self.columns) @ values
         return made
+
+
+def _not_negative(gram: Floats, aim: Floats) -> Floats:
+    """The least of ``x' gram x / 2 - aim' x`` over ``x >= 0``.
+
+    The pull is towards positive values, so that most often no coefficient, or few, would be negative: those are held
+    at 0 and the others solved for again. If that is the least (Karush-Kuhn-Tucker) it is the only one, and found many
+    times faster than by `nnls`, which frees one coefficient after the other.
+    """
+    free = np.ones(len(aim), dtype=bool)
+    for _ in range(EXCHANGES):
+        found = np.zeros(len(aim))
+        found[free] = cho_solve(cho_factor(gram[np.ix_(free, free)], check_finite=False), aim[free])
+        downhill = ~free & (aim - gram @ found > 0)
+        negative = free & (found < 0)
+        if not negative.any() and not downhill.any():
+            return found
+        free = (free & ~negative) | downhill
+    root = np.linalg.cholesky(gram)
+    one_by_one: Floats = nnls(root.T, np.linalg.solve(root, aim))[0]
+    return one_by_one
 
 
 def _with_constant(columns: Floats) -> Floats:

@@ -23,7 +23,7 @@ from psycopg import sql
 from foreshard.clock import FleetClock
 from foreshard.fleet.grants import APPLICATION, OPERATOR, OWNER
 from foreshard.fleet.throwaway import ShardDatabase
-from foreshard.forecast.activity import Activity
+from foreshard.forecast.activity import Activity, Counts
 from foreshard.forecast.apportionment import Apportionment, apportion
 from foreshard.load.counters import CounterReading
 from foreshard.load.instant import CollectorClock
@@ -205,14 +205,14 @@ def _read(
 
 
 def _attributed(metric: str, samples: Sequence[Sample], truth: Mapping[str, float]) -> Attributed:
-    def series(bucket: str | None, name: str) -> pd.Series[float]:
-        of = [one for one in samples if (one.bucket, one.metric) == (bucket, name)]
-        return pd.Series([one.value for one in of], index=pd.DatetimeIndex([one.ts for one in of]))
-
-    load = series(None, metric)
-    counted = {kind: {"source": {bucket: series(bucket, kind) for bucket in MIXES}} for kind in KINDS}
+    table = pd.DataFrame([(one.ts, one.bucket or "", one.metric, one.value) for one in samples])
+    of = table.pivot(index=0, columns=[2, 1], values=3)  # a row for each window
+    load = of[metric, ""].to_numpy(float)
+    names = tuple(MIXES)
+    counted = {kind: {"source": Counts(names, of[kind][[*names]].to_numpy("f4").T)} for kind in KINDS}
     found = apportion(metric, {"source": load}, Activity.of(counted))
-    shares = {bucket: float(found.parts[bucket].mean() / load.mean()) for bucket in MIXES}
+    parts = {bucket: found.part(found.activity.buckets.index(bucket)) for bucket in names}
+    shares = {bucket: float(np.nanmean(part) / np.nanmean(load)) for bucket, part in parts.items()}
     return Attributed(metric, shares, truth, found)
 
 

@@ -5,26 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foreshard.forecast.attribution import attribute, part, plausible
+from foreshard.forecast.attribution import attribute, plausible
 
-KINDS = ("queries_per_s", "rows_read_per_s", "rows_written_per_s")
 CPU = (50e-6, 0.4e-6, 15e-6)  # cores for one of each, about what PostgreSQL takes
 
-Floats = "np.ndarray[tuple[int, ...], np.dtype[np.float64]]"
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Known:
-    """A shard's load and activity, and each bucket's true share of the load."""
+    """A shard's load and activity (buckets, kinds, windows), and each bucket's true share of the load."""
 
-    load: pd.Series[float]
-    activity: dict[str, pd.DataFrame]
-    shares: pd.Series[float]
+    load: Floats
+    activity: Floats
+    shares: Floats
 
 
 def shard(
@@ -49,27 +49,15 @@ def shard(
     acts = np.stack([queries, reads, writes], axis=2)
     parts = (acts @ np.array(CPU)) * np.exp(rng.normal(0, 0.3, buckets))
     load = (parts.sum(axis=1) + own * parts.sum(axis=1).mean()) * rng.normal(1, noise, windows)
-    index = pd.date_range("2026-01-05", periods=windows, freq=freq, tz="UTC")
-    names = [f"b{n:04d}" for n in range(buckets)]
-    return Known(
-        pd.Series(load, index=index),
-        {
-            name: pd.DataFrame(acts[:, n, :kinds], index=index, columns=list(KINDS[:kinds]))
-            for n, name in enumerate(names)
-        },
-        pd.Series(parts.sum(axis=0) / load.sum(), index=names),
-    )
+    shares = parts.sum(axis=0) / load.sum()
+    return Known(load, np.moveaxis(acts[:, :, :kinds], 0, 2), shares)
 
 
-def found_shares(known: Known, load: pd.Series[float] | None = None) -> pd.Series[float]:
-    found = attribute(known.load if load is None else load, known.activity)
-    parts = {bucket: part(found.cost[bucket], acts).sum() for bucket, acts in known.activity.items()}
-    return pd.Series(parts) / known.load.sum()
-
-
-def misplaced(known: Known, load: pd.Series[float] | None = None) -> float:
+def misplaced(known: Known, load: Floats | None = None) -> float:
     """Load given to the wrong bucket, as a share of what the buckets make."""
-    return float((found_shares(known, load) - known.shares).abs().sum() / known.shares.sum())
+    found = attribute(known.load if load is None else load, known.activity)
+    shares = np.einsum("bk,bkt->b", found.cost, known.activity) / known.load.sum()
+    return float(np.abs(shares - known.shares).sum() / known.shares.sum())
 
 
 @pytest.mark.parametrize(
@@ -98,7 +86,7 @@ def test_the_fit_is_judged_by_what_it_was_not_shown() -> None:
     assert fit.explained == pytest.approx(good.shares.sum(), abs=0.02)
     # A load that has nothing to do with the buckets: in sample, a hundred of them would explain it well.
     many = shard(2, windows=120, buckets=100)
-    other = pd.Series(np.random.default_rng(3).gamma(2, 1, 120), index=many.load.index)
+    other = np.random.default_rng(3).gamma(2, 1, 120)
     fit = attribute(other, many.activity).fit
     assert fit.r_squared is not None
     assert fit.r_squared < 0.2
@@ -109,68 +97,59 @@ def test_the_fit_is_judged_by_what_it_was_not_shown() -> None:
 def test_one_wrong_value_changes_next_to_nothing(wrong: float) -> None:
     known = shard(4)
     spoilt = known.load.copy()
-    spoilt.iloc[100] = wrong
+    spoilt[100] = wrong
     assert misplaced(known, spoilt) < misplaced(known) + 0.01
-    acts = {bucket: frame.copy() for bucket, frame in known.activity.items()}
-    acts["b0003"].iloc[50, 1] = wrong
-    assert attribute(known.load, acts).fit.windows == 335
-    costs = pd.DataFrame(attribute(known.load, acts).cost)
-    pd.testing.assert_frame_equal(
-        costs, pd.DataFrame(attribute(known.load, known.activity).cost), rtol=0.05, atol=1e-6
-    )
+    acts = known.activity.copy()
+    acts[3, 1, 50] = wrong
+    found = attribute(known.load, acts)
+    assert found.fit.windows == 335
+    assert found.cost == pytest.approx(attribute(known.load, known.activity).cost, rel=0.05, abs=1e-6)
 
 
 def test_bursts_that_are_no_buckets_do_not_become_theirs() -> None:
     known = shard(5)
     bursts = known.load.copy()
-    bursts.iloc[::40] *= 20
+    bursts[::40] *= 20
     assert misplaced(known, bursts) < 0.08
 
 
 def test_equally_busy_buckets_share_the_cost() -> None:
-    index = pd.date_range("2026-01-05", periods=200, freq="h", tz="UTC")
-    same = pd.Series(np.random.default_rng(1).gamma(2.0, 20.0, 200), index=index)
-    frame = same.to_frame("queries_per_s")
-    found = attribute(6 * same, {"b0000": frame, "b0001": frame})
-    for bucket in ("b0000", "b0001"):
-        assert found.cost[bucket]["queries_per_s"] == pytest.approx(3.0, rel=0.01)
+    same = np.random.default_rng(1).gamma(2.0, 20.0, 200)
+    found = attribute(6 * same, np.stack([same, same])[:, None])
+    assert found.cost == pytest.approx(3.0, rel=0.01)
 
 
 def test_idle_buckets_cost_nothing_and_the_shard_keeps_its_load() -> None:
-    index = pd.date_range("2026-01-05", periods=200, freq="h", tz="UTC")
-    idle = pd.DataFrame(0.0, index=index, columns=list(KINDS))
     for level in (0.0, 2.0):
-        found = attribute(pd.Series(level, index=index), {"b0000": idle})
-        assert set(found.cost["b0000"].values()) == {0.0}
+        found = attribute(np.full(200, level), np.zeros((1, 3, 200)))
+        assert (found.cost == 0).all()
         assert found.fit.explained == 0.0
 
 
 def test_a_load_that_does_not_follow_is_the_shards_own() -> None:
     known = shard(6)
-    found = attribute(pd.Series(2.0, index=known.load.index), known.activity)
+    found = attribute(np.full(len(known.load), 2.0), known.activity)
     assert found.fit.explained == pytest.approx(0.0, abs=1e-6)
     assert found.fit.r_squared is None
 
 
 @pytest.mark.parametrize("windows", [1, 11, 200])
 def test_what_cannot_be_told_is_divided_by_activity(windows: int) -> None:
-    index = pd.date_range("2026-01-05", periods=windows, freq="h", tz="UTC")
-    steady = {
-        bucket: pd.DataFrame({"queries_per_s": level, "rows_read_per_s": 0.0}, index=index)
-        for bucket, level in (("b0000", 10.0), ("b0001", 30.0))
-    }
-    found = attribute(pd.Series(2.0, index=index), steady)
+    steady = np.zeros((2, 2, windows))
+    steady[:, 0] = [[10.0], [30.0]]
+    found = attribute(np.full(windows, 2.0), steady)
     assert found.fit.method == "assumed"
     assert "divided by activity" in found.fit.note
-    assert part(found.cost["b0001"], steady["b0001"]).mean() == pytest.approx(1.5)
+    assert found.cost[1] @ steady[1] == pytest.approx(1.5)
 
 
 def test_without_a_common_window_or_a_bucket_nothing_is_told() -> None:
     known = shard(7)
-    nothing = attribute(pd.Series(np.nan, index=known.load.index), known.activity)
-    assert (nothing.cost, nothing.fit.windows) == ({}, 0)
-    empty = attribute(known.load, {})
-    assert (empty.cost, empty.fit.explained, empty.fit.note) == ({}, 0.0, "")
+    nothing = attribute(np.full(len(known.load), np.nan), known.activity)
+    assert np.isnan(nothing.cost).all()
+    assert nothing.fit.windows == 0
+    empty = attribute(known.load, np.empty((0, 3, 0)))
+    assert (len(empty.cost), empty.fit.explained, empty.fit.note) == (0, 0.0, "")
 
 
 @given(
@@ -181,15 +160,10 @@ def test_without_a_common_window_or_a_bucket_nothing_is_told() -> None:
 )
 def test_costs_are_numbers_and_never_negative(windows: int, buckets: int, scale: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    index = pd.date_range("2026-01-05", periods=windows, freq="h", tz="UTC")
-    acts = rng.gamma(0.5, 10, (windows, buckets, 2)) * rng.integers(0, 2, (1, buckets, 2))
-    activity = {
-        f"b{n}": pd.DataFrame(acts[:, n], index=index, columns=list(KINDS[:2])) for n in range(buckets)
-    }
-    found = attribute(pd.Series(scale * rng.gamma(2, 1, windows), index=index), activity)
-    costs = np.array([list(cost.values()) for cost in found.cost.values()])
-    assert np.isfinite(costs).all()
-    assert (costs >= 0).all()
+    acts = rng.gamma(0.5, 10, (buckets, 2, windows)) * rng.integers(0, 2, (buckets, 2, 1))
+    found = attribute(scale * rng.gamma(2, 1, windows), acts)
+    assert np.isfinite(found.cost).all()
+    assert (found.cost >= 0).all()
     assert np.isfinite(found.fit.explained)
     assert found.fit.r_squared is None or found.fit.r_squared <= 1
 
