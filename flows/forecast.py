@@ -43,7 +43,6 @@ def forecast(
     started = time.monotonic()
     with session() as (settings, control):
         wanted = forecasting.wanted(
-            control,
             settings,
             horizon_hours=horizon_hours,
             step_minutes=step_minutes,

@@ -49,7 +49,9 @@ def forecast(
     ] = None,
     plot: Annotated[bool, typer.Option("--plot", help="Draw it here, in place of the table.")] = False,
     png: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw it into this file.")] = None,
-    run: Annotated[int | None, typer.Option(min=1, help="This forecast. [default: the newest]")] = None,
+    run: Annotated[
+        int | None, typer.Option(min=1, help="This forecast. \\[default: the newest]", show_default=False)
+    ] = None,
     step: Annotated[int | None, typer.Option(help="The newest in steps of 5, 15 or 60 minutes.")] = None,
     every: Annotated[bool, typer.Option("--all", help="List all buckets, not the busiest only.")] = False,
     as_json: AsJson = False,
@@ -67,7 +69,9 @@ def forecast(
             _refuse_empty(record, results)
             _list(control, record, results, every=every, as_json=as_json)
         else:
-            _one(control, settings, record, _find(control, record, series), plot=plot, png=png, as_json=as_json)
+            _one(
+                control, settings, record, _find(control, record, series), plot=plot, png=png, as_json=as_json
+            )
 
 
 def _check_options(
@@ -97,7 +101,8 @@ def _record(control: ControlDatabase, run: int | None, step: int | None) -> Fore
 def _refuse_empty(record: ForecastRecord, results: Mapping[SeriesKey, ForecastResult]) -> None:
     if not results:
         raise NotFound(
-            f"The bands of forecast {record.id} are no longer kept.", remedy="forecast.keep_days says how long."
+            f"The bands of forecast {record.id} are no longer kept.",
+            remedy="forecast.keep_days says how long.",
         )
 
 
@@ -116,14 +121,17 @@ def _find(control: ControlDatabase, record: ForecastRecord, series: str) -> Fore
         found = [one for one in asked if one is not None]
     if len(found) > 1:
         raise InvalidInput(
-            "--series", f"{series!r} is a shard and a bucket", remedy=f"shard:{series} or bucket:{series}."
+            "--series",
+            f"{series!r} is a shard and a bucket.",
+            remedy=f"Say shard:{series} or bucket:{series}.",
         )
     if not found:
         results = store.results(record.id)
         _refuse_empty(record, results)
-        near = get_close_matches(text, [str(key) for key in results], n=4, cutoff=0.5)
+        near = [str(key) for key in results if text in (key.shard, key.bucket)]
+        near = near or get_close_matches(text, map(str, results), n=4, cutoff=0.5)
         remedy = f"Did you mean {', '.join(near)}?" if near else "`foreshard forecast` lists the series."
-        raise InvalidInput("--series", f"{series!r} is not in forecast {record.id}", remedy=remedy)
+        raise InvalidInput("--series", f"{series!r} is not in forecast {record.id}.", remedy=remedy)
     return found[0]
 
 
@@ -143,7 +151,9 @@ def _list(
     if as_json:
         show(_about(record) | {"series": [_summary(one, capacity(one)) for one in results.values()]})
         return
-    shards = sorted((one for one in results.values() if one.key.shard is not None), key=lambda one: str(one.key))
+    shards = sorted(
+        (one for one in results.values() if one.key.shard is not None), key=lambda one: str(one.key)
+    )
     buckets = sorted((one for one in results.values() if one.key.shard is None), key=lambda one: -_peak(one))
     shown = buckets if every else buckets[:BUCKETS_SHOWN]
     _print_head(record)
@@ -154,7 +164,10 @@ def _list(
         table.add_row(*_cells(one, capacity(one)))
     out.print(table)
     if len(shown) < len(buckets):
-        out.print(f"... and {len(buckets) - len(shown):,} buckets with lower peaks: --all lists them.", highlight=False)
+        out.print(
+            f"... and {len(buckets) - len(shown):,} buckets with lower peaks: --all lists them.",
+            highlight=False,
+        )
 
 
 def _cells(one: ForecastResult, capacity: float | None) -> tuple[str, ...]:
@@ -206,7 +219,7 @@ def _one(
         except OSError as refused:
             raise InvalidInput("--png", f"{png} cannot be written ({refused.strerror})") from None
     if as_json:
-        show(_about(record) | _document(record, result, capacity))
+        show(_about(record) | _document(result, capacity))
         return
     _print_head(record)
     risk = "" if capacity is None else f", P(exceed) {chance(result.peak.above(capacity))}"
@@ -274,7 +287,7 @@ def _summary(one: ForecastResult, capacity: float | None) -> dict[str, Any]:
     }
 
 
-def _document(record: ForecastRecord, one: ForecastResult, capacity: float | None) -> dict[str, Any]:
+def _document(one: ForecastResult, capacity: float | None) -> dict[str, Any]:
     return _summary(one, capacity) | {
         "weights": dict(one.weights),
         "scores": dict(one.scores),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import math
+from datetime import datetime
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -44,19 +46,23 @@ def text_plot(picture: ForecastPicture, width: int = WIDTH, rows: int = ROWS) ->
 
 def _columns(picture: ForecastPicture, width: int) -> tuple[list[float], list[Floats]]:
     """History's largest value in each column, NaN for a gap; of the forecast the seven quantiles at each column."""
-    begin = picture.history.index[0].to_pydatetime() if len(picture.history) else picture.starts_at
-    span = (picture.ends_at - begin) / timedelta(seconds=1)
-    edges = [begin + timedelta(seconds=span * at / width) for at in range(width + 1)]
-    border = round((picture.starts_at - begin) / timedelta(seconds=1) / span * width)
+    begin = _begin(picture)
+    span = picture.ends_at - begin
+    border = round((picture.starts_at - begin) / span * width)
+    edges = [begin + span * (at / width) for at in range(width + 1)]
     values, quantiles = picture.history.to_numpy(float), picture.result.band.quantiles
     past = []
-    for early, late in zip(edges[:border], edges[1 : border + 1], strict=True):
+    for early, late in pairwise(edges[: border + 1]):
         first = int((early - begin) / picture.step)
-        part = values[first : max(int(np.ceil((late - begin) / picture.step)), first + 1)]
+        part = values[first : max(math.ceil((late - begin) / picture.step), first + 1)]
         past.append(float(np.nanmax(part)) if np.isfinite(part).any() else np.nan)
-    middles = [early + (late - early) / 2 for early, late in zip(edges[border:], edges[border + 1 :], strict=False)]
-    steps = [int((one - picture.starts_at) / picture.step) for one in middles]
+    middles = (early + (late - early) / 2 for early, late in pairwise(edges[border:]))
+    steps = (int((one - picture.starts_at) / picture.step) for one in middles)
     return past, [quantiles[min(max(step, 0), len(quantiles) - 1)] for step in steps]
+
+
+def _begin(picture: ForecastPicture) -> datetime:
+    return picture.history.index[0].to_pydatetime() if len(picture.history) else picture.starts_at
 
 
 def _top(picture: ForecastPicture) -> float:
@@ -66,8 +72,8 @@ def _top(picture: ForecastPicture) -> float:
 
 
 def _of_history(filled: float, row: int, limit: int) -> tuple[str, str]:
-    if np.isnan(filled):
-        return (NOTHING, "dim") if row == 0 else (" ", "")
+    if np.isnan(filled) and row == 0:
+        return NOTHING, "dim"
     if filled > 0:
         return CELLS[min(int(filled * len(CELLS)), len(CELLS) - 1)], ""
     return (CAPACITY, "red") if row == limit else (" ", "")
@@ -85,14 +91,13 @@ def _of_band(band: Floats, limit: bool) -> tuple[str, str]:
 
 def _axis(picture: ForecastPicture, border: int, width: int) -> Text:
     zone = ZoneInfo(picture.timezone)
-    begin = picture.history.index[0] if len(picture.history) else picture.starts_at
-    first, now, last = (
-        f"{moment.astimezone(zone):%a %H:%M}"
-        for moment in (begin.to_pydatetime() if len(picture.history) else begin, picture.starts_at, picture.ends_at)
-    )
+    moments = _begin(picture), picture.starts_at, picture.ends_at
+    first, now, last = (f"{moment.astimezone(zone):%a %H:%M}" for moment in moments)
     line = list(" " * width)
-    for at, text in ((0, first), (width - len(last), last)):
-        line[at : at + len(text)] = text
-    at = min(max(border, len(first) + 1), width - len(last) - len(now) - 3)
-    line[at : at + len(now) + 2] = f"│ {now}"
+    line[: len(first)] = first
+    mark = f"{now} │"
+    if border > len(first) + len(mark):
+        line[border - len(mark) + 1 : border + 1] = mark
+    if border < width - len(last) - 1:
+        line[width - len(last) :] = last
     return Text("".join(line) + f" {zone.key}", "dim", no_wrap=True)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import numpy as np
-import pandas as pd
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from foreshard.control.engine import ControlDatabase
-from foreshard.control.fleet_view import ACTIVITY, forecast_input
+from foreshard.control.forecast_input import ACTIVITY
+from foreshard.control.forecast_picture import history_of, read_picture
 from foreshard.control.forecast_store import ForecastRecord, ForecastStore
 from foreshard.control.topology_store import ShardRecord, TopologyStore
 from foreshard.forecast.band import QUANTILES
-from foreshard.forecast.panel import Panel
 from foreshard.forecast.result import ForecastResult
 from foreshard.forecast.series import SeriesKey
-from foreshard.forecast_plot import ForecastPicture, chance, forecast_png, shown_history
+from foreshard.forecast_plot import ForecastPicture, chance, forecast_png
 from foreshard.settings import Settings
 from tasks.forecasting import Forecasts
 from tasks.plots import as_markdown
@@ -63,7 +61,8 @@ def show(
                 f"{score(result)} |"
             )
             if peak > AT_RISK * capacity or risk > LIKELY:
-                drawn = _picture(settings, record, result, _history(panel, result.key, record), capacity)
+                history, zone = history_of(panel, result), settings.clock.timezone
+                drawn = ForecastPicture(result, history, record.step, capacity, zone, level)
                 create_markdown_artifact(
                     key=artifact_key("forecast", shard.name, metric),
                     markdown=_shard_markdown(drawn),
@@ -79,15 +78,12 @@ def picture(
     shard: ShardRecord,
     metric: str = ACTIVITY,
 ) -> str:
-    """The shard's rebuilt history and the forecast of ``record``, as a markdown image; words where it is no longer kept."""
+    """The shard's rebuilt history and the forecast of ``record``, as a markdown image; words if it is kept no more."""
     key = SeriesKey(shard.name, None, metric)
     result = ForecastStore(control).result(record.id, key)
     if result is None:
         return f"*The bands of forecast {record.id} are no longer kept.*"
-    span = shown_history(len(result.band.ts) * record.step)
-    panel = forecast_input(control, record.issued_at, span, record.step).panel
-    drawn = _picture(settings, record, result, _history(panel, key, record), shard.capacity[metric])
-    return _image(drawn)
+    return _image(read_picture(control, settings, record, result))
 
 
 def artifact_key(*parts: str) -> str:
@@ -103,25 +99,6 @@ def cell(text: str) -> str:
 def score(result: ForecastResult) -> str:
     """Its champion's, to two digits."""
     return "none" if result.score is None else f"{result.score:.2f}"
-
-
-def _history(panel: Panel, key: SeriesKey, record: ForecastRecord) -> pd.Series[float]:
-    if key not in panel.keys:
-        return pd.Series(dtype=float, index=pd.DatetimeIndex([], tz="UTC"))
-    row = panel.keys.index(key)
-    shown = panel.last(int(np.ceil(shown_history(pd.Timedelta(hours=record.horizon_hours)) / record.step)))
-    return pd.Series(shown.values[row].astype(float), index=shown.times(0, shown.steps))
-
-
-def _picture(
-    settings: Settings,
-    record: ForecastRecord,
-    result: ForecastResult,
-    history: pd.Series[float],
-    capacity: float,
-) -> ForecastPicture:
-    level = settings.decision.predicted_quantile
-    return ForecastPicture(result, history, record.step, capacity, settings.clock.timezone, level)
 
 
 def _image(drawn: ForecastPicture) -> str:

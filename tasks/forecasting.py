@@ -9,15 +9,12 @@ from importlib.util import find_spec
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import numpy as np
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from foreshard.control.calendar_store import CalendarStore
 from foreshard.control.engine import ControlDatabase
-from foreshard.control.fleet_view import ACTIVITY, forecast_input
+from foreshard.control.forecast_input import forecast_input
 from foreshard.control.forecast_store import ForecastRecord, ForecastStore
-from foreshard.control.topology_store import TopologyStore
 from foreshard.errors import InvalidInput
 from foreshard.forecast.forecast_settings import ForecastSettings
 from foreshard.forecast.forecaster import ForecastOptions, Trained
@@ -70,13 +67,7 @@ class Wanted:
         }
 
 
-def wanted(
-    control: ControlDatabase,
-    settings: Settings,
-    *,
-    metrics: Sequence[str] | None,
-    **given: Any,
-) -> Wanted:
+def wanted(settings: Settings, *, metrics: Sequence[str] | None, **given: Any) -> Wanted:
     """The settings with what is ``given`` and not None in their place.
 
     Raises InvalidInput that names the first bad parameter, also for a model whose library is not installed.
@@ -86,15 +77,8 @@ def wanted(
         raise InvalidInput(
             "models", "lstm needs PyTorch, which is not installed.", remedy="pip install 'foreshard[lstm]'"
         )
-    if found.metrics is not None:
-        known = {metric for shard in TopologyStore(control).shards() for metric in shard.load_capacity}
-        unknown = sorted(set(found.metrics) - known - {ACTIVITY})
-        if unknown or not found.metrics:
-            raise InvalidInput(
-                "metrics",
-                f"{', '.join(unknown)} is not forecast for any shard." if unknown else "names none.",
-                remedy=f"Known are {', '.join(sorted(known | {ACTIVITY}))}.",
-            )
+    if found.metrics is not None and not found.metrics:
+        raise InvalidInput("metrics", "names none", remedy="Leave it empty for all.")
     return found
 
 
@@ -121,13 +105,16 @@ class Forecasts:
 )
 def read_load(control: ControlDatabase, settings: Settings, what: Wanted, now: datetime) -> Known:
     """Every bucket's activity, and every shard's metrics rebuilt under the present placement, with the calendar."""
-    found = forecast_input(control, now, timedelta(days=what.settings.history_days), what.step)
-    timezone = ZoneInfo(settings.clock.timezone)
+    found = forecast_input(
+        control,
+        now,
+        timedelta(days=what.settings.history_days),
+        horizon=what.horizon,
+        step=what.step,
+        metrics=what.metrics,
+        timezone=ZoneInfo(settings.clock.timezone),
+    )
     panel = found.panel
-    events = CalendarStore(control).events(timezone, panel.starts_at, panel.ends_at + what.horizon)
-    panel = replace(panel, timezone=timezone, events=events)
-    if what.metrics is not None:
-        panel = panel.rows(np.flatnonzero([key.metric in what.metrics for key in panel.keys]))
     get_run_logger().info(
         "%d series from %s to %s in steps of %s, %d live samples, %d events",
         len(panel.keys),
@@ -135,7 +122,7 @@ def read_load(control: ControlDatabase, settings: Settings, what: Wanted, now: d
         panel.ends_at,
         what.step,
         found.live_samples,
-        len(events),
+        len(panel.events),
     )
     return Known(panel, found.live_samples)
 
