@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,9 @@ import pandas as pd
 from foreshard.errors import InvalidInput
 from foreshard.forecast.band import Floats
 from foreshard.forecast.series import STEP, SeriesKey
+
+if TYPE_CHECKING:
+    from foreshard.forecast.panel import Panel, Values
 
 
 class EventKind(StrEnum):
@@ -95,17 +99,69 @@ def overlapping(event: Event, others: Iterable[Event]) -> list[Event]:
     return [other for other in others if other.effect is not None and event.overlaps(other)]
 
 
-def effect(events: Sequence[Event], key: SeriesKey, ts: pd.DatetimeIndex) -> Floats:
-    """The declared factor on the series at each step that starts at ``ts``, shape (steps,).
+def coverage(event: Event, times: pd.DatetimeIndex, step: timedelta) -> Floats:
+    """Share, 0 to 1, that the event covers of each step of length ``step`` that begins at ``times``; (steps,)."""
+    # In steps since the event's start; an event is covered from 0 to its length.
+    begin = np.asarray((times - pd.Timestamp(event.starts_at)) / step)
+    length = (event.ends_at - event.starts_at) / step
+    share: Floats = np.clip(np.minimum(begin + 1.0, length) - np.maximum(begin, 0.0), 0.0, 1.0)
+    return share
 
-    A step that an event covers in part gets that part of its effect; overlapping events multiply.
+
+def effects(events: Sequence[Event], panel: Panel, first: int, until: int) -> Values:
+    """The declared factors on the panel's series in its steps ``first`` .. ``until - 1``; shape (series, steps).
+
+    Steps behind the panel's end are the future's. A step that an event covers in part gets that part of its effect;
+    overlapping events multiply. ``events`` without declared effect, and series that no event concerns, have 1. The
+    array may be read-only.
     """
+    shape = (len(panel.keys), until - first)
+    begin, end = panel.starts_at + first * panel.step, panel.starts_at + until * panel.step
+    declared = [
+        event
+        for event in events
+        if event.effect is not None and event.starts_at < end and event.ends_at > begin
+    ]
+    if not declared:
+        return np.broadcast_to(np.float32(1.0), shape)
+    factors = np.ones(shape, np.float32)
+    times = panel.times(first, until)
+    rows = _Rows(panel.keys)
+    for event in declared:
+        share = coverage(event, times, panel.step)
+        covered = np.flatnonzero(share)
+        if event.effect is not None and len(covered):
+            part = slice(covered[0], covered[-1] + 1)
+            factors[rows.of(event), part] *= (1.0 + (event.effect - 1.0) * share[part]).astype(np.float32)
+    return factors
+
+
+class _Rows:
+    """Finds the rows of the series that an event concerns without asking each of them for each event."""
+
+    def __init__(self, keys: Sequence[SeriesKey]) -> None:
+        self._shards: dict[str, list[int]] = {}
+        self._buckets: dict[str, list[int]] = {}
+        for row, key in enumerate(keys):
+            if key.shard is not None:
+                self._shards.setdefault(key.shard, []).append(row)
+            if key.bucket is not None:
+                self._buckets.setdefault(key.bucket, []).append(row)
+
+    def of(self, event: Event) -> slice | list[int]:
+        if event.shards is None and event.buckets is None:
+            return slice(None)
+        found: list[int] = []
+        for names, rows in ((event.shards, self._shards), (event.buckets, self._buckets)):
+            for name in names or ():
+                found += rows.get(name, [])
+        return found
+
+
+def effect(events: Sequence[Event], key: SeriesKey, ts: pd.DatetimeIndex) -> Floats:
+    """The declared factor on one hourly series at each step that starts at ``ts``, shape (steps,)."""
     factor = np.ones(len(ts))
     for event in events:
         if event.effect is not None and event.concerns(key):
-            # In steps since the event's start; an event is covered from 0 to its length.
-            begin = np.asarray((ts - pd.Timestamp(event.starts_at)) / STEP)
-            length = (event.ends_at - event.starts_at) / STEP
-            share = np.clip(np.minimum(begin + 1.0, length) - np.maximum(begin, 0.0), 0.0, 1.0)
-            factor *= 1.0 + (event.effect - 1.0) * share
+            factor *= 1.0 + (event.effect - 1.0) * coverage(event, ts, STEP)
     return factor

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from foreshard.errors import InvalidInput
-from foreshard.forecast.calendar import Event, EventKind, effect, overlapping
+from foreshard.forecast.calendar import Event, EventKind, coverage, effect, effects, overlapping
+from foreshard.forecast.panel import Panel
 from foreshard.forecast.series import SeriesKey
 
 DAY = datetime(2013, 11, 27, tzinfo=UTC)
@@ -79,3 +80,52 @@ def test_events_overlap_if_they_change_the_same_series_at_the_same_time() -> Non
     same_bucket = event(1, 3, 1.1, buckets=frozenset({"b0000"}))
     assert overlapping(one, [everywhere, later, other, same_bucket]) == [everywhere]
     assert overlapping(other, [one, same_bucket]) == [same_bucket]
+
+
+@pytest.mark.parametrize("minutes", [5, 15, 60])
+def test_a_step_of_any_length_is_covered_by_its_share(minutes: int) -> None:
+    step = timedelta(minutes=minutes)
+    times = pd.date_range(DAY, periods=timedelta(days=1) // step, freq=step)
+    share = coverage(event(1.25, 3.1, 2.0), times, step)
+    assert share.sum() * minutes == pytest.approx(1.85 * 60)
+    assert set(share[:: len(share) - 1]) == {0.0}
+    assert coverage(event(-30, 30, 2.0), times, step).min() == 1.0
+
+
+def a_panel(step: timedelta = timedelta(hours=1)) -> Panel:
+    keys = (
+        SHARD,
+        BUCKET,
+        SeriesKey("shard-2", None, "queries_per_s"),
+        SeriesKey("shard-1", None, "cpu_cores"),
+    )
+    return Panel(keys, np.ones((4, 4), np.float32), DAY, step)
+
+
+def test_effects_of_a_panel_are_those_of_each_series_behind_its_end_too() -> None:
+    panel = a_panel()
+    events = [
+        event(1.5, 3, 1.5),
+        event(2, 7, 0.5, shards=frozenset({"shard-1", "elsewhere"})),
+        event(0, 1, 3.0, shards=frozenset({"shard-2"}), buckets=frozenset({"b0000"})),
+        event(-5, 0, 9.0),
+        Event("day off", DAY, DAY + timedelta(days=1), None, kind=EventKind.HOLIDAY),
+    ]
+    found = effects(events, panel, 1, 6)
+    assert found.shape == (4, 5)
+    assert found.dtype == np.float32
+    for row, key in enumerate(panel.keys):
+        assert found[row] == pytest.approx(effect(events, key, panel.times(1, 6)))
+    assert found[0] == pytest.approx([1.25, 0.75, 0.5, 0.5, 0.5])
+
+
+def test_effects_of_short_steps() -> None:
+    quarter = effects([event(0.25, 0.625, 2.0)], a_panel(timedelta(minutes=15)), 0, 4)
+    assert quarter[0] == pytest.approx([1, 2, 1.5, 1])
+
+
+def test_without_declared_effects_nothing_is_made() -> None:
+    found = effects([event(90, 91, 2.0)], a_panel(), 0, 80)
+    assert found.shape == (4, 80)
+    assert found.strides == (0, 0)
+    assert np.all(found == 1)
