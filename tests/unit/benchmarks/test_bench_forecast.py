@@ -104,8 +104,8 @@ class _FittedRecent:
         return {}
 
     def predict(self, panel: Panel, horizon: int) -> Floats:
-        recent = panel.last(48).values.astype(float)
-        quantiles = np.nanquantile(recent, QUANTILES, axis=1).T + 1e-6 * self.taught
+        recent = np.nan_to_num(panel.last(48).values.astype(float))
+        quantiles = np.quantile(recent, QUANTILES, axis=1).T + 1e-6 * self.taught
         return np.repeat(quantiles[:, None], horizon, axis=1)
 
 
