@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.bench_forecast import CHAMPION, HORIZONS, main
+from benchmarks.bench_forecast import main
 from benchmarks.forecast_champion import champion
+from benchmarks.forecast_measurement import CHAMPION, HORIZONS
 from benchmarks.forecast_panels import Grid, grid_of
 from benchmarks.forecast_traces import read_traces
 from benchmarks.forecast_walk import Contestant, Walk, percentile, walk, yesterday
