@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import numpy as np
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
@@ -18,7 +17,6 @@ from flows.forecast import forecast
 from flows.migrate import migrate
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.forecast_store import ForecastRecord, ForecastStore
-from foreshard.control.load_store import LoadStore
 from foreshard.control.plan_store import PlanStore
 from foreshard.control.topology_store import ShardRecord, TopologyStore
 from foreshard.errors import InvalidInput, NotFound
@@ -27,32 +25,15 @@ from foreshard.forecast.forecaster import Trained
 from foreshard.forecast.panel import Panel
 from foreshard.forecast.result import ForecastResult
 from foreshard.forecast.series import SeriesKey
-from foreshard.load.sample import Sample
 from tasks import forecast_chunks
 from tests.flows.conftest import BUCKETS, Deployed
-
-HOUR = timedelta(hours=1)
-RATE = "queries_per_s"
-MODELS = '["seasonal_naive", "ets"]'
-"""Quick ones: what is tested here is the flow."""
+from tests.flows.forecast_load import HOUR, RATE, put_load
 
 
 @pytest.fixture
 def load(control: ControlDatabase, monkeypatch: pytest.MonkeyPatch) -> ControlDatabase:
-    """Three weeks of hours: days and nights, near the first shard's capacity; b0003 was never measured well."""
-    monkeypatch.setenv("FORESHARD_FORECAST__HORIZON_HOURS", "6")
-    monkeypatch.setenv("FORESHARD_FORECAST__MODELS", MODELS)
-    monkeypatch.setenv("FORESHARD_FORECAST__CHUNK_SERIES", "2")
-    now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
-    rng = np.random.default_rng(5)
-    samples = []
-    for hours_ago in range(21 * 24):
-        ts = now - hours_ago * HOUR
-        day = 20 + 12 * np.sin(2 * np.pi * ts.hour / 24)
-        for number, bucket in enumerate(BUCKETS):
-            value = 0.0 if bucket == "b0003" else day * (1 + 0.1 * number) * (1 + 0.02 * rng.normal())
-            samples.append(Sample(ts, "shard-1", bucket, RATE, float(value)))
-    LoadStore(control).add(samples, "live")
+    """With three weeks of load, near the first shard's capacity."""
+    put_load(control, monkeypatch)
     return control
 
 
