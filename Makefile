@@ -6,7 +6,7 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow versions stress down clean
+.PHONY: help demo test lstm slow versions stress down clean
 
 help:  ## show this
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -20,6 +20,9 @@ test: $(VENV)/test.stamp  ## ruff, mypy, import rules and tests on real servers
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS) -m "not slow"
+
+lstm: $(VENV)/test.stamp  ## PyTorch too, for the model of that name and its tests: a large download
+	$(PIP) --editable '.[lstm]'
 
 slow: $(VENV)/test.stamp  ## the tests that take longest: failovers, several migrations at once
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS) -m slow

@@ -17,6 +17,7 @@ from sqlalchemy.exc import OperationalError
 
 from foreshard.cli_calendar import calendar_app
 from foreshard.cli_fleet import commands as fleet_commands
+from foreshard.cli_forecast import commands as forecast_commands
 from foreshard.cli_load import load_app
 from foreshard.cli_migration_shadow import commands as shadow_commands
 from foreshard.cli_migration_show import in_words, migration_app
@@ -88,6 +89,7 @@ app.add_typer(pgbouncer_app, name="pgbouncer")
 app.add_typer(migration_commands)
 app.add_typer(fleet_commands)
 app.add_typer(router_commands)
+app.add_typer(forecast_commands)
 
 
 @app.command(rich_help_panel="Demo")

@@ -40,6 +40,7 @@ from pydantic_settings import (
 
 from foreshard.clock import FleetClock
 from foreshard.errors import ConfigurationError, InvalidInput
+from foreshard.forecast.forecast_settings import ForecastSettings
 from foreshard.load.load_settings import LoadSettings
 from foreshard.planning.policy import DecisionPolicy
 from foreshard.postgres.passwords import PasswordSource, without_secret
@@ -99,15 +100,6 @@ class PrefectSettings(Section):
     api_url: str | None = Field(
         default=None, pattern=r"^https?://.+/api$", description="for example http://127.0.0.1:4200/api"
     )
-
-
-class ForecastSettings(Section):
-    """What is forecast, from how much history."""
-
-    horizon_hours: int = Field(default=12, ge=1, le=24 * 14)
-    step_minutes: Literal[60] = Field(default=60, description="length of a step; hourly in this release")
-    history_days: int = Field(default=42, ge=1, le=366)
-    workers: int = Field(default=2, ge=1, le=64, description="processes that fit models")
 
 
 class PgBouncerSettings(Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from uuid import UUID
 
 from prefect import get_run_logger, task
@@ -27,10 +28,18 @@ from tasks.retries import is_transient
     retry_condition_fn=is_transient,
 )
 def decide_on_newest(control: ControlDatabase, settings: Settings) -> DecisionRecord:
-    """The decision on the newest forecast; one that was made already stays as it is."""
-    forecast = ForecastStore(control).newest()
+    """The decision on the newest forecast; one that was made already stays as it is.
+
+    Runs of another step than the settings', of less far ahead, or of some metrics only are not decided on.
+    """
+    wanted = settings.forecast
+    step = timedelta(minutes=wanted.step_minutes)
+    forecast = ForecastStore(control).newest_whole(step, wanted.horizon_hours)
     if forecast is None:
-        raise NotFound("There is no forecast to decide on.", remedy="Run the forecast flow first.")
+        raise NotFound(
+            f"There is no forecast of {wanted.horizon_hours:g} h in steps of {wanted.step_minutes} min to decide on.",
+            remedy="Run the forecast flow, without parameters.",
+        )
     view = fleet_view(control, settings.clock.fleet_clock(), forecast)
     decided = PlanStore(control).save(make_decision(view, settings.decision), forecast.id, settings.decision)
     logger = get_run_logger()

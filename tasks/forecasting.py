@@ -1,72 +1,140 @@
-"""Forecast the fleet: read the series, fit, store."""
+"""Forecast the fleet: what is wanted, what is known, what is learnt from all series together, what is stored."""
 
 from __future__ import annotations
 
-import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import cast
-from uuid import UUID
+from importlib.util import find_spec
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from prefect import get_run_logger, task
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 
-from foreshard.control.calendar_store import CalendarStore
 from foreshard.control.engine import ControlDatabase
-from foreshard.control.fleet_view import ForecastInput, forecast_input
+from foreshard.control.forecast_input import forecast_input
 from foreshard.control.forecast_store import ForecastRecord, ForecastStore
-from foreshard.forecast.forecaster import forecast_many
+from foreshard.errors import InvalidInput
+from foreshard.forecast.forecast_settings import ForecastSettings
+from foreshard.forecast.forecaster import ForecastOptions, Trained
+from foreshard.forecast.forecaster import train as train_models
+from foreshard.forecast.panel import Panel
 from foreshard.forecast.result import ForecastResult
 from foreshard.settings import Settings
 from tasks.retries import is_transient
 
 SEED = 20131127
-BETWEEN_UPDATES_S = 2.0
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One run's parameters: the settings with what was asked for in their place. ``metrics``: None for all."""
+
+    settings: ForecastSettings
+    metrics: tuple[str, ...] | None
+
+    @property
+    def step(self) -> timedelta:
+        """Length of a step."""
+        return timedelta(minutes=self.settings.step_minutes)
+
+    @property
+    def horizon(self) -> timedelta:
+        """How far ahead."""
+        return timedelta(hours=self.settings.horizon_hours)
+
+    @property
+    def options(self) -> ForecastOptions:
+        """The same, for the forecaster."""
+        options = ForecastOptions(horizon=self.horizon // self.step, seed=SEED)
+        models = self.settings.models
+        return options if models is None else replace(options, models=models)
+
+    @property
+    def whole(self) -> bool:
+        """Whether every series of the fleet is forecast."""
+        return self.metrics is None
+
+    def document(self) -> dict[str, Any]:
+        """To be kept with the run."""
+        return {
+            "horizon_hours": self.settings.horizon_hours,
+            "step_minutes": self.settings.step_minutes,
+            "history_days": self.settings.history_days,
+            "metrics": self.metrics,
+            "models": self.options.models,
+        }
+
+
+def wanted(settings: Settings, *, metrics: Sequence[str] | None, **given: Any) -> Wanted:
+    """The settings with what is ``given`` and not None in their place.
+
+    Raises InvalidInput that names the first bad parameter, also for a model whose library is not installed.
+    """
+    found = Wanted(settings.forecast.but_with(**given), None if metrics is None else tuple(metrics))
+    if "lstm" in found.options.models and find_spec("torch") is None:
+        raise InvalidInput(
+            "models", "lstm needs PyTorch, which is not installed.", remedy="pip install 'foreshard[lstm]'"
+        )
+    if found.metrics is not None and not found.metrics:
+        raise InvalidInput("metrics", "names none", remedy="Leave it empty for all.")
+    return found
+
+
+class Known:
+    """What is learnt from, and how many live samples are in it.
+
+    This and `Forecasts` are no dataclasses because Prefect looks into every field of those for futures: of 10,000
+    series, for seconds in every task.
+    """
+
+    def __init__(self, panel: Panel, live_samples: int) -> None:
+        self.panel, self.live_samples = panel, live_samples
+
+
+class Forecasts:
+    """What came out: a result for every series of the panel, and what went otherwise than it should have."""
+
+    def __init__(self, known: Known, results: Sequence[ForecastResult], notes: Sequence[str]) -> None:
+        self.known, self.results, self.notes = known, results, notes
 
 
 @task(
     name="read load", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2, retry_condition_fn=is_transient
 )
-def read_load(control: ControlDatabase, settings: Settings, now: datetime) -> ForecastInput:
-    """Every bucket's activity, and every shard's metrics rebuilt under the present placement."""
-    found = forecast_input(control, now, timedelta(days=settings.forecast.history_days))
+def read_load(control: ControlDatabase, settings: Settings, what: Wanted, now: datetime) -> Known:
+    """Every bucket's activity, and every shard's metrics rebuilt under the present placement, with the calendar."""
+    found = forecast_input(
+        control,
+        now,
+        timedelta(days=what.settings.history_days),
+        horizon=what.horizon,
+        step=what.step,
+        metrics=what.metrics,
+        timezone=ZoneInfo(settings.clock.timezone),
+    )
+    panel = found.panel
     get_run_logger().info(
-        "%d series from %s to %s, %d live samples",
-        len(found.series),
-        found.since,
-        found.starts_at,
+        "%d series from %s to %s in steps of %s, %d live samples, %d events",
+        len(panel.keys),
+        panel.starts_at,
+        panel.ends_at,
+        what.step,
         found.live_samples,
+        len(panel.events),
     )
-    return found
+    return Known(panel, found.live_samples)
 
 
-@task(name="fit and predict", cache_policy=NO_CACHE)
-def fit(control: ControlDatabase, settings: Settings, load: ForecastInput) -> list[ForecastResult]:
-    """Quantiles of every series up to the horizon, in `forecast.workers` threads."""
-    bar = cast(
-        UUID, create_progress_artifact(progress=0.0, key="forecast-progress", description="Series forecast")
-    )
-    shown = time.monotonic()
-
-    def progress(done: int, total: int) -> None:
-        nonlocal shown
-        if time.monotonic() - shown > BETWEEN_UPDATES_S or done == total:
-            shown = time.monotonic()
-            update_progress_artifact(artifact_id=bar, progress=100.0 * done / total)
-
-    timezone = ZoneInfo(settings.clock.timezone)
-    horizon = timedelta(hours=settings.forecast.horizon_hours)
-    return forecast_many(
-        list(load.series),
-        load.starts_at,
-        settings.forecast.horizon_hours * 60 // settings.forecast.step_minutes,
-        CalendarStore(control).events(timezone, load.since, load.starts_at + horizon),
-        timezone,
-        SEED,
-        workers=settings.forecast.workers,
-        progress=progress,
-    )
+@task(name="train", cache_policy=NO_CACHE, persist_result=False)
+def train(control: ControlDatabase, what: Wanted, known: Known) -> Trained:
+    """What is learnt from all series together; where that fails, the last known good fit."""
+    kept = ForecastStore(control).kept(what.step)
+    trained = train_models(known.panel, what.options, {name: fit.payload for name, fit in kept.items()})
+    for note in trained.notes:
+        get_run_logger().warning("%s", note)
+    return trained
 
 
 @task(
@@ -78,17 +146,27 @@ def fit(control: ControlDatabase, settings: Settings, load: ForecastInput) -> li
 )
 def store(
     control: ControlDatabase,
-    settings: Settings,
+    what: Wanted,
     now: datetime,
-    load: ForecastInput,
-    results: list[ForecastResult],
+    trained: Trained,
+    forecasts: Forecasts,
     seconds: float,
 ) -> ForecastRecord:
-    """The run and the band of every series."""
-    return ForecastStore(control).save(
+    """The run and the band of every series, in one transaction; then what is too old goes."""
+    kept, panel = ForecastStore(control), forecasts.known.panel
+    record = kept.save(
         now,
-        results,
-        horizon_hours=settings.forecast.horizon_hours,
-        live_samples_used=load.live_samples,
+        forecasts.results,
+        step=what.step,
+        horizon_hours=what.settings.horizon_hours,
+        live_samples_used=forecasts.known.live_samples,
         seconds=seconds,
+        metrics=what.metrics,
+        parameters=what.document(),
+        notes=forecasts.notes,
     )
+    if what.whole:  # what was learnt from a part is not good for all
+        span = panel.starts_at, panel.ends_at
+        kept.keep(what.step, trained.kept(), now, span, len(panel.keys))
+    kept.trim(timedelta(days=what.settings.keep_days))
+    return record

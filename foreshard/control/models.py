@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import BigInteger, CheckConstraint, DateTime, ForeignKey, MetaData, Text, func, text
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, REAL
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from foreshard.topology.keys import KeyType
@@ -110,33 +110,67 @@ class RegisteredRouter(Base):
 
 
 class ForecastRun(Base):
-    """One run of the forecast flow over all series."""
+    """One run of the forecast flow."""
 
     __tablename__ = "forecast_runs"
+    __table_args__ = (CheckConstraint("step_minutes > 0", name="step_minutes"),)
     id: Mapped[int] = mapped_column(primary_key=True)
     issued_at: Mapped[datetime]
     horizon_hours: Mapped[float]
+    step_minutes: Mapped[int] = mapped_column(server_default=text("60"))
     live_samples_used: Mapped[int]
     series: Mapped[int]
     seconds: Mapped[float]
+    metrics: Mapped[list[str] | None]
+    """The only ones that were asked for; NULL is all of the fleet, which a decision needs."""
+    parameters: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    """What it was run with."""
+    counts: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    """By model, of how many series it is the champion."""
+    notes: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
+    """What went otherwise than it should have."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 class ForecastBand(Base):
-    """The forecast of one series: times and, per step, the quantiles .05 .10 .25 .50 .75 .90 .95."""
+    """The forecast of one series: of each step, from ``starts_at``, the quantiles .05 .10 .25 .50 .75 .90 .95."""
 
     __tablename__ = "forecast_bands"
+    __table_args__ = (
+        CheckConstraint(
+            "array_length(quantiles, 1) > 0 AND array_length(quantiles, 2) = 7", name="quantiles"
+        ),
+        CheckConstraint("array_length(peak, 1) = 17", name="peak"),
+    )
     run_id: Mapped[int] = mapped_column(ForeignKey("forecast_runs.id", ondelete="CASCADE"), primary_key=True)
     shard: Mapped[str] = mapped_column(primary_key=True, default="")
     bucket: Mapped[str] = mapped_column(primary_key=True, default="")
     metric: Mapped[str] = mapped_column(primary_key=True)
     model: Mapped[str]
+    weights: Mapped[dict[str, Any]]
+    scores: Mapped[dict[str, Any]]
+    coverage: Mapped[float | None]
     trained_from: Mapped[datetime | None]
     trained_to: Mapped[datetime | None]
     points: Mapped[int]
-    score: Mapped[float | None]
     note: Mapped[str]
-    band: Mapped[dict[str, Any]]
+    starts_at: Mapped[datetime]
+    quantiles: Mapped[list[list[float]]] = mapped_column(ARRAY(REAL, dimensions=2))
+    peak: Mapped[list[float]] = mapped_column(ARRAY(REAL))
+    """Quantiles of the largest load of the whole window, at `forecast.peak.PEAK_LEVELS`."""
+
+
+class ForecastFit(Base):
+    """The last known good fit of a global model, in the model's own form."""
+
+    __tablename__ = "forecast_fits"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    step_minutes: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    fitted_at: Mapped[datetime]
+    trained_from: Mapped[datetime]
+    trained_to: Mapped[datetime]
+    series: Mapped[int]
+    payload: Mapped[bytes]
 
 
 class Decision(Base):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-
+from numpy.lib.stride_tricks import sliding_window_view
 
 from foreshard.forecast.band import Floats
 from foreshard.forecast.fold import Flags, folded, quantile
@@ -20,10 +20,11 @@ SURE = 5.0
 
 _UNUSUAL = 1.5  # and how many times the largest change of the weeks before
 _AFTER = 12  # hours at the new level
-_BEFORE = 72  # known hours at the old one
+_BEFORE = 10 * 24  # hours before it: a week, and three days to compare with the same days of a week before
 _BLOCK = 6  # hours whose median counts as one
 _FLOOR = 0.02  # share of the usual load that is added before the logarithm
-_WEEKEND = 72  # hours at the new level if there is no week before to compare with
+_SUSPECT = 0.7 * np.log(SMALLEST)  # change of logarithms below which nobody looks closer
+_TRIED = 3  # splits of a series
 _CHUNK = 500
 
 
@@ -73,7 +74,7 @@ class _Detector:
     """``values``: shape (series, hours)."""
 
     def __init__(self, values: Values, day: int) -> None:
-        self._day = day
+        self._day, self._week = day, 7 * day
         positive = np.where(values > 0, values, np.float32(np.nan))
         floor = np.float32(_FLOOR) * quantile(positive, 0.5, 1, _AFTER)
         self._logs = np.log(values + floor[:, None])
@@ -81,51 +82,69 @@ class _Detector:
 
     def found(self) -> list[tuple[int, int, float]]:
         """Row, first hour and factor of each shift."""
-        if self._logs.shape[1] < _AFTER + _BEFORE:
-            return []
         shifts = []
-        for row, split in self._suspects():
+        for row, splits in self._suspects():
             logs = self._logs[row]
-            first = _at_its_hour(logs - _profile(logs, self._day), split)
-            factor = self._factor(logs, float(self._log_floor[row]), first)
-            if factor is not None:
-                shifts.append((row, first, factor))
+            changes = logs[self._week :] - logs[: -self._week]
+            for split in splits:
+                first = self._week + _at_its_hour(changes, split - self._week)
+                factor = self._factor(logs, float(self._log_floor[row]), first)
+                if factor is not None:
+                    shifts.append((row, first, factor))
+                    break
         return shifts
 
-    def _suspects(self) -> list[tuple[int, int]]:
-        """Rows whose medians of 6 hours differ enough on two sides of an hour, and the hour that splits them best."""
-        blocks = _blocks(self._logs - _profile(self._logs, self._day))
-        known = ~np.isnan(blocks)
-        sums = _from_start(np.where(known, blocks, 0.0))
-        counts = _from_start(known)
-        number = blocks.shape[1]
-        splits = np.arange(_BEFORE // _BLOCK, number - _AFTER // _BLOCK + 1)
-        since = np.maximum(0, splits - 7 * self._day // _BLOCK)
-        before = np.maximum(counts[:, splits] - counts[:, since], 1e-9)
-        after = np.maximum(counts[:, -1:] - counts[:, splits], 1e-9)
-        change = (sums[:, -1:] - sums[:, splits]) / after - (sums[:, splits] - sums[:, since]) / before
-        clear = np.abs(change) * np.sqrt(after * before / (after + before))
-        clear[(np.abs(change) < 0.8 * np.log(SMALLEST)) | (after < 1) | (before < 1)] = 0.0
-        best = clear.argmax(axis=1)
-        rows = np.flatnonzero(clear[np.arange(len(clear)), best])
+    def _suspects(self) -> list[tuple[int, list[int]]]:
+        """Rows whose change from a week before, in medians of 6 hours, jumps somewhere.
+
+        With each the hours at which it jumps most, ``_TRIED`` at most, the latest first.
+        """
         hours = self._logs.shape[1]
-        return [(int(row), hours - (number - int(splits[best[row]])) * _BLOCK) for row in rows]
+        if hours < _BEFORE + _AFTER:
+            return []
+        changes = self._logs[:, self._week :] - self._logs[:, : -self._week]
+        blocks = quantile(folded(changes, _BLOCK), 0.5, 2, 2)
+        known = ~np.isnan(blocks)
+        sums, counts = _from_start(np.where(known, blocks, 0.0)), _from_start(known)
+        number = blocks.shape[1]
+        splits = np.arange((_BEFORE - self._week) // _BLOCK, number - _AFTER // _BLOCK + 1)
+        since, until = (np.clip(splits + days * self._day // _BLOCK, 0, number) for days in (-7, 3))
+        before, after = counts[:, splits] - counts[:, since], counts[:, until] - counts[:, splits]
+        jump = (sums[:, until] - sums[:, splits]) / np.maximum(after, 1)
+        jump = np.abs(jump - (sums[:, splits] - sums[:, since]) / np.maximum(before, 1))
+        jump[(jump < _SUSPECT) | (after == 0) | (before == 0)] = 0.0
+        jump *= np.sqrt(after)
+        best = (jump > 0) & (jump == _largest_around(jump, self._day // _BLOCK))
+        suspects = []
+        for row in np.flatnonzero(best.any(axis=1)):
+            at = np.flatnonzero(best[row])
+            tried = sorted(at[np.argsort(jump[row, at])[-_TRIED:]], reverse=True)
+            tried = [one for one in tried if _lasts(blocks[row, splits[one] :][: self._week // _BLOCK])]
+            suspects.append((int(row), [hours - (number - int(splits[one])) * _BLOCK for one in tried]))
+        return suspects
 
     def _factor(self, logs: Values, log_floor: float, first: int) -> float | None:
         """The factor of a shift at hour ``first``, or None if it is not one."""
-        week = 7 * self._day
+        week = self._week
         before, after = logs[:first], logs[first:]
-        if _known(after) < _AFTER or _known(before) < _BEFORE:
+        if first < _BEFORE or _known(after) < _AFTER:
             return None
-        seasonal = _continued(_profile_of_last(before, self._day), len(logs), first)
-        residual = logs - seasonal
+        same = after[:week] - logs[first - week : first][: len(after)]
+        if _known(same) < _AFTER / 2:
+            return None
+        from_week_before = _median(same)
+        if abs(from_week_before) < _SUSPECT:
+            return None
+        residual = self._without_season(logs, first)
         old, new = residual[max(0, first - 2 * week) : first], residual[first:]
-        level = float(np.nanmedian(old))
-        shift = float(np.nanmedian(new)) - level
+        if _known(old) < 3 * self._day or _known(new) < _AFTER:
+            return None
+        level = _median(old)
+        shift = _median(new) - level
         sign, size = np.sign(shift), abs(shift)
         # Both levels must stand above the floor, or the factor is one of floors.
         at_least = log_floor + np.log(3.0)
-        if size < np.log(SMALLEST) or min(np.nanmedian(before[-week:]), np.nanmedian(after)) < at_least:
+        if size < np.log(SMALLEST) or min(_median(before[-week:]), _median(after)) < at_least:
             return None
         if shift < np.log(NEAR_ZERO):
             return None
@@ -133,19 +152,31 @@ class _Detector:
         scatter = np.abs(_medians_of(spans, min(len(new), self._day)) - level)
         if not len(scatter) or size < max(SURE * 1.4826 * np.median(scatter), _UNUSUAL * scatter.max()):
             return None
-        if sign * (np.nanmedian(new[:_AFTER]) - np.nanmedian(old[-_AFTER:])) < 0.5 * size:
+        if sign * (_median(new[:_AFTER]) - _median(old[-_AFTER:])) < 0.5 * size:
             return None
         new_side = sign * (_medians_of(new, _BLOCK) - level) > 0.5 * size
         old_side = sign * (_medians_of(old, _BLOCK) - level) > 0.5 * size
         if new_side.mean() < 0.9 or not new_side[-1] or old_side.mean() > 0.1:
             return None
-        if first < week:
-            return float(np.exp(shift)) if len(new) >= _WEEKEND else None
-        if len(new) <= week:
-            same = logs[first:] - logs[first - week : len(logs) - week]
-            if _known(same) < _AFTER / 2 or sign * np.nanmedian(same) < 0.6 * size:
-                return None
+        if len(new) <= week and sign * from_week_before < 0.6 * size:
+            return None
         return float(np.exp(shift))
+
+    def _without_season(self, logs: Values, first: int) -> Values:
+        """``logs`` less what was usual at the same hours before ``first``, in the weeks just before it."""
+        week = self._week
+        if first < 3 * week:
+            # Too few weeks for a median of them, enough to compare each with the one before.
+            last = logs[first - week + np.arange(len(logs) - first) % week]
+            return np.concatenate(
+                [
+                    np.full(week, np.nan, logs.dtype),
+                    logs[week:first] - logs[: first - week],
+                    logs[first:] - last,
+                ]
+            )
+        profile = _profile(logs[max(0, first - 4 * week) : first], self._day)[-week:]
+        return logs - profile[(np.arange(len(logs)) - first) % week]
 
 
 def _profile(logs: Values, day: int) -> Values:
@@ -164,35 +195,38 @@ def _repeated(profile: Values, steps: int) -> Values:
     return profile[..., (np.arange(steps) - steps) % period]
 
 
-def _profile_of_last(before: Values, day: int) -> Values:
-    """The profile of a week whose last cell is the last of ``before``."""
-    period = 7 * day
-    profile = _profile(before, day)
-    return profile[-period:] if len(profile) >= period else profile[-day:]
+def _at_its_hour(changes: Values, split: int) -> int:
+    """The hour near ``split`` at which the half day before and the half day after differ most."""
+    known = ~np.isnan(changes)
+    sums, counts = _from_start(np.where(known, changes, 0.0)[None])[0], _from_start(known[None])[0]
+    at = np.arange(max(_AFTER, split - _BLOCK - 2), min(len(changes) - _AFTER, split + _BLOCK + 2) + 1)
+    if not len(at):
+        return split
+    means = [
+        (sums[until] - sums[since]) / np.maximum(counts[until] - counts[since], 1)
+        for since, until in ((at - _AFTER, at), (at, at + _AFTER))
+    ]
+    return int(at[np.abs(means[1] - means[0]).argmax()])
 
 
-def _continued(profile: Values, steps: int, end: int) -> Values:
-    """``profile``, whose last cell is step ``end - 1``, over all ``steps``."""
-    return profile[(np.arange(steps) - end) % len(profile)]
+def _lasts(changes: Values) -> bool:
+    """Whether nearly all of them go the way of their median."""
+    known = changes[~np.isnan(changes)]
+    middle = _median(known)
+    return bool(abs(middle) >= _SUSPECT and (known * np.sign(middle) > 0.3 * abs(middle)).mean() >= 0.8)
 
 
-def _at_its_hour(residual: Values, split: int) -> int:
-    """The hour near ``split`` at which the day before and the day after differ most."""
-    half = 24
-    candidates = range(
-        max(half // 2, split - _BLOCK - 2), min(len(residual) - _AFTER, split + _BLOCK + 2) + 1
-    )
-
-    def change(at: int) -> float:
-        sides = residual[max(0, at - half) : at], residual[at : at + half]
-        means = [side[~np.isnan(side)] for side in sides]
-        return abs(means[1].mean() - means[0].mean()) if all(len(side) for side in means) else 0.0
-
-    return max(candidates, key=change, default=split)
+def _median(values: Values) -> float:
+    """Of the known ones; without any, 0: no change."""
+    known = values[~np.isnan(values)]
+    return float(np.median(known)) if len(known) else 0.0
 
 
-def _blocks(residuals: Values) -> Values:
-    return quantile(folded(residuals, _BLOCK), 0.5, 2, 2)
+def _largest_around(values: Floats, reach: int) -> Floats:
+    """Of each cell and ``reach`` to its left and right."""
+    padded = np.pad(values, ((0, 0), (reach, reach)), constant_values=-np.inf)
+    largest: Floats = sliding_window_view(padded, 2 * reach + 1, axis=1).max(axis=2)
+    return largest
 
 
 def _medians_of(residual: Values, length: int) -> Values:

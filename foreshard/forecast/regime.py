@@ -16,6 +16,7 @@ from foreshard.forecast.series import SeriesKey
 from foreshard.quantities import duration
 
 _SHIFTS = 3  # shifts that are told apart, one after the other
+_HABIT = 3  # outages above which a series is one that often has no load
 _LIVES = DAY  # known time with load after which what was before it is no part of the series' life
 _EMPTY = timedelta(hours=12)
 
@@ -105,6 +106,8 @@ def _leave_out_outages(changed: _Changed) -> None:
             span = duration(((outage.until - outage.first) * step).total_seconds())
             changed.say(outage.row, f"has been at {outage.share:.0%} of its usual load for {span}")
     for row, found in past.items():
+        if len(found) > _HABIT:
+            continue
         for outage in found:
             changed.values()[row, outage.first : outage.until] = np.nan
         last = found[-1]

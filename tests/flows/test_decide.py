@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from foreshard.control.forecast_store import ForecastStore
 from foreshard.control.migration_store import MigrationStore
 from foreshard.control.plan_store import PlanStore
 from foreshard.forecast.band import Band
+from foreshard.forecast.peak import Peak
 from foreshard.forecast.result import ForecastResult
 from foreshard.forecast.series import SeriesKey
 from tests.flows.conftest import BUCKETS, Deployed
@@ -32,7 +33,19 @@ def forecast(control: ControlDatabase) -> int:
 
     def result(key: SeriesKey, peak: float) -> ForecastResult:
         values = np.array([0.5, 0.6, 0.8, 1.0, 0.9, 0.6]) * peak
-        return ForecastResult(key, Band(steps, values[:, None] * SPREAD), "naive", None, None, 1000, 1.0, "")
+        return ForecastResult(
+            key,
+            Band(steps, values[:, None] * SPREAD),
+            Peak(np.full(17, values.max())),
+            "naive",
+            {},
+            {},
+            None,
+            None,
+            None,
+            1000,
+            "",
+        )
 
     metric = "queries_per_s"
     results = [result(SeriesKey(None, bucket, metric), 30.0) for bucket in BUCKETS]
@@ -41,7 +54,9 @@ def forecast(control: ControlDatabase) -> int:
         result(SeriesKey("shard-2", None, metric), 1.0),
     ]
     store = ForecastStore(control)
-    saved = store.save(datetime.now(UTC), results, horizon_hours=6, live_samples_used=0, seconds=1.0)
+    saved = store.save(
+        datetime.now(UTC), results, step=timedelta(hours=1), horizon_hours=6, live_samples_used=0, seconds=1.0
+    )
     return saved.id
 
 

@@ -7,8 +7,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from threading import Thread
 
-import numpy as np
-import pandas as pd
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
@@ -19,7 +17,6 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.flip_store import FlipStore
-from foreshard.control.forecast_store import ForecastStore
 from foreshard.control.lease import Lease
 from foreshard.control.load_store import LoadStore
 from foreshard.control.migration_models import Migration
@@ -38,9 +35,6 @@ from foreshard.errors import (
     LeaseLost,
     NotFound,
 )
-from foreshard.forecast.band import Band
-from foreshard.forecast.result import ForecastResult
-from foreshard.forecast.series import SeriesKey
 from foreshard.load.sample import Sample
 from foreshard.migration.lifecycle import PATH, Stage
 from foreshard.migration.measured import Measured
@@ -291,18 +285,6 @@ def test_a_negative_load_is_refused(control: ControlDatabase) -> None:
         LoadStore(control).add([Sample(NOW, "one", "b0", "queries_per_s", -1.0)], "live")
     with pytest.raises(Exception, match="ck_load_raw_amounts"):
         LoadStore(control).add([Sample(NOW, "one", "b0", "queries_per_s", float("nan"))], "live")
-
-
-def test_a_forecast_comes_back_as_it_was(control: ControlDatabase) -> None:
-    steps = pd.date_range(NOW.replace(minute=0), periods=3, freq="h", tz="UTC")
-    band = Band(steps, np.sort(np.random.default_rng(1).random((3, 7)), axis=1))
-    result = ForecastResult(SeriesKey("one", None, "cpu_cores"), band, "prophet", NOW, NOW, 9, 0.5, "")
-    store = ForecastStore(control)
-    run = store.save(NOW, [result], horizon_hours=3, live_samples_used=2, seconds=1.5)
-    assert store.newest() == run
-    back = store.results(run.id)[result.key]
-    assert back.band.ts.equals(band.ts)
-    assert np.array_equal(back.band.quantiles, band.quantiles)
 
 
 def test_the_newest_progress_of_a_step_takes_the_place_of_the_one_before(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,8 @@ from foreshard.control.progress_store import ProgressStore
 from foreshard.control.rate_store import RateStore
 from foreshard.errors import ForeshardError
 from foreshard.forecast.band import Band
-from foreshard.forecast.forecaster import ForecastResult
+from foreshard.forecast.peak import Peak
+from foreshard.forecast.result import ForecastResult
 from foreshard.forecast.series import SeriesKey
 from foreshard.load.sample import Sample
 from foreshard.migration import measured, runner
@@ -72,14 +73,26 @@ def forecast(fleet: MovingFleet) -> ForecastRecord:
 
     def result(key: SeriesKey, peak: float) -> ForecastResult:
         values = np.array([0.5, 0.6, 0.8, 1.0, 0.9, 0.6]) * peak
-        return ForecastResult(key, Band(steps, values[:, None] * spread), "naive", None, None, 1, 1.0, "")
+        return ForecastResult(
+            key,
+            Band(steps, values[:, None] * spread),
+            Peak(np.full(17, values.max())),
+            "naive",
+            {},
+            {},
+            None,
+            None,
+            None,
+            1,
+            "",
+        )
 
     busy, quiet = fleet.pair.source.name, fleet.pair.target.name
     results = [result(SeriesKey(None, bucket, "queries_per_s"), 2.5) for bucket in fleet.all_buckets]
     results += [result(SeriesKey(busy, None, "queries_per_s"), 120.0)]
     results += [result(SeriesKey(quiet, None, "queries_per_s"), 1.0)]
     return ForecastStore(fleet.control).save(
-        datetime.now(UTC), results, horizon_hours=6, live_samples_used=0, seconds=1.0
+        datetime.now(UTC), results, step=timedelta(hours=1), horizon_hours=6, live_samples_used=0, seconds=1.0
     )
 
 

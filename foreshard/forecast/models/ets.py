@@ -92,7 +92,9 @@ def _fit(values: Floats, panel: Panel, season: int) -> _Learnt:
         raise _TooFewError(NO_VALUES)
     values = values[known[0] :]
     if len(known) < _FEWEST or 2 * len(known) < len(values):
-        raise _TooFewError(f"{len(known)} of {len(values)} values are known, too few for exponential smoothing")
+        raise _TooFewError(
+            f"{len(known)} of {len(values)} values are known, too few for exponential smoothing"
+        )
     scale = float(np.mean(values[np.isfinite(values)])) or 1.0
     season = season if len(values) >= _SEASONS * season else 1
     smooth = _without_gaps(to_log(values, scale), panel.day)

@@ -33,7 +33,9 @@ cmdstanpy.utils.get_logger().setLevel(logging.CRITICAL)
 logging.getLogger("prophet").setLevel(logging.ERROR)
 
 SAMPLES = 500
-EVENT_PRIOR = 0.3  # standard deviation of an event's effect, in units of the largest root of load; Prophet's is 10
+EVENT_PRIOR = (
+    0.3  # standard deviation of an event's effect, in units of the largest root of load; Prophet's is 10
+)
 
 LOOSE = 1e10
 """Relative tolerance of the objective, in machine epsilons. With Stan's default, a million times tighter,
@@ -85,7 +87,9 @@ class ProphetModel:
             rich = next((rich for rich in RICHNESS if days >= rich.days), None)
             if rich is None:
                 least = RICHNESS[-1].days
-                refused[key] = f"its history is {days:.1f} days long; Prophet needs {least} to tell weekdays apart"
+                refused[key] = (
+                    f"its history is {days:.1f} days long; Prophet needs {least} to tell weekdays apart"
+                )
             elif 2 * len(known) < hourly.steps - known[0]:
                 refused[key] = "more of its history is missing than known"
             else:
@@ -155,16 +159,12 @@ def _hourly(panel: Panel) -> Panel:
     )
 
 
-def _fit(
-    panel: Panel, key: SeriesKey, root: Floats, known: npt.NDArray[np.intp], rich: Richness
-) -> _Curve:
+def _fit(panel: Panel, key: SeriesKey, root: Floats, known: npt.NDArray[np.intp], rich: Richness) -> _Curve:
     """Prophet fitted to the known values by L-BFGS or, if that gives up, by Newton's slower method."""
     names = sorted({_name(event) for event in panel.events if event.concerns(key)})
     ts = panel.times(0, panel.steps)
     seen = _regressors({name: f"event{at}" for at, name in enumerate(names)}, panel, key, ts)
-    columns = {
-        name: f"event{at}" for at, name in enumerate(names) if (seen[f"event{at}"][known] > 0.0).any()
-    }
+    columns = {name: f"event{at}" for at, name in enumerate(names) if (seen[f"event{at}"][known] > 0.0).any()}
     frame = pd.DataFrame({"ds": panel.wall_clock(0, panel.steps), "y": root})
     frame = frame.assign(**{column: seen[column] for column in columns.values()}).iloc[known]
     try:

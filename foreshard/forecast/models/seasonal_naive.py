@@ -33,10 +33,8 @@ class SeasonalNaive:
     def fit(self, panel: Panel, horizon: int, seed: int) -> FittedNaive:
         """See ``Model.fit``. There is nothing to learn and nothing random; refuses series without a value."""
         del horizon, seed
-        known = np.isfinite(to_root(panel.values)).any(axis=1)
-        return FittedNaive(
-            {key: NO_VALUES for key, any_known in zip(panel.keys, known, strict=True) if not any_known}
-        )
+        known = np.isfinite(to_root(panel.values)).sum(axis=1)
+        return FittedNaive({panel.keys[row]: NO_VALUES for row in np.flatnonzero(known == 0)})
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,8 @@ class _Clock:
     """Which steps of the panel are at the same time of day, whole days apart on the wall clock."""
 
     def __init__(self, panel: Panel, horizon: int) -> None:
-        wall = panel.wall_clock(0, panel.steps + horizon).as_unit("s").asi8 // int(panel.step.total_seconds())
+        seconds = panel.wall_clock(0, panel.steps + horizon).to_numpy("datetime64[s]").astype(np.int64)
+        wall = seconds // int(panel.step.total_seconds())
         self.day = panel.day
         self.past: Steps = wall[: panel.steps]
         self.future: Steps = wall[panel.steps :]
@@ -143,4 +142,5 @@ def _quantiles(changes: Floats, wider: Floats) -> Floats:
     below = np.take_along_axis(ordered, np.floor(at).astype(np.intp), axis=1)
     above = np.take_along_axis(ordered, np.ceil(at).astype(np.intp), axis=1)
     own = np.where(count > 0, below + (at - np.floor(at)) * (above - below), 0.0)
-    return (count * own + _ENOUGH * wider) / (count + _ENOUGH)
+    drawn: Floats = (count * own + _ENOUGH * wider) / (count + _ENOUGH)
+    return drawn

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.bench_forecast import CHAMPION, HORIZONS, main
+from benchmarks.bench_forecast import main
 from benchmarks.forecast_champion import champion
+from benchmarks.forecast_measurement import CHAMPION, HORIZONS
 from benchmarks.forecast_panels import Grid, grid_of
 from benchmarks.forecast_traces import read_traces
 from benchmarks.forecast_walk import Contestant, Walk, percentile, walk, yesterday
@@ -104,8 +105,8 @@ class _FittedRecent:
         return {}
 
     def predict(self, panel: Panel, horizon: int) -> Floats:
-        recent = panel.last(48).values.astype(float)
-        quantiles = np.nanquantile(recent, QUANTILES, axis=1).T + 1e-6 * self.taught
+        recent = np.nan_to_num(panel.last(48).values.astype(float))
+        quantiles = np.quantile(recent, QUANTILES, axis=1).T + 1e-6 * self.taught
         return np.repeat(quantiles[:, None], horizon, axis=1)
 
 

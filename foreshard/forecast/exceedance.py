@@ -1,0 +1,210 @@
+"""The distribution of a window's largest load: learnt from the largest loads of past windows.
+
+The quantiles of single steps do not hold it: how far their highest median lies below the window's maximum depends on
+how many steps miss together. So the maximum is predicted by itself. Where it will be: from the highest median of the
+forecast and the maxima of the same hours on the days before, weighed by least squares over all series' past windows.
+How far off that is: from how far off it was, each series' own misses together with those of all series.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import norm, t
+
+from foreshard.errors import InvalidInput
+from foreshard.forecast.band import QUANTILES, Floats, quantile_column
+from foreshard.forecast.models.scale import from_root, to_root
+from foreshard.forecast.panel import HOUR, Panel, Values
+from foreshard.forecast.peak import PEAK_LEVELS, Peak
+
+_DAYS = 14  # whose maxima at the same hours tell how much they change; the newest 7 tell how high they are
+_WEEK = 7
+_KNOWN = 0.9  # share of a window that must be known, or its maximum may be in the gap
+_RECENT = 3  # hours, at most, that tell whether load is higher than is usual at their time of day
+_HALF_LIFE = 5  # days after which a past window counts half
+_OWN = 30  # past windows of its own at which a series' misses count as much as those of all
+_SHAPE = 10  # windows of all series that a common shape of misses counts as; it says what few windows cannot
+_PRIOR = np.array([0.4, 0.0, 0.0, 0.0])  # weights of `_Outlook.signs` before anything is learnt
+_PRIOR_WINDOWS = 20  # and how many windows they are worth
+_FURTHEST = 5.0  # usual changes beyond which a miss teaches no more
+_SMALLEST = 0.03  # usual change, as a share of the (root of the) usual maximum
+_GRID = (np.arange(200) + 0.5) / 200
+
+
+@dataclass(frozen=True, eq=False)
+class PastWindows:
+    """What was predicted at steps ``origins`` of the panel, and what came.
+
+    ``predicted``: shape (origins, series, horizon, 7), ``truth``: (origins, series, horizon); NaN where unknown, the
+    part of a window that is still ahead too.
+    """
+
+    origins: Sequence[int]
+    predicted: Floats
+    truth: Floats
+
+
+def peaks(
+    panel: Panel, predicted: Floats, past: PastWindows | None = None, factors: Values | None = None
+) -> list[Peak]:
+    """Distribution of each series' largest load over the steps of ``predicted``, shape (series, horizon, 7).
+
+    ``panel``: the history from whose end on is predicted, as the models saw it. Of each window in ``past`` only what
+    was known at its origin is compared with its truth. ``factors`` (series, horizon), of declared events, move the
+    peak as they move the forecast's highest median. A series without enough history, and all without ``past``, get
+    the highest of the steps' quantiles at each level: steps that miss all together.
+
+    Raises ``InvalidInput`` (field ``predicted``) for a quantile that is not finite.
+    """
+    if not np.isfinite(predicted).all():
+        raise InvalidInput("predicted", "hold a value that is not finite")
+    values = _of_band(predicted)
+    if past is not None and len(past.origins):
+        learnt = _learnt(panel, predicted, past)
+        values = np.where(np.isfinite(learnt), learnt, values)
+    if factors is not None:
+        median = predicted[..., quantile_column(0.5)]
+        ordinary, moved = median.max(axis=1), (median * factors).max(axis=1)
+        values *= np.where(ordinary > 0, moved / np.maximum(ordinary, 1e-30), factors.max(axis=1))[:, None]
+    return [Peak(row) for row in np.maximum.accumulate(values, axis=1)]
+
+
+def _of_band(predicted: Floats) -> Floats:
+    """The highest of the steps' quantiles at each of ``PEAK_LEVELS``; (series, 17).
+
+    Between the band's levels, and beyond the outermost, as straight lines over the normal distribution's.
+    """
+    known, wanted = norm.ppf(QUANTILES), norm.ppf(PEAK_LEVELS)
+    highest = to_root(predicted).max(axis=1)
+    right = np.clip(np.searchsorted(known, wanted), 1, len(known) - 1)
+    share = (wanted - known[right - 1]) / (known[right] - known[right - 1])
+    return from_root(highest[:, right - 1] + share * (highest[:, right] - highest[:, right - 1]))
+
+
+def _learnt(panel: Panel, predicted: Floats, past: PastWindows) -> Floats:
+    """Quantiles (series, 17), NaN for series that have no usual maximum."""
+    history = _History(panel, predicted.shape[1])
+    now = history.outlook(panel.steps, predicted)
+    then = [
+        history.outlook(origin, quantiles)
+        for origin, quantiles in zip(past.origins, past.predicted, strict=True)
+    ]
+    came = np.stack([_maximum(to_root(truth)) for truth in past.truth])
+    age = (panel.steps - np.asarray(past.origins)) / panel.day
+    recency = 0.5 ** (age / _HALF_LIFE)
+    signs = np.stack([outlook.signs for outlook in then])
+    missed = (came - np.stack([outlook.usual for outlook in then])) / np.stack(
+        [outlook.change for outlook in then]
+    )
+    weights = _weights(signs, missed, recency)
+    misses = missed - signs @ weights
+    quantiles = now.signs @ weights
+    levels = _mixed(misses.T, recency)
+    return from_root(now.usual[:, None] + now.change[:, None] * (quantiles[:, None] + levels))
+
+
+@dataclass(frozen=True, eq=False)
+class _Outlook:
+    """What is known of a window at its origin, on the root scale: ``usual``, the mean of the same hours' maxima on the
+    days before, and ``change``, how far they usually are from it, shape (series,); ``signs`` that it will be higher,
+    in usual changes, shape (series, 4).
+    """
+
+    usual: Floats
+    change: Floats
+    signs: Floats
+
+
+class _History:
+    def __init__(self, panel: Panel, horizon: int) -> None:
+        self._root = to_root(panel.values)
+        self._horizon, self._day = horizon, panel.day
+        self._recent = max(1, min(horizon, _RECENT * HOUR // panel.step))
+        self._maxima: dict[int, Floats] = {}
+
+    def outlook(self, origin: int, predicted: Floats) -> _Outlook:
+        """Of the window that begins at step ``origin``, from the steps before it."""
+        nearest = -(-self._horizon // self._day)
+        maxima = np.stack([self._at(origin - (nearest + back) * self._day) for back in range(_DAYS)])
+        usual = _mean(maxima[:_WEEK])
+        change = 1.25 * _mean(np.abs(maxima - usual))
+        change = np.where(usual > 0, np.maximum(change, _SMALLEST * usual), 0.0)
+        a_week_ago = -nearest % _WEEK
+        highest = to_root(predicted[..., quantile_column(0.5)]).max(axis=1)
+        recent = self._level(origin)
+        usual_recent = _mean(
+            np.stack([self._level(origin - (back + 1) * self._day) for back in range(_WEEK)])
+        )
+        signs = [highest - usual, maxima[0] - usual, maxima[a_week_ago] - usual, recent - usual_recent]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            relative = np.stack(signs, axis=-1) / change[:, None]
+        # A sign that is not known says neither higher nor lower.
+        return _Outlook(usual, change, np.clip(np.nan_to_num(relative), -_FURTHEST, _FURTHEST))
+
+    def _at(self, start: int) -> Floats:
+        if start not in self._maxima:
+            known = self._root[:, start : start + self._horizon] if start >= 0 else self._root[:, :0]
+            self._maxima[start] = _maximum(known) if known.shape[1] else np.full(len(self._root), np.nan)
+        return self._maxima[start]
+
+    def _level(self, end: int) -> Floats:
+        """Mean of the last hours before ``end``."""
+        return _mean(self._root[:, max(0, end - self._recent) : max(0, end)].T)
+
+
+def _weights(signs: Floats, missed: Floats, recency: Floats) -> Floats:
+    """Of each sign, by ridge regression towards ``_PRIOR`` (Hoerl and Kennard 1970)."""
+    known = np.isfinite(missed)
+    weight = np.where(known, recency[:, None], 0.0)
+    left = np.where(known, np.clip(missed, -_FURTHEST, _FURTHEST), 0.0) - signs @ _PRIOR
+    square = np.einsum("os,osi,osj->ij", weight, signs, signs) + _PRIOR_WINDOWS * np.eye(len(_PRIOR))
+    found: Floats = _PRIOR + np.linalg.solve(square, np.einsum("os,osi,os->i", weight, signs, left))
+    return found
+
+
+def _mixed(misses: Floats, recency: Floats) -> Floats:
+    """Quantiles at ``PEAK_LEVELS`` of each series' misses (series, origins) mixed with those of all; (series, 17)."""
+    weight = np.where(np.isfinite(misses), recency, 0.0)
+    misses = np.where(weight > 0, misses, 0.0)
+    all_weights = weight.sum()
+    if all_weights == 0:
+        return np.full((len(misses), len(PEAK_LEVELS)), np.nan)
+    middle, spread = _quantiles(misses.reshape(1, -1), weight.reshape(1, -1), np.array([0.5, 0.75]))[0]
+    shape = middle + max(spread - middle, 0.1) / t.ppf(0.75, 5) * t.ppf(_GRID, 5)
+    common = _quantiles(
+        np.concatenate([misses.ravel(), shape])[None],
+        np.concatenate([weight.ravel(), np.full(len(shape), _SHAPE / len(shape))])[None],
+        _GRID,
+    )
+    together = np.concatenate([misses, np.broadcast_to(common, (len(misses), len(_GRID)))], axis=1)
+    weights = np.concatenate([weight, np.full((len(misses), len(_GRID)), _OWN / len(_GRID))], axis=1)
+    return _quantiles(together, weights, np.asarray(PEAK_LEVELS))
+
+
+def _quantiles(values: Floats, weights: Floats, levels: Floats) -> Floats:
+    """Of each row, weighted; (rows, levels)."""
+    order = np.argsort(values, axis=1)
+    values, weights = np.take_along_axis(values, order, axis=1), np.take_along_axis(weights, order, axis=1)
+    until = np.cumsum(weights, axis=1)
+    at = (until - weights / 2) / until[:, -1:]
+    return np.stack([np.interp(levels, *row) for row in zip(at, values, strict=True)])
+
+
+def _maximum(values: Floats) -> Floats:
+    """Of each row, NaN where too little of it is known."""
+    known = np.isfinite(values)
+    largest = np.where(known, values, -np.inf).max(axis=1)
+    return np.where(known.mean(axis=1) >= _KNOWN, largest, np.nan)
+
+
+def _mean(values: Floats) -> Floats:
+    """Of the known ones along the first axis."""
+    known = np.isfinite(values)
+    count = known.sum(axis=0)
+    mean: Floats = np.where(
+        count > 0, np.where(known, values, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan
+    )
+    return mean
