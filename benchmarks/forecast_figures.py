@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.forecast_champion import exceedance
 from benchmarks.forecast_walk import Predictions, Walk
 from foreshard.forecast.band import QUANTILES, Floats
 from foreshard.forecast.scores import (
@@ -48,10 +47,13 @@ def said(
     quantiles: Floats | Predictions,
     rows: Bools,
     steps: int,
-    naive: Predictions | None,
-    alarm: Callable[[Floats, Floats], Floats] = exceedance,
+    naive: Floats | Predictions | None,
+    alarm: Floats,
 ) -> Said:
-    """The first ``steps`` of each origin whose whole horizon lies within the series' judged window."""
+    """The first ``steps`` of each origin whose whole horizon lies within the series' judged window.
+
+    ``naive``: what the seasonal naive said; ``alarm``: probabilities, shape (origins, series).
+    """
     whole = walk.judged & (walk.origins[:, None] + steps <= walk.grid.end)
     keep = whole.any(axis=1)
     truth = np.where(whole[..., None], walk.truth[:, :, :steps], np.nan)[keep][:, rows]
@@ -65,7 +67,7 @@ def said(
         naive=None if naive is None else naive[keep][:, rows, :steps].astype(float),
         reference=walk.reference[keep][:, rows, :steps],
         truth=truth,
-        alarm=alarm(of_rows, threshold),
+        alarm=alarm[keep][:, rows],
         happened=np.where(np.isfinite(threshold), happened, np.nan),
     )
 

@@ -10,12 +10,14 @@ from datetime import timedelta
 
 import numpy as np
 
-from benchmarks.forecast_champion import Chosen, champion, exceedance
+from benchmarks.forecast_alarms import Alarms, alarms
+from benchmarks.forecast_champion import champion
 from benchmarks.forecast_contestants import contestants
 from benchmarks.forecast_figures import Said, figures, said
 from benchmarks.forecast_panels import FINE, Grid, grid_of
 from benchmarks.forecast_traces import Traces
-from benchmarks.forecast_walk import Cost, Walk, cpu, walk
+from benchmarks.forecast_walk import Cost, Predictions, Walk, cpu, walk
+from foreshard.forecast.band import Floats
 from foreshard.forecast.cleaning import clean
 from foreshard.forecast.panel import HOUR, Panel
 from foreshard.forecast.regime import steady
@@ -25,6 +27,8 @@ HORIZONS = {"h0.25": (FINE, 3), "h1": (FINE, 12), "h6": (HOUR, 6), "h24": (HOUR,
 """Grid and steps."""
 CHAMPION = "champion"
 NAIVE = "seasonal_naive"
+_HOUR = ((FINE, 12), (HOUR, 1))
+"""An hour on each grid: series sampled too coarsely for the finer one are judged on the other."""
 NAMES = {HOUR: "hourly", FINE: "5-minute"}
 
 
@@ -55,10 +59,13 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class Walked:
-    """What the models said, what was chosen of it, and what choosing took."""
+    """``said``: by model, the champion among them, quantiles of shape (origins, series, horizon, 7); ``choosing``: what
+    selecting and calibrating took.
+    """
 
     walk: Walk
-    chosen: Chosen
+    said: dict[str, Floats | Predictions]
+    alarms: Alarms
     choosing: Cost
 
 
@@ -78,16 +85,21 @@ def walked(job: Job) -> Walked:
 
     tell(f"{int((~job.grid.shard).sum())} series and {int(job.grid.shard.sum())} sums of them")
     models, _ = contestants(job.models, job.plan.refit)
-    horizon = max(steps for step, steps in HORIZONS.values() if step == job.step)
-    done = walk(
-        job.grid, models, horizon, job.plan.every[job.step] // job.step, job.plan.seed, prepared, tell
-    )
+    horizons = {steps for step, steps in HORIZONS.values() if step == job.step}
+    every = job.plan.every[job.step] // job.step
+    done = walk(job.grid, models, max(horizons), every, job.plan.seed, prepared, tell)
     before = cpu()
+    tell("selection and calibration")
     chosen = champion(done)
-    choosing = Cost(cpu() - before, int(done.judged.sum()))
+    choosing = Cost(cpu() - before, chosen.shape[0] * chosen.shape[1])
+    if job.grid.coarse.any():
+        horizons |= {steps for step, steps in _HOUR if step == job.step}
+    tell("alarms")
+    everything: dict[str, Floats | Predictions] = {**done.predictions, CHAMPION: chosen}
+    warned = alarms(done, everything, sorted(horizons), prepared)
     for line in done.notes:
         tell(line)
-    return Walked(done, chosen, choosing)
+    return Walked(done, everything, warned, choosing)
 
 
 def prepared(panel: Panel) -> Panel:
@@ -115,14 +127,13 @@ def _parts(
     rows_of: list[tuple[timedelta, int, Callable[[Grid], Bools]]] = [
         (step, steps, lambda grid: grid.shard == shard)
     ]
-    if step < HOUR and steps * step == HOUR:
-        rows_of.append((HOUR, 1, lambda grid: (grid.shard == shard) & grid.coarse))
+    if (step, steps) == _HOUR[0]:
+        rows_of.append((*_HOUR[1], lambda grid: (grid.shard == shard) & grid.coarse))
     found = []
     for on, ahead, rows in rows_of:
         if on in of and (wanted := rows(of[on].walk.grid)).any():
-            done, chosen = of[on].walk, of[on].chosen
-            quantiles = chosen.quantiles if model == CHAMPION else done.predictions[model]
-            found.append((on, said(done, quantiles, wanted, ahead, done.predictions.get(NAIVE), exceedance)))
+            here, alarm = of[on], of[on].alarms.probability[model, ahead]
+            found.append((on, said(here.walk, here.said[model], wanted, ahead, here.said.get(NAIVE), alarm)))
     return found
 
 

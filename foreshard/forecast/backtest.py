@@ -1,72 +1,57 @@
-"""What a model would have said two days ago: its pinball loss, and what its misses say of its band."""
+"""What candidates would have said at past origins, each from what was known then."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import timedelta
-from zoneinfo import ZoneInfo
 
 import numpy as np
-import pandas as pd
 
 from foreshard.forecast.band import QUANTILES, Floats
-from foreshard.forecast.models.model import Model, from_root
-from foreshard.forecast.series import STEP
+from foreshard.forecast.history import History
+from foreshard.forecast.models.model import Fitted, Model
+from foreshard.forecast.panel import DAY, HOUR, Panel, Rows
 
-HOLDOUT = timedelta(hours=48)
-
-CORRECTION_STRENGTH = 0.5
-"""Share of the conformal correction that is applied.
-
-48 misses are few. On series made from the flights of 2013 (6 origins, 9 series) half the correction brought
-the 5-95 % band from 88.9 to 91.3 % (buckets) and from 88.2 to 87.7 % (shards) of the actual values at the
-same pinball loss; the whole of it lost 2 % on buckets, and correcting each level by itself up to 25 %.
-"""
+ORIGINS = 10
+"""Past origins at most: each costs every candidate a forecast."""
+WINDOW = 7 * DAY
+WINDOW_FINE = 2 * DAY
+"""How far back the first of them lies, by the hour and below; never more than a quarter of the history."""
 
 
-@dataclass(frozen=True, eq=False)
-class Backtest:
-    """Predicted quantiles (steps, 7) and actual values (steps,) of the held-out hours that are no gaps."""
+def past_origins(panel: Panel, horizon: int) -> tuple[int, ...]:
+    """Steps at which forecasts would have been issued, oldest first; none if the history is shorter than two days.
 
-    predicted: Floats
-    actual: Floats
-
-    @property
-    def pinball(self) -> float:
-        """Mean pinball loss over steps and quantiles, in the metric's unit."""
-        miss = self.actual[:, None] - self.predicted
-        levels = np.asarray(QUANTILES)
-        return float(np.where(miss >= 0, levels * miss, (levels - 1.0) * miss).mean())
-
-    def corrected(self, quantiles: Floats) -> Floats:
-        """``quantiles`` (steps, 7), each pair of levels widened or narrowed by how the backtest missed.
-
-        Conformalised quantile regression (Romano, Patterson, Candès 2019) on the root scale, where misses are
-        of about the same size at all levels of load. The median stays.
-        """
-        root, predicted, actual = np.sqrt(quantiles), np.sqrt(self.predicted), np.sqrt(self.actual)
-        for low in range(len(QUANTILES) // 2):
-            high = len(QUANTILES) - 1 - low
-            outside = np.maximum(predicted[:, low] - actual, actual - predicted[:, high])
-            wanted = (QUANTILES[high] - QUANTILES[low]) * (1.0 + 1.0 / len(actual))
-            change = CORRECTION_STRENGTH * float(np.quantile(outside, min(wanted, 1.0)))
-            # A pair may narrow to the median, not past it.
-            middle = root[:, len(QUANTILES) // 2]
-            root[:, low] = np.minimum(root[:, low] - change, middle)
-            root[:, high] = np.maximum(root[:, high] + change, middle)
-        return from_root(root)
-
-
-def backtest(model: Model, history: pd.Series[float], timezone: ZoneInfo, seed: int) -> Backtest | None:
-    """The model trained without the last ``HOLDOUT`` of ``history`` (hourly, gaps as NaN), against that
-    holdout.
-
-    None if either part holds too little to say anything: a day of values in the holdout, a week before it.
-    Raises what the model raises.
+    They are not a whole number of days apart, so that all hours of the day are among them; the newest have only a part
+    of their truth yet.
     """
-    cut = history.index[-1] - HOLDOUT
-    seen, held = history[history.index <= cut], history[history.index > cut].dropna()
-    if len(held) < timedelta(days=1) / STEP or seen.count() < timedelta(days=7) / STEP:
-        return None
-    predicted = model.fit_predict(seen, pd.DatetimeIndex(held.index), timezone, seed)
-    return Backtest(predicted, held.to_numpy(float))
+    window: timedelta = max(WINDOW if panel.step >= HOUR else WINDOW_FINE, 2 * horizon * panel.step)
+    steps = min(window // panel.step, panel.steps // 4)
+    if panel.steps < 2 * panel.day or steps < ORIGINS:
+        return ()
+    apart = -(-steps // ORIGINS)
+    if apart % panel.day == 0:
+        apart -= 1
+    return tuple(panel.steps - apart * back for back in range(ORIGINS, 0, -1))
+
+
+def by_one_fit(fitted: Fitted, history: History, origins: Sequence[int], horizon: int) -> Floats:
+    """Predictions at ``origins`` by a fit made no later than the first of them; (origins, series, horizon, 7)."""
+    return np.stack([fitted.predict(history.seen(origin), horizon) for origin in origins])
+
+
+def by_local_fits(
+    model: Model, history: History, origins: Sequence[int], horizon: int, rows: Rows, fits: int, seed: int
+) -> Floats:
+    """The same of a local model, fitted ``fits`` times on the way; NaN of all series but ``rows``."""
+    shape = (len(origins), len(history.panel.keys), horizon, len(QUANTILES))
+    predicted = np.full(shape, np.nan)
+    if not len(rows):
+        return predicted
+    some = History(history.panel.rows(rows))
+    for part in np.array_split(np.arange(len(origins)), fits):
+        fitted = model.fit(some.seen(origins[part[0]]), horizon, seed)
+        predicted[part[0] : part[-1] + 1, rows] = by_one_fit(
+            fitted, some, [origins[turn] for turn in part], horizon
+        )
+    return predicted

@@ -16,6 +16,7 @@ from scipy.stats import norm, t
 
 from foreshard.errors import InvalidInput
 from foreshard.forecast.band import QUANTILES, Floats, quantile_column
+from foreshard.forecast.fold import quantile
 from foreshard.forecast.models.scale import from_root, to_root
 from foreshard.forecast.panel import HOUR, Panel, Values
 from foreshard.forecast.peak import PEAK_LEVELS, Peak
@@ -30,6 +31,7 @@ _SHAPE = 10  # windows of all series that a common shape of misses counts as; it
 _PRIOR = np.array([0.4, 0.0, 0.0, 0.0])  # weights of `_Outlook.signs` before anything is learnt
 _PRIOR_WINDOWS = 20  # and how many windows they are worth
 _FURTHEST = 5.0  # usual changes beyond which a miss teaches no more
+_STRANGE = 8.0  # robust usual changes beyond which the past says less of a forecast than its band does
 _SMALLEST = 0.03  # usual change, as a share of the (root of the) usual maximum
 _GRID = (np.arange(200) + 0.5) / 200
 
@@ -55,7 +57,8 @@ def peaks(
     ``panel``: the history from whose end on is predicted, as the models saw it. Of each window in ``past`` only what
     was known at its origin is compared with its truth. ``factors`` (series, horizon), of declared events, move the
     peak as they move the forecast's highest median. A series without enough history, and all without ``past``, get
-    the highest of the steps' quantiles at each level: steps that miss all together.
+    the highest of the steps' quantiles at each level, as of steps that miss all together; so does one whose forecast is
+    further from what is usual than past windows were.
 
     Raises ``InvalidInput`` (field ``predicted``) for a quantile that is not finite.
     """
@@ -63,8 +66,8 @@ def peaks(
         raise InvalidInput("predicted", "hold a value that is not finite")
     values = _of_band(predicted)
     if past is not None and len(past.origins):
-        learnt = _learnt(panel, predicted, past)
-        values = np.where(np.isfinite(learnt), learnt, values)
+        learnt, strangeness = _learnt(panel, predicted, past)
+        values = np.where(np.isfinite(learnt), learnt + strangeness[:, None] * (values - learnt), values)
     if factors is not None:
         median = predicted[..., quantile_column(0.5)]
         ordinary, moved = median.max(axis=1), (median * factors).max(axis=1)
@@ -84,8 +87,8 @@ def _of_band(predicted: Floats) -> Floats:
     return from_root(highest[:, right - 1] + share * (highest[:, right] - highest[:, right - 1]))
 
 
-def _learnt(panel: Panel, predicted: Floats, past: PastWindows) -> Floats:
-    """Quantiles (series, 17), NaN for series that have no usual maximum."""
+def _learnt(panel: Panel, predicted: Floats, past: PastWindows) -> tuple[Floats, Floats]:
+    """Quantiles (series, 17), NaN for series that have no usual maximum; and each forecast's strangeness."""
     history = _History(panel, predicted.shape[1])
     now = history.outlook(panel.steps, predicted)
     then = [
@@ -95,27 +98,30 @@ def _learnt(panel: Panel, predicted: Floats, past: PastWindows) -> Floats:
     came = np.stack([_maximum(to_root(truth)) for truth in past.truth])
     age = (panel.steps - np.asarray(past.origins)) / panel.day
     recency = 0.5 ** (age / _HALF_LIFE)
-    signs = np.stack([outlook.signs for outlook in then])
-    missed = (came - np.stack([outlook.usual for outlook in then])) / np.stack(
-        [outlook.change for outlook in then]
-    )
+    missed = np.stack([outlook.changes(maximum) for outlook, maximum in zip(then, came, strict=True)])
+    signs = _near(np.stack([outlook.signs for outlook in then]))
     weights = _weights(signs, missed, recency)
-    misses = missed - signs @ weights
-    quantiles = now.signs @ weights
-    levels = _mixed(misses.T, recency)
-    return from_root(now.usual[:, None] + now.change[:, None] * (quantiles[:, None] + levels))
+    levels = (_near(now.signs) @ weights)[:, None] + _mixed((missed - signs @ weights).T, recency)
+    return from_root(now.usual[:, None] + now.change[:, None] * levels), now.strangeness
 
 
 @dataclass(frozen=True, eq=False)
 class _Outlook:
-    """What is known of a window at its origin, on the root scale: ``usual``, the mean of the same hours' maxima on the
-    days before, and ``change``, how far they usually are from it, shape (series,); ``signs`` that it will be higher,
-    in usual changes, shape (series, 4).
+    """What is known of a window at its origin, on the root scale; NaN without a usual maximum above zero.
+
+    ``usual``: mean of the same hours' maxima on the days before; ``change``: how far they usually are from it; shape
+    (series,). ``signs``, (series, 4): that it will be higher, in usual changes. ``strangeness``,
+    0 to 1: whether both load and forecast have left what is usual so far behind that it says nothing.
     """
 
     usual: Floats
     change: Floats
     signs: Floats
+    strangeness: Floats
+
+    def changes(self, maximum: Floats) -> Floats:
+        """How many usual changes ``maximum`` is above the usual one."""
+        return (maximum - self.usual) / self.change
 
 
 class _History:
@@ -131,18 +137,16 @@ class _History:
         maxima = np.stack([self._at(origin - (nearest + back) * self._day) for back in range(_DAYS)])
         usual = _mean(maxima[:_WEEK])
         change = 1.25 * _mean(np.abs(maxima - usual))
-        change = np.where(usual > 0, np.maximum(change, _SMALLEST * usual), 0.0)
-        a_week_ago = -nearest % _WEEK
+        change = np.where(usual > 0, np.maximum(change, _SMALLEST * usual), np.nan)
         highest = to_root(predicted[..., quantile_column(0.5)]).max(axis=1)
         recent = self._level(origin)
-        usual_recent = _mean(
-            np.stack([self._level(origin - (back + 1) * self._day) for back in range(_WEEK)])
-        )
-        signs = [highest - usual, maxima[0] - usual, maxima[a_week_ago] - usual, recent - usual_recent]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            relative = np.stack(signs, axis=-1) / change[:, None]
+        levels = np.stack([self._level(origin - (back + 1) * self._day) for back in range(_WEEK)])
+        a_week_ago = maxima[-nearest % _WEEK]
+        signs = [highest - usual, maxima[0] - usual, a_week_ago - usual, recent - _mean(levels)]
         # A sign that is not known says neither higher nor lower.
-        return _Outlook(usual, change, np.clip(np.nan_to_num(relative), -_FURTHEST, _FURTHEST))
+        relative = np.nan_to_num(np.stack(signs, axis=-1) / change[:, None])
+        strange = np.minimum(_strange(highest, maxima), _strange(recent, levels))
+        return _Outlook(usual, change, relative, strange)
 
     def _at(self, start: int) -> Floats:
         if start not in self._maxima:
@@ -155,14 +159,31 @@ class _History:
         return _mean(self._root[:, max(0, end - self._recent) : max(0, end)].T)
 
 
+def _strange(value: Floats, usual: Floats) -> Floats:
+    """0 if ``value`` (series,) is within ``_STRANGE`` robust changes of ``usual`` (days, series), 1 from twice that on.
+
+    One strange day makes a mean strange, and the next strange day look usual; not so a median.
+    """
+    middle = quantile(usual, 0.5, 0)
+    apart = np.maximum(1.4826 * quantile(np.abs(usual - middle), 0.5, 0), _SMALLEST * middle)
+    changes = np.abs(value - middle) / np.maximum(apart, 1e-9)
+    strange: Floats = np.clip(np.nan_to_num(changes / _STRANGE - 1.0), 0.0, 1.0)
+    return strange
+
+
 def _weights(signs: Floats, missed: Floats, recency: Floats) -> Floats:
     """Of each sign, by ridge regression towards ``_PRIOR`` (Hoerl and Kennard 1970)."""
     known = np.isfinite(missed)
     weight = np.where(known, recency[:, None], 0.0)
-    left = np.where(known, np.clip(missed, -_FURTHEST, _FURTHEST), 0.0) - signs @ _PRIOR
+    left = np.where(known, _near(missed), 0.0) - signs @ _PRIOR
     square = np.einsum("os,osi,osj->ij", weight, signs, signs) + _PRIOR_WINDOWS * np.eye(len(_PRIOR))
     found: Floats = _PRIOR + np.linalg.solve(square, np.einsum("os,osi,os->i", weight, signs, left))
     return found
+
+
+def _near(changes: Floats) -> Floats:
+    """What is too far off to learn from is taken to be just so far off."""
+    return np.clip(changes, -_FURTHEST, _FURTHEST)
 
 
 def _mixed(misses: Floats, recency: Floats) -> Floats:

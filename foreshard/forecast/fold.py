@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 import numpy.typing as npt
 
+from foreshard.forecast.band import Floats
 from foreshard.forecast.panel import Values
 
+Known = TypeVar("Known", Values, Floats)
 Flags = npt.NDArray[np.bool_]
 
 
@@ -21,7 +25,7 @@ def folded(values: Values, period: int) -> Values:
     return whole.reshape(*values.shape[:-1], whole.shape[-1] // period, period)
 
 
-def quantile(values: Values, level: float, axis: int, at_least: int = 1) -> Values:
+def quantile(values: Known, level: float, axis: int, at_least: int = 1) -> Known:
     """The known value that stands at ``level`` of the known ones along ``axis`` (the lower of two).
 
     NaN where fewer than ``at_least`` are known. ``np.nanquantile`` does the same, one row at a time.

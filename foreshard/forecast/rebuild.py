@@ -72,7 +72,7 @@ class FleetLoad:
                 remedy=f"Known are {', '.join(self.metrics)}.",
             )
         chosen = [self.metrics.index(metric) for metric in metrics]
-        here = self._rows(placement)
+        here = self._rows(placement, frozenset(shards))
         values = np.empty((len(metrics), len(shards), self.windows), np.float32)
         for at, shard in enumerate(shards):
             values[:, at] = self._history(shard, here.get(shard))[chosen]
@@ -80,13 +80,14 @@ class FleetLoad:
         flat = values.reshape(len(keys), self.windows)
         return Panel(keys, flat, self.starts_at, self.step, self.timezone, self.events)
 
-    def _rows(self, placement: Placement) -> dict[str, Rows]:
-        """Of every shard that is not empty: the rows of its measured buckets."""
+    def _rows(self, placement: Placement, shards: frozenset[str]) -> dict[str, Rows]:
+        """Of each of ``shards`` that is not empty: the rows of its measured buckets."""
         found: dict[str, list[int]] = {}
         for bucket, shard in placement.of.items():
-            rows = found.setdefault(shard, [])
-            if bucket in self._row:
-                rows.append(self._row[bucket])
+            if shard in shards:
+                rows = found.setdefault(shard, [])
+                if bucket in self._row:
+                    rows.append(self._row[bucket])
         return {shard: np.sort(np.array(rows, np.intp)) for shard, rows in found.items()}
 
     @cached_property

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.bench_forecast import main
+from benchmarks.forecast_alarms import alarms
 from benchmarks.forecast_champion import champion
 from benchmarks.forecast_measurement import CHAMPION, HORIZONS
 from benchmarks.forecast_panels import Grid, grid_of
@@ -120,7 +121,7 @@ class _Lazy(_Recent):
 
 def _walk(grid: Grid) -> Walk:
     models = {"recent": Contestant(_Recent()), "lazy": Contestant(_Lazy(), local=True)}  # type: ignore[arg-type]
-    return walk(grid, models, 24, 6, 1, lambda panel: panel, lambda _: None)
+    return walk(grid, models, 24, 12, 1, lambda panel: panel, lambda _: None)
 
 
 @pytest.mark.parametrize("poison", [np.nan, 1e9])
@@ -139,8 +140,13 @@ def test_a_poisoned_future_changes_nothing(tmp_path: Path, poison: float) -> Non
         np.testing.assert_array_equal(clean.predictions[name][until], poisoned.predictions[name][until])
     np.testing.assert_array_equal(clean.reference[until], poisoned.reference[until])
     np.testing.assert_array_equal(clean.threshold[until], poisoned.threshold[until])
-    np.testing.assert_array_equal(champion(clean).quantiles[until], champion(poisoned).quantiles[until])
-    assert np.isfinite(champion(clean).quantiles[turn]).all()
+    chosen, chosen_poisoned = champion(clean), champion(poisoned)
+    np.testing.assert_array_equal(chosen[until], chosen_poisoned[until])
+    assert np.isfinite(chosen[turn]).all()
+    warned = alarms(clean, {CHAMPION: chosen}, [24], lambda panel: panel).probability[CHAMPION, 24]
+    poisoned_warned = alarms(poisoned, {CHAMPION: chosen_poisoned}, [24], lambda panel: panel)
+    np.testing.assert_array_equal(warned[until], poisoned_warned.probability[CHAMPION, 24][until])
+    assert np.isfinite(warned[turn]).all()
     assert not np.array_equal(clean.truth[until], poisoned.truth[until], equal_nan=True)
 
 

@@ -38,7 +38,7 @@ def test_it_tells_the_weekend_from_the_week(make_panel: MakePanel) -> None:
     friday_ends = STEPS - 2 * 24
     panel = make_panel(load()[None])
     predicted = predict(panel.until(friday_ends), 48)[0, :, MEDIAN]
-    assert np.abs(predicted - panel.values[0, friday_ends:]).mean() < 12  # Friday's values: 46
+    assert np.abs(predicted - panel.values[0, friday_ends:]).mean() < 15  # Friday's values: 46
 
 
 def test_a_holiday_seen_once_is_known_the_next_time(make_panel: MakePanel) -> None:
