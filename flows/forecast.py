@@ -55,7 +55,7 @@ def forecast(
         parts = forecast_chunks.chunks(
             trained,
             known.panel,
-            wanted.options,
+            wanted.options(len(known.panel.keys)),
             ForecastStore(control).before(wanted.step),
             int(now.timestamp() // HOUR.total_seconds()),  # every hour other challengers are fitted anew
             wanted.settings.chunk_series,

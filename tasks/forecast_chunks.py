@@ -17,11 +17,12 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from foreshard.forecast import forecaster
 from foreshard.forecast.forecast_settings import ForecastSettings
 from foreshard.forecast.forecaster import Before, ForecastOptions, Trained
+from foreshard.forecast.models.candidates import NAIVE
 from foreshard.forecast.panel import Panel
 from foreshard.forecast.result import ForecastResult
 from foreshard.forecast.series import SeriesKey
 
-NAIVE = ("seasonal_naive",)
+ONLY_NAIVE = (NAIVE,)
 
 
 class Chunk:
@@ -108,7 +109,7 @@ def runner(settings: ForecastSettings) -> TaskRunner[Any]:
 
 
 def _by_the_naive(part: Chunk) -> list[ForecastResult]:
-    options = replace(part.options, models=NAIVE)
+    options = replace(part.options, models=ONLY_NAIVE)
     results = forecaster.forecast(forecaster.train(part.panel, options), part.panel, options)
     why = "seasonal naive: the task that should have compared the models failed"
     return [replace(one, note="; ".join(filter(None, [why, one.note]))) for one in results]

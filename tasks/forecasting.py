@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib.util import find_spec
 from typing import Any
@@ -17,8 +17,9 @@ from foreshard.control.forecast_input import forecast_input
 from foreshard.control.forecast_store import ForecastRecord, ForecastStore
 from foreshard.errors import InvalidInput
 from foreshard.forecast.forecast_settings import ForecastSettings
-from foreshard.forecast.forecaster import ForecastOptions, Trained
+from foreshard.forecast.forecaster import ForecastOptions, Trained, turns_for
 from foreshard.forecast.forecaster import train as train_models
+from foreshard.forecast.models.candidates import DEFAULT
 from foreshard.forecast.panel import Panel
 from foreshard.forecast.result import ForecastResult
 from foreshard.settings import Settings
@@ -44,12 +45,14 @@ class Wanted:
         """How far ahead."""
         return timedelta(hours=self.settings.horizon_hours)
 
+    def options(self, series: int) -> ForecastOptions:
+        """The same, for the forecaster of so many series."""
+        return ForecastOptions(self.horizon // self.step, self.models, SEED, turns_for(series))
+
     @property
-    def options(self) -> ForecastOptions:
-        """The same, for the forecaster."""
-        options = ForecastOptions(horizon=self.horizon // self.step, seed=SEED)
-        models = self.settings.models
-        return options if models is None else replace(options, models=models)
+    def models(self) -> tuple[str, ...]:
+        """Those that compete."""
+        return self.settings.models or DEFAULT
 
     @property
     def whole(self) -> bool:
@@ -63,7 +66,7 @@ class Wanted:
             "step_minutes": self.settings.step_minutes,
             "history_days": self.settings.history_days,
             "metrics": self.metrics,
-            "models": self.options.models,
+            "models": self.models,
         }
 
 
@@ -73,10 +76,16 @@ def wanted(settings: Settings, *, metrics: Sequence[str] | None, **given: Any) -
     Raises InvalidInput that names the first bad parameter, also for a model whose library is not installed.
     """
     found = Wanted(settings.forecast.but_with(**given), None if metrics is None else tuple(metrics))
-    if "lstm" in found.options.models and find_spec("torch") is None:
-        raise InvalidInput(
-            "models", "lstm needs PyTorch, which is not installed.", remedy="pip install 'foreshard[lstm]'"
-        )
+    needs = {"torch": "lstm"} if "lstm" in found.models else {}
+    needs |= {"prefect_dask": "dask"} if found.settings.task_runner == "dask" else {}
+    for library, extra in needs.items():
+        if find_spec(library) is None:
+            field = "models" if extra == "lstm" else "forecast.task_runner"
+            raise InvalidInput(
+                field,
+                f"{extra} needs {library}, which is not installed.",
+                remedy=f"pip install 'foreshard[{extra}]'",
+            )
     if found.metrics is not None and not found.metrics:
         raise InvalidInput("metrics", "names none", remedy="Leave it empty for all.")
     return found
@@ -131,7 +140,9 @@ def read_load(control: ControlDatabase, settings: Settings, what: Wanted, now: d
 def train(control: ControlDatabase, what: Wanted, known: Known) -> Trained:
     """What is learnt from all series together; where that fails, the last known good fit."""
     kept = ForecastStore(control).kept(what.step)
-    trained = train_models(known.panel, what.options, {name: fit.payload for name, fit in kept.items()})
+    trained = train_models(
+        known.panel, what.options(len(known.panel.keys)), {name: fit.payload for name, fit in kept.items()}
+    )
     for note in trained.notes:
         get_run_logger().warning("%s", note)
     return trained

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -22,10 +22,12 @@ from foreshard.control.load_sql import transaction
 from foreshard.control.models import ForecastBand, ForecastFit, ForecastRun
 from foreshard.errors import NotFound
 from foreshard.forecast.band import Band
-from foreshard.forecast.forecaster import Before
 from foreshard.forecast.peak import Peak
 from foreshard.forecast.result import ForecastResult
 from foreshard.forecast.series import SeriesKey
+
+if TYPE_CHECKING:
+    from foreshard.forecast.forecaster import Before
 
 _COLUMNS = (
     "run_id, shard, bucket, metric, model, weights, scores, coverage, trained_from, trained_to, points, note, "
@@ -194,6 +196,10 @@ class ForecastStore:
 
     def before(self, step: timedelta) -> dict[SeriesKey, Before]:
         """Each series' champion and scores in the newest run of all metrics at this step."""
+        from foreshard.forecast.forecaster import (
+            Before,  # the models' libraries take seconds, and commands read bands
+        )
+
         newest = self.newest_whole(step)
         if newest is None:
             return {}

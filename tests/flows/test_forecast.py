@@ -113,7 +113,7 @@ def test_what_the_form_does_not_offer_is_refused_by_name(given: Mapping[str, Any
 @pytest.mark.usefixtures("load")
 def test_a_model_whose_library_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.forecasting.find_spec", lambda _: None)
-    with pytest.raises(InvalidInput, match="models: lstm needs PyTorch"):
+    with pytest.raises(InvalidInput, match="models: lstm needs torch"):
         forecast(models=["lstm"])
 
 
@@ -122,7 +122,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, on: str, models_fail: Callable[[], 
     real = forecaster.forecast
 
     def odd(trained: Trained, panel: Panel, options: Any, *rest: Any) -> list[ForecastResult]:
-        if options.models != forecast_chunks.NAIVE and any(key.bucket == on for key in panel.keys):
+        if options.models != forecast_chunks.ONLY_NAIVE and any(key.bucket == on for key in panel.keys):
             models_fail()
         return real(trained, panel, options, *rest)
 
