@@ -19,26 +19,22 @@ HOUR = timedelta(hours=1)
 
 @flow(name="forecast", persist_result=False)
 def forecast(
-    horizon_hours: Annotated[
-        float | None,
-        Field(gt=0, description="How far ahead, in hours; 0.25 is a quarter. Empty: the settings'."),
-    ] = None,
-    step_minutes: Annotated[
-        StepMinutes | None, Field(description="Length of a step. The horizon is a whole number of them.")
-    ] = None,
-    metrics: Annotated[
-        list[str] | None,
-        Field(description="Only these, e.g. cpu_cores. Empty: all; only then can the run be decided on."),
-    ] = None,
-    models: Annotated[
-        list[ModelName] | None, Field(description="Those that compete. Empty: the settings'.")
-    ] = None,
+    horizon_hours: Annotated[float, Field(gt=0)] | None = None,
+    step_minutes: StepMinutes | None = None,
+    metrics: list[str] | None = None,
+    models: list[ModelName] | None = None,
 ) -> int:
     """Forecasts quantiles for every bucket and, under the present placement, for every shard.
 
     Returns the number of the forecast and emits the event `foreshard.forecast.completed`. A run with other parameters
     than the settings' is there to be looked at: `decide` takes the newest of the settings' step, at least as far
     ahead, of all metrics.
+
+    Args:
+        horizon_hours: How far ahead, in hours; 0.25 is a quarter of one. Empty: as in the settings.
+        step_minutes: Length of a step; the horizon is a whole number of them. Empty: as in the settings.
+        metrics: Only these, e.g. cpu_cores. Empty: all; only then can the run be decided on.
+        models: Those that compete. Empty: as in the settings.
     """
     started = time.monotonic()
     with session() as (settings, control):

@@ -61,6 +61,19 @@ def test_a_variable_wins_over_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
             "migration.lock_timeout_ms",
             "900",
         ),
+        *(
+            (f'[control]\ndsn = "{DSN}"\n[forecast]\n{text}', f"forecast.{field}", part)
+            for text, field, part in [
+                ("horizon_hours = 0.25", "horizon_hours", "not a whole number of steps of 60 minutes"),
+                ("step_minutes = 5\nhorizon_hours = 48", "horizon_hours", "more than a day"),
+                ("step_minutes = 10", "step_minutes", "5, 15 or 60"),
+                ("models = []", "models", "names no model"),
+                ('models = ["ets", "ets"]', "models", "twice"),
+                ('models = ["profet"]', "models.0", "prophet"),
+                ('dask_address = "tcp://a:1"', "dask_address", 'task_runner = "dask"'),
+                ('task_runner = "ray"', "task_runner", "dask"),
+            ]
+        ),
         (
             f'[control]\ndsn = "{DSN}"\n[migration]\nlock_timeot_ms = 50',
             "migration.lock_timeot_ms",
