@@ -94,13 +94,13 @@ class Lstm:
         saved = network.train(windows.sizes, draw, of_newest(), self.epochs, batches, seed)
         return FittedLstm(saved, panel.step, horizon, refused)
 
-    def restored(self, kept: bytes) -> FittedLstm:
-        """What ``FittedLstm.to_bytes`` gave. Raises ``InvalidInput`` (field ``kept``) for anything else."""
-        head, _, saved = kept.partition(b"\n")
+    def restored(self, stored: bytes) -> FittedLstm:
+        """What ``FittedLstm.to_bytes`` gave. Raises ``InvalidInput`` (field ``stored``) for anything else."""
+        head, _, saved = stored.partition(b"\n")
         try:
             step, horizon = (int(part) for part in head.split())
         except ValueError:
-            raise InvalidInput("kept", "is not an LSTM that was kept") from None
+            raise InvalidInput("stored", "is not an LSTM that was kept") from None
         return FittedLstm(saved, timedelta(seconds=step), horizon)
 
 
