@@ -3,9 +3,12 @@
     python -m benchmarks.bench_forecast --traces load.parquet --json forecast.json
     python -m benchmarks.bench_forecast --traces a.parquet b.parquet --models seasonal_naive,lightgbm
     python -m benchmarks.bench_forecast --traces a.parquet --quick
+    python -m benchmarks.bench_forecast --scale 10000 --json scale.json
 
 A file has the columns series_id, ts, metric and value: any sampling up to an hour, any calendar, gaps, four days
 at least. Six minutes for a file of 100 series on two cores.
+
+--scale makes up so many buckets and takes the time, CPU and memory of an hour's forecasts of them.
 
 Figures are <file>.<bucket|shard>.<h0.25|h1|h6|h24>.<model or champion>.<figure>; benchmarks/README.md says what
 they mean, and how they are measured.
@@ -44,6 +47,7 @@ from benchmarks.forecast_measurement import (
     walked,
 )
 from benchmarks.forecast_panels import FINE
+from benchmarks.forecast_scale import scale
 from benchmarks.forecast_traces import MOST_SERIES, read_traces
 from foreshard.errors import InvalidInput
 from foreshard.forecast.panel import DAY, HOUR
@@ -67,6 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.add_argument("--traces", nargs="+", type=Path, metavar="FILE", default=[])
     options.add_argument("--json", type=Path, metavar="FILE")
     options.add_argument("--models", metavar="NAMES", default=",".join(KNOWN), help="default: %(default)s")
+    options.add_argument(
+        "--scale", type=int, metavar="SERIES", help="also, or only: so many made-up series"
+    )
     options.add_argument("--seed", type=int, default=1)
     options.add_argument(
         "--every-hours", type=int, default=6, help="between origins of the hourly grid; default: 6"
@@ -79,8 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--quick", action="store_true", help="20 series and few origins, in this process: a look"
     )
     chosen = options.parse_args(arguments)
-    if not chosen.traces:
-        options.error("nothing to measure: give --traces FILE")
+    if not chosen.traces and chosen.scale is None:
+        options.error("nothing to measure: give --traces FILE or --scale SERIES")
     try:
         _measure(chosen)
     except InvalidInput as error:
@@ -103,6 +110,12 @@ def _measure(chosen: argparse.Namespace) -> None:
         raise InvalidInput("models", f"none of them can be used here ({'; '.join(absent)})")
     notes: dict[str, list[str]] = {"models": absent}
     found: dict[str, object] = {}
+
+    def keep() -> None:
+        if chosen.json is not None:
+            document = {**found, "about": about(plan.seed, time.monotonic() - began, notes)}
+            chosen.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
     with _walking(1 if chosen.quick else chosen.processes) as start:
         models = tuple(there)
         started = [(traces, [(job, start(job)) for job in jobs(traces, models, plan)]) for traces in files]
@@ -118,14 +131,18 @@ def _measure(chosen: argparse.Namespace) -> None:
             of_file = figures_of(traces.name, models, done)
             found |= of_file
             show(traces.name, of_file, [*models, CHAMPION], [*absent, *notes[traces.name]])
-            if chosen.json is not None:
-                document = {**found, "about": about(plan.seed, time.monotonic() - began, notes)}
-                chosen.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+            keep()
+    if chosen.scale is not None:
+        found |= scale(chosen.scale, plan.seed, lambda line: print(line, file=sys.stderr, flush=True))
+        show_scale(found)
+        keep()
 
 
 def _plan(chosen: argparse.Namespace) -> Plan:
     if chosen.every_hours < 1 or chosen.every_minutes < 5:
         raise InvalidInput("every", "origins are an hour apart at least, on the 5-minute grid five minutes")
+    if chosen.scale is not None and chosen.scale < 1:
+        raise InvalidInput("scale", f"{chosen.scale} is no number of series")
     if chosen.processes < 1:
         raise InvalidInput("processes", f"{chosen.processes} is no number of processes")
     if chosen.quick:
@@ -176,6 +193,15 @@ def show(name: str, found: Mapping[str, object], models: Sequence[str], notes: S
         console.print(table)
     for note in notes:
         console.print(f"  {note}", markup=False, highlight=False)
+
+
+def show_scale(found: Mapping[str, object]) -> None:
+    """The figures of ``scale``, one a row."""
+    table = Table("figure", "value", title="scale", title_justify="left")
+    for name, value in found.items():
+        if name.startswith("scale."):
+            table.add_row(name, str(value))
+    Console().print(table)
 
 
 def about(seed: int, seconds: float, notes: Mapping[str, Sequence[str]]) -> dict[str, object]:

@@ -11,11 +11,12 @@ import numpy as np
 
 from foreshard.errors import InvalidInput
 from foreshard.forecast.backtest import by_local_fits, by_one_fit, past_origins
-from foreshard.forecast.band import Band, Floats
+from foreshard.forecast.band import QUANTILES, Band, Floats
 from foreshard.forecast.conformal import calibrate
 from foreshard.forecast.exceedance import PastWindows, peaks
 from foreshard.forecast.history import History
 from foreshard.forecast.models.candidates import DEFAULT, GLOBAL, LOCAL, NAIVE, KeptFit
+from foreshard.forecast.models.model import Fitted
 from foreshard.forecast.models.seasonal_naive import SeasonalNaive
 from foreshard.forecast.panel import Panel, Rows
 from foreshard.forecast.peak import PEAK_LEVELS, Peak
@@ -107,6 +108,8 @@ def train(panel: Panel, options: ForecastOptions, kept: Mapping[str, bytes] | No
     notes: list[str] = []
     fresh = set()
     for name in names:
+        now: KeptFit | None
+        then: KeptFit | None
         try:
             model = GLOBAL[name]()
             now = model.fit(history.panel, options.horizon, options.seed)
@@ -201,10 +204,10 @@ class _Competition:
             if name in LOCAL:
                 self._let_compete(name, self._tried(name, turn))
 
-    def _at_origins(self, fitted: KeptFit | SeasonalNaive | object) -> Floats:
+    def _at_origins(self, fitted: Fitted) -> Floats:
         if not self.origins:
-            return np.full((*self.truth.shape, 7), np.nan)
-        return by_one_fit(fitted, self._history, self.origins, self._options.horizon)  # type: ignore[arg-type]
+            return np.full((*self.truth.shape, len(QUANTILES)), np.nan)
+        return by_one_fit(fitted, self._history, self.origins, self._options.horizon)
 
     def _tried(self, name: str, turn: int) -> Rows:
         """Series whose local model is fitted in this run: it is new, was near the best, or it is their turn."""
@@ -237,7 +240,7 @@ class _Competition:
         champions = [
             None if (said := self._before.get(key)) is None else said.model for key in self.panel.keys
         ]
-        able = {name: np.isfinite(now).all(axis=(1, 2)) for name, now in self.now.items()}
+        able = {name: np.asarray(np.isfinite(now).all(axis=(1, 2))) for name, now in self.now.items()}
         return select(self.past, self.truth, age, self.panel.day, NAIVE, champions, able)
 
     def issued(self, chosen: Selection) -> Floats:
@@ -305,5 +308,3 @@ def _result(
         points=len(known),
         note="; ".join(notes),
     )
-
-

@@ -19,6 +19,7 @@ Rows = npt.NDArray[np.intp]
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
+UTC_ZONE = ZoneInfo("UTC")
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +38,7 @@ class Panel:
     values: Values
     starts_at: datetime
     step: timedelta
-    timezone: ZoneInfo = ZoneInfo("UTC")
+    timezone: ZoneInfo = UTC_ZONE
     events: tuple[Event, ...] = ()
 
     def __post_init__(self) -> None:
@@ -70,7 +71,9 @@ class Panel:
 
     def times(self, first: int, until: int) -> pd.DatetimeIndex:
         """Beginnings (UTC) of the steps ``first`` .. ``until - 1``; steps beyond the end are the future's."""
-        return pd.date_range(self.starts_at + first * self.step, periods=until - first, freq=self.step, tz="UTC")
+        return pd.date_range(
+            self.starts_at + first * self.step, periods=until - first, freq=self.step, tz="UTC"
+        )
 
     def wall_clock(self, first: int, until: int) -> pd.DatetimeIndex:
         """The same on the wall clock of ``timezone``, without zone; where clocks go back an hour comes twice."""

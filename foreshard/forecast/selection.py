@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from foreshard.forecast.band import Floats
-from foreshard.forecast.scores import pinball
+from foreshard.forecast.scores import Bools, pinball
 
 COMBINATION = "combination"
 
 HALF_LIFE = 7.0
 """Days after which an origin's losses count half."""
-BELIEF = 2.0
+BELIEF = 6.0
 """Days of a series' own losses that count as much as those of all series together."""
 SHARPNESS = 4.0
 """A model's weight goes with this power of 1 / its score."""
@@ -97,7 +97,7 @@ def select(
     day: int,
     naive: str,
     before: Sequence[str | None],
-    able: Mapping[str, np.ndarray],
+    able: Mapping[str, Bools],
 ) -> Selection:
     """The champion of each series, from losses at past origins (``losses`` says what the arrays are).
 

@@ -18,7 +18,8 @@ from foreshard.forecast.models.windows import Windows
 from foreshard.forecast.panel import HOUR, Panel
 from foreshard.forecast.series import SeriesKey
 
-THREADS = 2
+THREADS = 1
+"""Fits and chunks run beside each other; a second thread that waits for its turn on a busy core slows the first one."""
 FEWEST_SAMPLES = 500
 AT_ONCE = 250
 """Series that are predicted at a time: bounds memory."""
@@ -96,7 +97,9 @@ class FittedTrees:
         """See ``Fitted.predict``. A series without a value in the last week is NaN."""
         panel = panel.last(max(LOOKS_BACK, newest_days(panel)) * panel.day)
         quantiles = np.full((len(panel.keys), horizon, len(QUANTILES)), np.nan)
-        recent = np.isfinite(panel.values[:, -7 * panel.day :]).any(axis=1) if panel.steps else np.zeros(0, bool)
+        recent = (
+            np.isfinite(panel.values[:, -7 * panel.day :]).any(axis=1) if panel.steps else np.zeros(0, bool)
+        )
         rows = np.flatnonzero(recent)
         for start in range(0, len(rows), AT_ONCE):
             some = rows[start : start + AT_ONCE]

@@ -94,6 +94,15 @@ class Lstm:
         saved = network.train(windows.sizes, draw, of_newest(), self.epochs, batches, seed)
         return FittedLstm(saved, panel.step, horizon, refused)
 
+    def restored(self, stored: bytes) -> FittedLstm:
+        """What ``FittedLstm.to_bytes`` gave. Raises ``InvalidInput`` (field ``stored``) for anything else."""
+        head, _, saved = stored.partition(b"\n")
+        try:
+            step, horizon = (int(part) for part in head.split())
+        except ValueError:
+            raise InvalidInput("stored", "is not an LSTM that was kept") from None
+        return FittedLstm(saved, timedelta(seconds=step), horizon)
+
 
 @dataclass(frozen=True)
 class FittedLstm:
@@ -131,16 +140,6 @@ class FittedLstm:
         """All but ``refused``, to be kept; no pickle in it."""
         head = f"{self.step // timedelta(seconds=1)} {self.horizon}\n"
         return head.encode() + self.saved
-
-    @classmethod
-    def from_bytes(cls, kept: bytes) -> FittedLstm:
-        """What ``to_bytes`` gave. Raises ``InvalidInput`` (field ``kept``) for anything else."""
-        head, _, saved = kept.partition(b"\n")
-        try:
-            step, horizon = (int(part) for part in head.split())
-        except ValueError:
-            raise InvalidInput("kept", "is not an LSTM that was kept") from None
-        return cls(saved, timedelta(seconds=step), horizon)
 
 
 class _Inputs:

@@ -39,7 +39,9 @@ class QuantileTrees:
     ensembles: tuple[lgb.Booster, ...]
 
     @classmethod
-    def grown(cls, features: Features, target: Floats, growth: Growth, threads: int, seed: int) -> QuantileTrees:
+    def grown(
+        cls, features: Features, target: Floats, growth: Growth, threads: int, seed: int
+    ) -> QuantileTrees:
         """Fitted to ``features`` (samples, features), where NaN is "not known", and ``target`` (samples,).
 
         Raises ``ConfigurationError`` where LightGBM's library cannot be loaded.

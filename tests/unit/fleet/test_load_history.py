@@ -20,7 +20,8 @@ from foreshard.fleet.load_history import (
     Demand,
 )
 from foreshard.forecast.calendar import effect
-from foreshard.forecast.series import Series, SeriesKey
+from foreshard.forecast.panel import Panel
+from foreshard.forecast.series import STEP, SeriesKey
 from foreshard.load.sample import Sample
 
 SHARDS = ("shard-1", "shard-2", "shard-3", "shard-4")
@@ -167,5 +168,7 @@ def test_history_is_the_same_in_every_run(demand: Demand, history: list[Sample])
 
 def test_the_forecaster_takes_it_as_it_is(demand: Demand) -> None:
     values = demand.hourly(FLEET_START - HISTORY, FLEET_START)["b0007"]
-    series = Series(SeriesKey(None, "b0007", "queries_per_s"), values)
-    assert not series.hourly().isna().any()
+    row = values.to_numpy(np.float32)[None]
+    panel = Panel((SeriesKey(None, "b0007", "queries_per_s"),), row, values.index[0].to_pydatetime(), STEP)
+    assert panel.ends_at == FLEET_START
+    assert np.isfinite(panel.values).all()

@@ -52,14 +52,14 @@ def test_a_series_of_another_size_is_predicted_in_proportion(panel: Panel, fitte
 
 @needs_torch
 def test_what_was_kept_predicts_alike(panel: Panel, fitted: FittedLstm) -> None:
-    again = FittedLstm.from_bytes(fitted.to_bytes())
+    again = Lstm().restored(fitted.to_bytes())
     assert (again.step, again.horizon) == (fitted.step, fitted.horizon)
     assert np.array_equal(again.predict(panel, 24), fitted.predict(panel, 24))
 
 
 def test_what_is_no_network_is_refused() -> None:
     with pytest.raises(InvalidInput, match="not an LSTM that was kept"):
-        FittedLstm.from_bytes(b"something else")
+        Lstm().restored(b"something else")
 
 
 @needs_torch
