@@ -50,7 +50,6 @@ from benchmarks.forecast_panels import FINE
 from benchmarks.forecast_scale import scale
 from benchmarks.forecast_traces import MOST_SERIES, read_traces
 from foreshard.errors import InvalidInput
-from foreshard.forecast.models.candidates import NAIVE
 from foreshard.forecast.models.candidates import DEFAULT, NAIVE
 from foreshard.forecast.panel import DAY, HOUR
 from tests.stress.report import machine

@@ -67,7 +67,7 @@ class Walked:
     """
 
     walk: Walk
-    spoken: dict[str, Floats | Predictions]
+    said: dict[str, Floats | Predictions]
     alarms: dict[tuple[str, int], Floats]
     choosing: Cost
 
