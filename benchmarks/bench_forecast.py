@@ -50,6 +50,7 @@ from benchmarks.forecast_panels import FINE
 from benchmarks.forecast_scale import scale
 from benchmarks.forecast_traces import MOST_SERIES, read_traces
 from foreshard.errors import InvalidInput
+from foreshard.forecast.models.candidates import DEFAULT, NAIVE
 from foreshard.forecast.panel import DAY, HOUR
 from tests.stress.report import machine
 
@@ -71,8 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.add_argument("--traces", nargs="+", type=Path, metavar="FILE", default=[])
     options.add_argument("--json", type=Path, metavar="FILE")
     options.add_argument("--models", metavar="NAMES", default=",".join(KNOWN), help="default: %(default)s")
+    options.add_argument("--scale", type=int, metavar="SERIES", help="also, or only: so many made-up series")
     options.add_argument(
-        "--scale", type=int, metavar="SERIES", help="also, or only: so many made-up series"
+        "--candidates", metavar="NAMES", default=",".join(DEFAULT), help="champions are chosen among them"
     )
     options.add_argument("--seed", type=int, default=1)
     options.add_argument(
@@ -105,7 +107,7 @@ def _measure(chosen: argparse.Namespace) -> None:
         raise InvalidInput("traces", "two files have the same name; figures bear the files' names")
     # All of them before the first is measured: a bad one is told at once and not after an hour.
     files = [read_traces(file, plan.seed, plan.most) for file in chosen.traces]
-    there, absent = contestants(chosen.models.split(","), plan.refit)
+    there, absent = contestants(tuple(dict.fromkeys((NAIVE, *chosen.models.split(",")))), plan.refit)
     if not there:
         raise InvalidInput("models", f"none of them can be used here ({'; '.join(absent)})")
     notes: dict[str, list[str]] = {"models": absent}
@@ -145,10 +147,11 @@ def _plan(chosen: argparse.Namespace) -> Plan:
         raise InvalidInput("scale", f"{chosen.scale} is no number of series")
     if chosen.processes < 1:
         raise InvalidInput("processes", f"{chosen.processes} is no number of processes")
+    candidates = (NAIVE, *chosen.candidates.split(","))
     if chosen.quick:
-        return Plan({HOUR: 12 * HOUR, FINE: 12 * HOUR}, 20, 4 * DAY, chosen.seed)
+        return Plan({HOUR: 12 * HOUR, FINE: 12 * HOUR}, 20, 4 * DAY, candidates, chosen.seed)
     every = {HOUR: chosen.every_hours * HOUR, FINE: timedelta(minutes=chosen.every_minutes)}
-    return Plan(every, MOST_SERIES, DAY, chosen.seed)
+    return Plan(every, MOST_SERIES, DAY, candidates, chosen.seed)
 
 
 @contextmanager

@@ -1,31 +1,84 @@
-"""The selected and calibrated forecast at each origin, from what the models had said at the origins before."""
+"""The forecast that would have been issued at each judged origin: selected, combined and calibrated as the forecaster
+does it, from what the models had said at the origins before.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
-from benchmarks.forecast_walk import Walk
+from benchmarks.forecast_walk import Cost, Walk, cpu
+from foreshard.forecast.backtest import ORIGINS, WINDOW, WINDOW_FINE
 from foreshard.forecast.band import QUANTILES, Floats
-from foreshard.forecast.scores import mean_pinball
+from foreshard.forecast.conformal import calibrate
+from foreshard.forecast.exceedance import PastWindows, peaks
+from foreshard.forecast.models.candidates import NAIVE
+from foreshard.forecast.panel import HOUR, Panel
+from foreshard.forecast.selection import combined, select
 
-PAST = 56
-"""Origins whose losses count."""
 
-
-def champion(walk: Walk) -> Floats:
-    """Quantiles, shape (origins, series, horizon, 7), NaN at the first origin and where no model says anything.
-
-    Only by predictions of earlier origins, and by as much of the truth as had come by then.
+@dataclass(frozen=True, eq=False)
+class Champion:
+    """``quantiles``: (origins, series, horizon, 7); ``alarms``: by steps of the horizon, the probability of exceeding
+    the threshold, (origins, series). NaN where a series is not judged.
     """
-    quantiles = np.full((*walk.truth.shape, len(QUANTILES)), np.nan)
-    for turn in range(1, len(walk.origins)):
-        earlier = slice(max(0, turn - PAST), turn)
-        come = walk.come(earlier, turn)
-        losses = np.stack(
-            [mean_pinball(said[earlier].astype(float), come) for said in walk.predictions.values()]
-        )
-        now = np.stack([said[turn] for said in walk.predictions.values()])
-        losses = np.where(np.isfinite(losses) & np.isfinite(now).all(axis=(2, 3)), losses, np.inf)
-        best = losses.argmin(axis=0)
-        quantiles[turn] = now[best, np.arange(len(best))]
-    return quantiles
+
+    quantiles: Floats
+    alarms: dict[int, Floats]
+    cost: Cost
+
+
+def champion(
+    walk: Walk, candidates: Sequence[str], horizons: Sequence[int], prepare: Callable[[Panel], Panel]
+) -> Champion:
+    """Of each origin, only by predictions of earlier origins and by as much of the truth as had come by then.
+
+    ``candidates``: names of models that take part, the seasonal naive among them.
+    """
+    shape = walk.judged.shape
+    found = Champion(
+        np.full((*walk.truth.shape, len(QUANTILES)), np.nan),
+        {steps: np.full(shape, np.nan) for steps in horizons},
+        Cost(),
+    )
+    before: list[str | None] = [None] * shape[1]
+    for turn in np.flatnonzero(walk.judged.any(axis=1)).tolist():
+        rows = np.flatnonzero(walk.judged[turn])
+        seen = prepare(walk.grid.history.seen(int(walk.origins[turn]))).rows(rows)
+        earlier = past_turns(walk, turn)
+        spent = cpu()
+        origins = walk.origins[earlier].tolist()
+        come = walk.come(earlier, turn)[:, rows]
+        past = {name: walk.predictions[name][earlier][:, rows].astype(float) for name in candidates}
+        now = {name: walk.predictions[name][turn, rows].astype(float) for name in candidates}
+        age = (walk.origins[turn] - walk.origins[earlier]) / seen.day
+        able = {name: np.isfinite(said).all(axis=(1, 2)) for name, said in now.items()}
+        chosen = select(past, come, age, seen.day, NAIVE, [before[row] for row in rows], able)
+        for row, name in zip(rows, chosen.champions, strict=True):
+            before[row] = name
+        present = np.nan_to_num(combined([now[name] for name in chosen.names], chosen.weights))
+        issued = combined([past[name] for name in chosen.names], chosen.weights)
+        calibrated = calibrate(issued, come, origins, present, seen)
+        found.quantiles[turn, rows] = calibrated.quantiles
+        for steps in horizons:
+            windows = PastWindows(origins, calibrated.past[:, :, :steps], come[:, :, :steps])
+            highest = peaks(seen, calibrated.quantiles[:, :steps], windows if origins else None)
+            for row, peak in zip(rows, highest, strict=True):
+                if np.isfinite(limit := walk.threshold[turn, row]):
+                    found.alarms[steps][turn, row] = peak.above(float(limit))
+        found.cost.seconds += cpu() - spent
+        found.cost.series += len(rows)
+    return found
+
+
+def past_turns(walk: Walk, turn: int) -> list[int]:
+    """As many earlier origins as the forecaster looks back to, about as far apart; oldest first."""
+    step = walk.grid.panel.step
+    window = (WINDOW if step >= HOUR else WINDOW_FINE) // step
+    apart = int(walk.origins[1] - walk.origins[0]) if len(walk.origins) > 1 else 1
+    stride = max(1, round(window / ORIGINS / apart))
+    if stride * apart % walk.grid.panel.day == 0 and stride > 1:
+        stride -= 1  # or all of them would lie at one time of day
+    return [turn - stride * back for back in range(ORIGINS, 0, -1) if turn >= stride * back]

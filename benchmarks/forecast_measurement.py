@@ -10,23 +10,22 @@ from datetime import timedelta
 
 import numpy as np
 
-from benchmarks.forecast_alarms import Alarms, alarms
+from benchmarks.forecast_alarms import alarms
 from benchmarks.forecast_champion import champion
 from benchmarks.forecast_contestants import contestants
 from benchmarks.forecast_figures import Said, figures, said
 from benchmarks.forecast_panels import FINE, Grid, grid_of
 from benchmarks.forecast_traces import Traces
-from benchmarks.forecast_walk import Cost, Predictions, Walk, cpu, walk
+from benchmarks.forecast_walk import Cost, Predictions, Walk, walk
 from foreshard.forecast.band import Floats
-from foreshard.forecast.cleaning import clean
+from foreshard.forecast.models.candidates import NAIVE
 from foreshard.forecast.panel import HOUR, Panel
-from foreshard.forecast.regime import steady
+from foreshard.forecast.prepared import prepared
 from foreshard.forecast.scores import Bools
 
 HORIZONS = {"h0.25": (FINE, 3), "h1": (FINE, 12), "h6": (HOUR, 6), "h24": (HOUR, 24)}
 """Grid and steps."""
 CHAMPION = "champion"
-NAIVE = "seasonal_naive"
 _HOUR = ((FINE, 12), (HOUR, 1))
 """An hour on each grid: series sampled too coarsely for the finer one are judged on the other."""
 NAMES = {HOUR: "hourly", FINE: "5-minute"}
@@ -34,11 +33,15 @@ NAMES = {HOUR: "hourly", FINE: "5-minute"}
 
 @dataclass(frozen=True)
 class Plan:
-    """How thoroughly: origins every so often on each grid, series at most, and the least time between fits."""
+    """How thoroughly: origins every so often on each grid, series at most, and the least time between fits.
+
+    ``candidates``: the models among which the champion is chosen.
+    """
 
     every: Mapping[timedelta, timedelta]
     most: int
     refit: timedelta
+    candidates: tuple[str, ...]
     seed: int
 
 
@@ -59,13 +62,13 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class Walked:
-    """``said``: by model, the champion among them, quantiles of shape (origins, series, horizon, 7); ``choosing``: what
-    selecting and calibrating took.
+    """``said``: by model, the champion among them, quantiles of shape (origins, series, horizon, 7); ``alarms``: by
+    model and steps of the horizon, probabilities of shape (origins, series); ``choosing``: what the champion's took.
     """
 
     walk: Walk
     said: dict[str, Floats | Predictions]
-    alarms: Alarms
+    alarms: dict[tuple[str, int], Floats]
     choosing: Cost
 
 
@@ -86,25 +89,23 @@ def walked(job: Job) -> Walked:
     tell(f"{int((~job.grid.shard).sum())} series and {int(job.grid.shard.sum())} sums of them")
     models, _ = contestants(job.models, job.plan.refit)
     horizons = {steps for step, steps in HORIZONS.values() if step == job.step}
+
+    def prepare(panel: Panel) -> Panel:
+        return prepared(panel, max(horizons)).panel
+
     every = job.plan.every[job.step] // job.step
-    done = walk(job.grid, models, max(horizons), every, job.plan.seed, prepared, tell)
-    before = cpu()
-    tell("selection and calibration")
-    chosen = champion(done)
-    choosing = Cost(cpu() - before, chosen.shape[0] * chosen.shape[1])
+    done = walk(job.grid, models, max(horizons), every, job.plan.seed, prepare, tell)
     if job.grid.coarse.any():
         horizons |= {steps for step, steps in _HOUR if step == job.step}
-    tell("alarms")
-    everything: dict[str, Floats | Predictions] = {**done.predictions, CHAMPION: chosen}
-    warned = alarms(done, everything, sorted(horizons), prepared)
+    ahead = sorted(horizons)
+    tell("selection, calibration and alarms")
+    best = champion(done, [name for name in models if name in job.plan.candidates], ahead, prepare)
+    spoken: dict[str, Floats | Predictions] = {**done.predictions, CHAMPION: best.quantiles}
+    warned = alarms(done, done.predictions, ahead, prepare)
+    warned |= {(CHAMPION, steps): best.alarms[steps] for steps in ahead}
     for line in done.notes:
         tell(line)
-    return Walked(done, everything, warned, choosing)
-
-
-def prepared(panel: Panel) -> Panel:
-    """What models learn from, as the forecaster gives it to them."""
-    return steady(clean(panel).panel).panel
+    return Walked(done, spoken, warned, best.cost)
 
 
 def figures_of(name: str, models: Sequence[str], of: Mapping[timedelta, Walked]) -> dict[str, object]:
@@ -132,7 +133,7 @@ def _parts(
     found = []
     for on, ahead, rows in rows_of:
         if on in of and (wanted := rows(of[on].walk.grid)).any():
-            here, alarm = of[on], of[on].alarms.probability[model, ahead]
+            here, alarm = of[on], of[on].alarms[model, ahead]
             found.append((on, said(here.walk, here.said[model], wanted, ahead, here.said.get(NAIVE), alarm)))
     return found
 

@@ -73,7 +73,7 @@ class Walk:
         """Steps ahead."""
         return int(self.truth.shape[2])
 
-    def come(self, origins: slice, turn: int) -> Floats:
+    def come(self, origins: list[int], turn: int) -> Floats:
         """Truth of earlier ``origins`` as far as it had come when origin number ``turn`` began; NaN is still ahead."""
         step = self.origins[origins, None, None] + np.arange(self.horizon)
         known: Floats = np.where(step < self.origins[turn], self.truth[origins], np.nan)

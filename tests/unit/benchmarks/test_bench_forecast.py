@@ -112,16 +112,20 @@ class _FittedRecent:
 
 
 class _Lazy(_Recent):
-    name = "lazy"
+    name = "seasonal_naive"
 
     def fit(self, panel: Panel, horizon: int, seed: int) -> _FittedRecent:
         del panel, horizon, seed
         return _FittedRecent(0.0)
 
 
+def _as_it_is(panel: Panel) -> Panel:
+    return panel
+
+
 def _walk(grid: Grid) -> Walk:
-    models = {"recent": Contestant(_Recent()), "lazy": Contestant(_Lazy(), local=True)}  # type: ignore[arg-type]
-    return walk(grid, models, 24, 12, 1, lambda panel: panel, lambda _: None)
+    models = {"recent": Contestant(_Recent()), "seasonal_naive": Contestant(_Lazy(), local=True)}  # type: ignore[arg-type]
+    return walk(grid, models, 24, 12, 1, _as_it_is, lambda _: None)
 
 
 @pytest.mark.parametrize("poison", [np.nan, 1e9])
@@ -140,13 +144,13 @@ def test_a_poisoned_future_changes_nothing(tmp_path: Path, poison: float) -> Non
         np.testing.assert_array_equal(clean.predictions[name][until], poisoned.predictions[name][until])
     np.testing.assert_array_equal(clean.reference[until], poisoned.reference[until])
     np.testing.assert_array_equal(clean.threshold[until], poisoned.threshold[until])
-    chosen, chosen_poisoned = champion(clean), champion(poisoned)
-    np.testing.assert_array_equal(chosen[until], chosen_poisoned[until])
-    assert np.isfinite(chosen[turn]).all()
-    warned = alarms(clean, {CHAMPION: chosen}, [24], lambda panel: panel).probability[CHAMPION, 24]
-    poisoned_warned = alarms(poisoned, {CHAMPION: chosen_poisoned}, [24], lambda panel: panel)
-    np.testing.assert_array_equal(warned[until], poisoned_warned.probability[CHAMPION, 24][until])
-    assert np.isfinite(warned[turn]).all()
+    best, best_poisoned = (champion(of, [*clean.predictions], [24], _as_it_is) for of in (clean, poisoned))
+    np.testing.assert_array_equal(best.quantiles[until], best_poisoned.quantiles[until])
+    np.testing.assert_array_equal(best.alarms[24][until], best_poisoned.alarms[24][until])
+    warned, warned_poisoned = (alarms(of, of.predictions, [24], _as_it_is) for of in (clean, poisoned))
+    np.testing.assert_array_equal(warned["recent", 24][until], warned_poisoned["recent", 24][until])
+    for said in (best.quantiles, best.alarms[24], warned["recent", 24]):
+        assert np.isfinite(said[turn]).all()
     assert not np.array_equal(clean.truth[until], poisoned.truth[until], equal_nan=True)
 
 
