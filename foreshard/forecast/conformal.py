@@ -24,14 +24,14 @@ HALF_LIFE = 7.0
 """Days after which a miss counts half."""
 BELIEF = 4.0
 """Days of its own misses that count as much as those of all series of its kind."""
-STRENGTH = {0.05: 0.7, 0.10: 0.3, 0.25: 0.3, 0.75: 0.3, 0.90: 0.3, 0.95: 0.7}
-"""Share of a level's correction that is applied. The whole of it follows noise, and costs more pinball loss than it
-gains; the median is the models' own.
+STRENGTH = {0.05: 0.5, 0.95: 0.5}
+"""Share of a level's correction that is applied. On recorded loads half of it brought most of the coverage; the whole
+of it, and any of the inner levels', followed noise and cost more pinball loss than it gained.
 """
 FURTHEST = 1.0
 """Widths of the band by which a level is moved at most by the first step, ``TRACKED`` by the second."""
 TRACKED = (-0.25, 2.0)
-STEP = 0.3
+STEP = 0.15
 """Of the width, for each part of the truth that was outside beyond what should be."""
 FADES = 0.97
 """What is left of a tracked correction at the next origin."""

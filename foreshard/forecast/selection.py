@@ -14,11 +14,11 @@ COMBINATION = "combination"
 
 HALF_LIFE = 7.0
 """Days after which an origin's losses count half."""
-BELIEF = 6.0
+BELIEF = 3.0
 """Days of a series' own losses that count as much as those of all series together."""
-SHARPNESS = 4.0
+SHARPNESS = 20.0
 """A model's weight goes with this power of 1 / its score."""
-TOLERANCE = 1.15
+TOLERANCE = 1.3
 """A model that lost more than this times what the best one lost has no part in the combination."""
 STAYS = 0.97
 """A new champion must have lost less than this times what the present one lost."""
