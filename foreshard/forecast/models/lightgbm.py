@@ -31,7 +31,12 @@ class Lightgbm(GlobalTrees):
     """
 
     name = "lightgbm"
-    growth = Growth(rounds=150, learning_rate=0.06)
+    growth = Growth(
+        rounds=120, learning_rate=0.06, leaves=15, fewest_in_leaf=300, of_features=0.5, of_samples=0.5
+    )
+    """Fewer and larger leaves than the plain form: the outer quantiles of a leaf of 50 follow noise. On recorded loads
+    the 90 % band covered 2 to 3 points more, at the same loss and half the time.
+    """
     samples = 60_000
 
     def see(self, panel: Panel, windows: Windows, samples: Samples, clock: Clock) -> Seen:
