@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from foreshard.errors import InvalidInput
-from foreshard.forecast.backtest import by_local_fits, by_one_fit, past_origins
+from foreshard.forecast.backtest import ORIGINS, by_local_fits, by_one_fit, past_origins
 from foreshard.forecast.band import QUANTILES, Band, Floats
 from foreshard.forecast.conformal import calibrate
 from foreshard.forecast.exceedance import PastWindows, peaks
@@ -28,24 +29,29 @@ from foreshard.forecast.series import SeriesKey
 SERIES_A_TURN = 200
 """Of more series, each run tries the local challengers on a part."""
 MOST_TURNS = 24
+MANY = 1_000
+"""Of more series, models are judged by fewer past origins: an hour's work must be done within the hour."""
+FEWER_ORIGINS = 10
 
 
 @dataclass(frozen=True)
 class ForecastOptions:
     """``horizon``: steps ahead. ``models``: names of the candidates; the seasonal naive is always among them.
 
-    ``turns``: runs until every series' challengers have been tried again.
+    ``turns``: runs until every series' challengers have been tried again. ``origins``: past forecasts that all are
+    judged by.
 
-    Raises ``InvalidInput``: ``horizon`` or ``turns`` below 1, ``models`` that names another model.
+    Raises ``InvalidInput``: ``horizon``, ``turns`` or ``origins`` below 1, ``models`` that names another model.
     """
 
     horizon: int
     models: tuple[str, ...] = DEFAULT
     seed: int = 1
     turns: int = 1
+    origins: int = ORIGINS
 
     def __post_init__(self) -> None:
-        for name, value in (("horizon", self.horizon), ("turns", self.turns)):
+        for name, value in (("horizon", self.horizon), ("turns", self.turns), ("origins", self.origins)):
             if value < 1:
                 raise InvalidInput(name, f"{value} is not at least 1")
         for model in self.models:
@@ -57,6 +63,11 @@ class ForecastOptions:
 def turns_for(series: int) -> int:
     """In how many runs the challengers of so many series are tried: in one, if they are few."""
     return min(MOST_TURNS, math.ceil(series / SERIES_A_TURN)) or 1
+
+
+def origins_for(series: int) -> int:
+    """By how many past forecasts so many series are judged."""
+    return ORIGINS if series <= MANY else FEWER_ORIGINS
 
 
 @dataclass(frozen=True)
@@ -91,6 +102,9 @@ class Trained:
 
 _PAST = "/past"
 
+THREADS = 2
+"""Fits at the same time, of one thread each."""
+
 
 def train(panel: Panel, options: ForecastOptions, kept: Mapping[str, bytes] | None = None) -> Trained:
     """Fit the global models among the candidates.
@@ -102,18 +116,24 @@ def train(panel: Panel, options: ForecastOptions, kept: Mapping[str, bytes] | No
     if not names:
         return Trained()
     history = History(prepared(panel, options.horizon).panel)
-    origins = past_origins(panel, options.horizon)
+    ends = [panel.steps, *past_origins(panel, options.horizon, options.origins)[:1]]
     present: dict[str, KeptFit] = {}
     past: dict[str, KeptFit] = {}
     notes: list[str] = []
     fresh = set()
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="fit") as pool:
+        fits = {
+            name: [
+                pool.submit(GLOBAL[name]().fit, history.seen(end), options.horizon, options.seed)
+                for end in ends
+            ]
+            for name in names
+        }
     for name in names:
         now: KeptFit | None
         then: KeptFit | None
         try:
-            model = GLOBAL[name]()
-            now = model.fit(history.panel, options.horizon, options.seed)
-            then = model.fit(history.seen(origins[0]), options.horizon, options.seed) if origins else None
+            now, then = [*(fit.result() for fit in fits[name]), None][:2]
             fresh.add(name)
         except Exception as failure:  # of any library: the other models go on
             now, then, note = _last_known_good(name, kept, failure)
@@ -186,7 +206,7 @@ class _Competition:
     ) -> None:
         self.panel, self._options, self._before = ready.panel, options, before
         self._history = History(ready.panel)
-        self.origins = past_origins(ready.panel, options.horizon)
+        self.origins = past_origins(ready.panel, options.horizon, options.origins)
         self.truth = (
             self._history.truths(self.origins, options.horizon)
             if self.origins
