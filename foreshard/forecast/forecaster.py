@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -145,18 +145,37 @@ def train(panel: Panel, options: ForecastOptions, kept: Mapping[str, bytes] | No
     return Trained(present, past, tuple(notes), frozenset(fresh))
 
 
+def restored(kept: Mapping[str, bytes], models: Collection[str] = tuple(GLOBAL)) -> Trained:
+    """The global ``models`` as ``Trained.kept`` wrote them, to forecast other series of the same fleet without a fit.
+
+    What was never kept is not there; what cannot be read is in the notes.
+    """
+    present: dict[str, KeptFit] = {}
+    past: dict[str, KeptFit] = {}
+    notes = []
+    for name in models:
+        if name in kept and f"{name}{_PAST}" in kept:
+            try:
+                model = GLOBAL[name]()
+                present[name], past[name] = model.restored(kept[name]), model.restored(kept[f"{name}{_PAST}"])
+            except Exception as broken:  # what was kept by another version of its library
+                present.pop(name, None)
+                notes.append(f"the last fit of {name} cannot be read ({broken})")
+    return Trained(present, past, tuple(notes))
+
+
 def _last_known_good(
     name: str, kept: Mapping[str, bytes], failure: Exception
 ) -> tuple[KeptFit | None, KeptFit | None, str]:
     why = f"{name} could not be fitted ({type(failure).__name__}: {failure})"
-    if name not in kept or f"{name}{_PAST}" not in kept:
-        return None, None, f"{why} and does not compete: no earlier fit was kept"
-    try:
-        model = GLOBAL[name]()
-        fits = model.restored(kept[name]), model.restored(kept[f"{name}{_PAST}"])
-    except Exception as broken:  # what was kept by another version of its library
-        return None, None, f"{why} and does not compete: its last fit cannot be read ({broken})"
-    return *fits, f"{why}: the last known good fit stands in"
+    earlier = restored(kept, [name])
+    if name in earlier.present:
+        return earlier.present[name], earlier.past[name], f"{why}: the last known good fit stands in"
+    return (
+        None,
+        None,
+        "; ".join([f"{why} and does not compete", *(earlier.notes or ["no earlier fit was kept"])]),
+    )
 
 
 def forecast(
