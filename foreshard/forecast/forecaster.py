@@ -223,7 +223,7 @@ class _Competition:
         before: Mapping[SeriesKey, Before],
         turn: int,
     ) -> None:
-        self.panel, self._options, self._before = ready.panel, options, before
+        self.panel, self.before, self._options = ready.panel, before, options
         self._history = History(ready.panel)
         self.origins = past_origins(ready.panel, options.horizon, options.origins)
         self.truth = (
@@ -253,7 +253,7 @@ class _Competition:
         rows = []
         turns = self._options.turns
         for row, key in enumerate(self.panel.keys):
-            said = self._before.get(key)
+            said = self.before.get(key)
             in_turn = zlib.crc32(str(key).encode()) % turns == turn % turns
             if in_turn or (said is not None and _near_the_best(name, said)):
                 rows.append(row)
@@ -277,7 +277,7 @@ class _Competition:
         """Who forecasts each series."""
         age = (self.panel.steps - np.asarray(self.origins, float)) / self.panel.day
         champions = [
-            None if (said := self._before.get(key)) is None else said.model for key in self.panel.keys
+            None if (said := self.before.get(key)) is None else said.model for key in self.panel.keys
         ]
         able = {name: np.asarray(np.isfinite(now).all(axis=(1, 2))) for name, now in self.now.items()}
         return select(self.past, self.truth, age, self.panel.day, NAIVE, champions, able)
@@ -321,7 +321,7 @@ def _result(
     first, last = (panel.times(known[end], known[end] + 1)[0] if len(known) else None for end in (0, -1))
     notes = list(ready.notes.get(key, ()))
     scores = {name: float(of[row]) for name, of in chosen.scores.items() if np.isfinite(of[row])}
-    if (said := competition._before.get(key)) is not None:
+    if (said := competition.before.get(key)) is not None:
         scores = {**said.scores, **scores}
         if (why := competition.refused.get(key, {}).get(said.model)) is not None:
             notes.append(f"{said.model} gave up: {why}")
