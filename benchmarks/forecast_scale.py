@@ -72,7 +72,9 @@ def made_up(series: int, seed: int) -> Panel:
 
 def _one_hour(series: int, seed: int) -> dict[str, object]:
     """Train once, forecast chunk by chunk, two at a time, as the flow does."""
-    from foreshard.forecast.forecaster import Before, ForecastOptions, forecast, origins_for, train, turns_for
+    from foreshard.forecast.forecast_options import Before, ForecastOptions, origins_for, turns_for
+    from foreshard.forecast.forecaster import forecast
+    from foreshard.forecast.training import train
 
     panel = made_up(series, seed)
     base = _memory()

@@ -12,9 +12,11 @@ from foreshard.control.forecast_input import fleet_load
 from foreshard.control.forecast_store import ForecastStore
 from foreshard.control.topology_store import TopologyStore
 from foreshard.errors import InvalidInput, NotFound
-from foreshard.forecast.forecaster import ForecastOptions, forecast, restored
+from foreshard.forecast.forecast_options import ForecastOptions
+from foreshard.forecast.forecaster import forecast
 from foreshard.forecast.models.candidates import DEFAULT
 from foreshard.forecast.result import ForecastResult
+from foreshard.forecast.training import restored
 from foreshard.settings import Settings
 
 

@@ -21,10 +21,10 @@ from foreshard.control.plan_store import PlanStore
 from foreshard.control.topology_store import ShardRecord, TopologyStore
 from foreshard.errors import InvalidInput, NotFound
 from foreshard.forecast import forecaster
-from foreshard.forecast.forecaster import Trained
 from foreshard.forecast.panel import Panel
 from foreshard.forecast.result import ForecastResult
 from foreshard.forecast.series import SeriesKey
+from foreshard.forecast.training import Trained
 from tasks import forecast_chunks
 from tests.flows.conftest import BUCKETS, Deployed
 from tests.flows.forecast_load import HOUR, RATE, put_load

@@ -17,9 +17,10 @@ from foreshard.control.forecast_input import forecast_input
 from foreshard.control.forecast_store import ForecastStore
 from foreshard.control.load_store import LoadStore
 from foreshard.control.topology_store import ShardRecord, TopologyStore
-from foreshard.forecast.forecaster import ForecastOptions, train
+from foreshard.forecast.forecast_options import ForecastOptions
 from foreshard.forecast.models.lightgbm_direct import LightgbmDirect
 from foreshard.forecast.models.quantile_trees import Growth
+from foreshard.forecast.training import train
 from foreshard.load.sample import Sample
 from foreshard.topology.keys import KeyType
 from foreshard.topology.placement import Placement
