@@ -111,6 +111,7 @@ def runner(settings: ForecastSettings) -> TaskRunner[Any]:
 
 def _by_the_naive(part: Chunk) -> list[ForecastResult]:
     options = replace(part.options, models=ONLY_NAIVE)
-    results = forecaster.forecast(forecaster.train(part.panel, options), part.panel, options)
+    # What was said before is kept with the results: whoever was good competes again in the next run.
+    results = forecaster.forecast(Trained(), part.panel, options, part.before)
     why = "seasonal naive: the task that should have compared the models failed"
     return [replace(one, note="; ".join(filter(None, [why, one.note]))) for one in results]
