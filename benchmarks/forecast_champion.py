@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.forecast_walk import Cost, Walk, cpu
-from foreshard.forecast.backtest import ORIGINS, WINDOW, WINDOW_FINE
+from foreshard.forecast.backtest import WINDOW, WINDOW_FINE
 from foreshard.forecast.band import QUANTILES, Floats
 from foreshard.forecast.conformal import calibrate
 from foreshard.forecast.exceedance import PastWindows, peaks
@@ -74,11 +74,8 @@ def champion(
 
 
 def past_turns(walk: Walk, turn: int) -> list[int]:
-    """As many earlier origins as the forecaster looks back to, about as far apart; oldest first."""
+    """Earlier origins of as long a time as the forecaster looks back, oldest first."""
     step = walk.grid.panel.step
     window = (WINDOW if step >= HOUR else WINDOW_FINE) // step
-    apart = int(walk.origins[1] - walk.origins[0]) if len(walk.origins) > 1 else 1
-    stride = max(1, round(window / ORIGINS / apart))
-    if stride * apart % walk.grid.panel.day == 0 and stride > 1:
-        stride -= 1  # or all of them would lie at one time of day
-    return [turn - stride * back for back in range(ORIGINS, 0, -1) if turn >= stride * back]
+    earlier = np.flatnonzero(walk.origins >= walk.origins[turn] - window)
+    return [int(each) for each in earlier if each < turn]

@@ -26,6 +26,7 @@ from foreshard.cli_output import AsJson, MigrationId, err, out, show
 from foreshard.cli_pgbouncer import pgbouncer_app
 from foreshard.cli_routers import commands as router_commands
 from foreshard.cli_shards import shard_app
+from foreshard.cli_what_if import commands as what_if_commands
 from foreshard.control.load_store import LoadStore
 from foreshard.control.migration_store import MigrationStore
 from foreshard.control.plan_store import PlanRecord, PlanStore
@@ -90,6 +91,7 @@ app.add_typer(migration_commands)
 app.add_typer(fleet_commands)
 app.add_typer(router_commands)
 app.add_typer(forecast_commands)
+app.add_typer(what_if_commands)
 
 
 @app.command(rich_help_panel="Demo")

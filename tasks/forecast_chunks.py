@@ -15,12 +15,13 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from foreshard.forecast import forecaster
+from foreshard.forecast.forecast_options import Before, ForecastOptions
 from foreshard.forecast.forecast_settings import ForecastSettings
-from foreshard.forecast.forecaster import Before, ForecastOptions, Trained
 from foreshard.forecast.models.candidates import NAIVE
 from foreshard.forecast.panel import Panel
 from foreshard.forecast.result import ForecastResult
 from foreshard.forecast.series import SeriesKey
+from foreshard.forecast.training import Trained
 
 ONLY_NAIVE = (NAIVE,)
 

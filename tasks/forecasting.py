@@ -16,12 +16,13 @@ from foreshard.control.engine import ControlDatabase
 from foreshard.control.forecast_input import forecast_input
 from foreshard.control.forecast_store import ForecastRecord, ForecastStore
 from foreshard.errors import InvalidInput
+from foreshard.forecast.forecast_options import ForecastOptions, origins_for, turns_for
 from foreshard.forecast.forecast_settings import ForecastSettings
-from foreshard.forecast.forecaster import ForecastOptions, Trained, turns_for
-from foreshard.forecast.forecaster import train as train_models
 from foreshard.forecast.models.candidates import DEFAULT
 from foreshard.forecast.panel import Panel
 from foreshard.forecast.result import ForecastResult
+from foreshard.forecast.training import Trained
+from foreshard.forecast.training import train as train_models
 from foreshard.settings import Settings
 from tasks.retries import is_transient
 
@@ -47,7 +48,9 @@ class Wanted:
 
     def options(self, series: int) -> ForecastOptions:
         """The same, for the forecaster of so many series."""
-        return ForecastOptions(self.horizon // self.step, self.models, SEED, turns_for(series))
+        return ForecastOptions(
+            self.horizon // self.step, self.models, SEED, turns_for(series), origins_for(series)
+        )
 
     @property
     def models(self) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ from foreshard.forecast.result import ForecastResult
 from foreshard.forecast.series import SeriesKey
 
 if TYPE_CHECKING:
-    from foreshard.forecast.forecaster import Before
+    from foreshard.forecast.forecast_options import Before
 
 _COLUMNS = (
     "run_id, shard, bucket, metric, model, weights, scores, coverage, trained_from, trained_to, points, note, "
@@ -196,9 +196,8 @@ class ForecastStore:
 
     def before(self, step: timedelta) -> dict[SeriesKey, Before]:
         """Each series' champion and scores in the newest run of all metrics at this step."""
-        from foreshard.forecast.forecaster import (
-            Before,  # the models' libraries take seconds, and commands read bands
-        )
+        # Here, since the models' libraries take seconds, and commands only read bands.
+        from foreshard.forecast.forecast_options import Before
 
         newest = self.newest_whole(step)
         if newest is None:

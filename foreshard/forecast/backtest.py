@@ -12,27 +12,28 @@ from foreshard.forecast.history import History
 from foreshard.forecast.models.model import Fitted, Model
 from foreshard.forecast.panel import DAY, HOUR, Panel, Rows
 
-ORIGINS = 10
-"""Past origins at most: each costs every candidate a forecast."""
+ORIGINS = 24
+"""Past origins that a model is judged and a band calibrated by: each costs every candidate a forecast."""
 WINDOW = 7 * DAY
 WINDOW_FINE = 2 * DAY
 """How far back the first of them lies, by the hour and below; never more than a quarter of the history."""
 
 
-def past_origins(panel: Panel, horizon: int) -> tuple[int, ...]:
-    """Steps at which forecasts would have been issued, oldest first; none if the history is shorter than two days.
+def past_origins(panel: Panel, horizon: int, count: int = ORIGINS) -> tuple[int, ...]:
+    """``count`` steps at which forecasts would have been issued, oldest first; none if the history is shorter than two
+    days.
 
     They are not a whole number of days apart, so that all hours of the day are among them; the newest have only a part
     of their truth yet.
     """
     window: timedelta = max(WINDOW if panel.step >= HOUR else WINDOW_FINE, 2 * horizon * panel.step)
     steps = min(window // panel.step, panel.steps // 4)
-    if panel.steps < 2 * panel.day or steps < ORIGINS:
+    if panel.steps < 2 * panel.day or steps < count:
         return ()
-    apart = -(-steps // ORIGINS)
+    apart = -(-steps // count)
     if apart % panel.day == 0:
         apart -= 1
-    return tuple(panel.steps - apart * back for back in range(ORIGINS, 0, -1))
+    return tuple(panel.steps - apart * back for back in range(count, 0, -1))
 
 
 def by_one_fit(fitted: Fitted, history: History, origins: Sequence[int], horizon: int) -> Floats:

@@ -31,7 +31,7 @@ of it, and any of the inner levels', followed noise and cost more pinball loss t
 FURTHEST = 1.0
 """Widths of the band by which a level is moved at most by the first step, ``TRACKED`` by the second."""
 TRACKED = (-0.25, 2.0)
-STEP = 0.15
+STEP = 0.3
 """Of the width, for each part of the truth that was outside beyond what should be."""
 FADES = 0.97
 """What is left of a tracked correction at the next origin."""

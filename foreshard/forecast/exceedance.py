@@ -2,8 +2,9 @@
 
 The quantiles of single steps do not hold it: how far their highest median lies below the window's maximum depends on
 how many steps miss together. So the maximum is predicted by itself. Where it will be: from the highest median of the
-forecast and the maxima of the same hours on the days before, weighed by least squares over all series' past windows.
-How far off that is: from how far off it was, each series' own misses together with those of all series.
+forecast and the maxima of the same hours on the days before, weighed by least squares over all series' past windows;
+and, for the other half, from the band alone. How far off each is: from how far off it was, each series' own misses
+together with those of all series.
 """
 
 from __future__ import annotations
@@ -88,21 +89,47 @@ def _of_band(predicted: Floats) -> Floats:
 
 
 def _learnt(panel: Panel, predicted: Floats, past: PastWindows) -> tuple[Floats, Floats]:
-    """Quantiles (series, 17), NaN for series that have no usual maximum; and each forecast's strangeness."""
+    """Quantiles (series, 17), NaN for series that have no usual maximum; and each forecast's strangeness.
+
+    Two distributions in equal parts (a linear opinion pool: Stone 1961), since they err at different times: where the
+    maximum lies by its habits, in units of what it usually changes, and where it lies by the band, in units of its
+    width.
+    """
+    came = np.stack([_maximum(to_root(truth)) for truth in past.truth])
+    recency = 0.5 ** ((panel.steps - np.asarray(past.origins)) / panel.day / _HALF_LIFE)
     history = _History(panel, predicted.shape[1])
     now = history.outlook(panel.steps, predicted)
     then = [
         history.outlook(origin, quantiles)
         for origin, quantiles in zip(past.origins, past.predicted, strict=True)
     ]
-    came = np.stack([_maximum(to_root(truth)) for truth in past.truth])
-    age = (panel.steps - np.asarray(past.origins)) / panel.day
-    recency = 0.5 ** (age / _HALF_LIFE)
+    both = [_by_habit(now, then, came, recency), _by_band(predicted, past.predicted, came, recency)]
+    pooled = np.quantile(np.concatenate(both, axis=1), PEAK_LEVELS, axis=1).T
+    return from_root(pooled), now.strangeness
+
+
+def _by_habit(now: _Outlook, then: Sequence[_Outlook], came: Floats, recency: Floats) -> Floats:
+    """``_GRID``'s quantiles on the root scale, shape (series, 200)."""
     missed = np.stack([outlook.changes(maximum) for outlook, maximum in zip(then, came, strict=True)])
     signs = _near(np.stack([outlook.signs for outlook in then]))
     weights = _weights(signs, missed, recency)
     levels = (_near(now.signs) @ weights)[:, None] + _mixed((missed - signs @ weights).T, recency)
-    return from_root(now.usual[:, None] + now.change[:, None] * levels), now.strangeness
+    return now.usual[:, None] + now.change[:, None] * levels
+
+
+def _by_band(predicted: Floats, of_past: Floats, came: Floats, recency: Floats) -> Floats:
+    """The same by how far maxima lay from the band's highest median, in units of its upper half."""
+    highest, width = _upper_half(of_past)
+    levels = _mixed(_near((came - highest) / width).T, recency)
+    highest, width = _upper_half(predicted)
+    return highest[:, None] + width[:, None] * levels
+
+
+def _upper_half(predicted: Floats) -> tuple[Floats, Floats]:
+    """The highest median over the steps and how far the highest quantile lies above it, on the root scale."""
+    root = to_root(predicted)
+    highest = root[..., quantile_column(0.5)].max(axis=-1)
+    return highest, np.maximum(root[..., -1].max(axis=-1) - highest, _SMALLEST * highest + 1e-9)
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,12 +214,12 @@ def _near(changes: Floats) -> Floats:
 
 
 def _mixed(misses: Floats, recency: Floats) -> Floats:
-    """Quantiles at ``PEAK_LEVELS`` of each series' misses (series, origins) mixed with those of all; (series, 17)."""
+    """``_GRID``'s quantiles of each series' misses (series, origins) mixed with those of all; (series, 17)."""
     weight = np.where(np.isfinite(misses), recency, 0.0)
     misses = np.where(weight > 0, misses, 0.0)
     all_weights = weight.sum()
     if all_weights == 0:
-        return np.full((len(misses), len(PEAK_LEVELS)), np.nan)
+        return np.full((len(misses), len(_GRID)), np.nan)
     middle, spread = _quantiles(misses.reshape(1, -1), weight.reshape(1, -1), np.array([0.5, 0.75]))[0]
     shape = middle + max(spread - middle, 0.1) / t.ppf(0.75, 5) * t.ppf(_GRID, 5)
     common = _quantiles(
@@ -202,7 +229,7 @@ def _mixed(misses: Floats, recency: Floats) -> Floats:
     )
     together = np.concatenate([misses, np.broadcast_to(common, (len(misses), len(_GRID)))], axis=1)
     weights = np.concatenate([weight, np.full((len(misses), len(_GRID)), _OWN / len(_GRID))], axis=1)
-    return _quantiles(together, weights, np.asarray(PEAK_LEVELS))
+    return _quantiles(together, weights, _GRID)
 
 
 def _quantiles(values: Floats, weights: Floats, levels: Floats) -> Floats:

@@ -120,8 +120,10 @@ def select(
     best = candidates.argmin(axis=0)
     every = (*names, COMBINATION)
     for row, name in enumerate(before):
-        if name in every and candidates[every.index(name), row] * STAYS <= candidates[best[row], row]:
-            best[row] = every.index(name)
+        if name in every:
+            present = candidates[every.index(name), row]
+            if present <= 1.0 and present * STAYS <= candidates[best[row], row]:
+                best[row] = every.index(name)
     alone = (np.arange(len(names))[:, None] == best[None]).astype(float)
     known = {name: of_models[at] for at, name in enumerate(names)}
     return Selection(

@@ -20,11 +20,11 @@ from foreshard.control.forecast_store import ForecastRecord, ForecastStore
 from foreshard.control.plan_store import PlanStore
 from foreshard.control.topology_store import ShardRecord, TopologyStore
 from foreshard.errors import InvalidInput, NotFound
-from foreshard.forecast import forecaster
-from foreshard.forecast.forecaster import Trained
+from foreshard.forecast import forecaster, training
 from foreshard.forecast.panel import Panel
 from foreshard.forecast.result import ForecastResult
 from foreshard.forecast.series import SeriesKey
+from foreshard.forecast.training import Trained
 from tasks import forecast_chunks
 from tests.flows.conftest import BUCKETS, Deployed
 from tests.flows.forecast_load import HOUR, RATE, put_load
@@ -157,7 +157,7 @@ def test_when_training_fails_the_last_known_good_fit_is_told(
     client: SyncPrefectClient, load: ControlDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[Mapping[str, bytes]] = []
-    real = forecaster.train
+    real = training.train
 
     def failed(panel: Panel, options: Any, kept: Mapping[str, bytes]) -> Trained:
         given.append(kept)

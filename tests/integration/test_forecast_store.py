@@ -16,7 +16,7 @@ from foreshard.control.engine import ControlDatabase
 from foreshard.control.forecast_store import ForecastRecord, ForecastStore
 from foreshard.errors import NotFound
 from foreshard.forecast.band import Band
-from foreshard.forecast.forecaster import Before
+from foreshard.forecast.forecast_options import Before
 from foreshard.forecast.peak import PEAK_LEVELS, Peak
 from foreshard.forecast.result import ForecastResult
 from foreshard.forecast.series import SeriesKey

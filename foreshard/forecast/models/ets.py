@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
+from scipy.stats import norm
 
 from foreshard.forecast.band import QUANTILES, Floats
 from foreshard.forecast.models.scale import from_log, to_log
@@ -24,9 +25,8 @@ _FEWEST = 8  # known values; statsforecast needs as many for the smallest model
 _SEASONS = 3  # whole days from which on a daily season is fitted
 _PLAIN = 0.8  # share of the variance between days that a straight line explains where there is a trend
 _SHORT = 3  # steps; a longer gap is filled with the time of day's mean rather than a straight line
-_LEVELS = [50, 80, 90]  # per cent; their intervals' ends are the quantiles
-_COLUMNS = ("lo-90", "lo-80", "lo-50", "mean", "hi-50", "hi-80", "hi-90")
-assert len(_COLUMNS) == len(QUANTILES)
+_WIDE = 90  # per cent: the interval that is asked for; the errors are normal, so it tells all quantiles
+_OF_WIDE = norm.ppf(QUANTILES) / norm.ppf(0.5 + _WIDE / 200)
 
 
 class Ets:
@@ -112,8 +112,9 @@ def _predict(learnt: _Learnt, panel: Panel, values: Floats, horizon: int) -> Flo
     if not np.isfinite(values).any():
         return np.full((horizon, len(QUANTILES)), np.nan)
     smooth = _without_gaps(to_log(values, learnt.scale), panel.day)
-    predicted = learnt.model.forward(smooth, h=horizon, level=_LEVELS)
-    return from_log(np.stack([predicted[column] for column in _COLUMNS], axis=-1), learnt.scale)
+    predicted = learnt.model.forward(smooth, h=horizon, level=[_WIDE])
+    mean, half = predicted["mean"], predicted[f"hi-{_WIDE}"] - predicted["mean"]
+    return from_log(mean[:, None] + half[:, None] * _OF_WIDE, learnt.scale)
 
 
 def _has_trend(values: Floats, season: int) -> bool:

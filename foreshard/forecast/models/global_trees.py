@@ -16,6 +16,7 @@ from foreshard.forecast.models.quantile_trees import Features, Growth, QuantileT
 from foreshard.forecast.models.samples import Samples, draw, few_enough, newest_days, of_present
 from foreshard.forecast.models.windows import Windows
 from foreshard.forecast.panel import HOUR, Panel
+from foreshard.forecast.scores import Bools
 from foreshard.forecast.series import SeriesKey
 
 THREADS = 1
@@ -23,6 +24,7 @@ THREADS = 1
 FEWEST_SAMPLES = 500
 AT_ONCE = 250
 """Series that are predicted at a time: bounds memory."""
+NO_WEEK = "no value of its last week is known"
 LOOKS_BACK = 22
 """Days before an origin that features reach back."""
 
@@ -72,7 +74,8 @@ class GlobalTrees(ABC):
         target = seen.to_target(windows.at(drawn.rows, drawn.target))
         usable = np.isfinite(target)
         trees = QuantileTrees.grown(seen.features[usable], target[usable], self.growth, THREADS, seed)
-        return FittedTrees(self, trees)
+        unknown = np.flatnonzero(~known_last_week(panel))
+        return FittedTrees(self, trees, {panel.keys[row]: NO_WEEK for row in unknown})
 
     def restored(self, stored: bytes) -> FittedTrees:
         """What ``FittedTrees.to_bytes`` wrote."""
@@ -97,10 +100,7 @@ class FittedTrees:
         """See ``Fitted.predict``. A series without a value in the last week is NaN."""
         panel = panel.last(max(LOOKS_BACK, newest_days(panel)) * panel.day)
         quantiles = np.full((len(panel.keys), horizon, len(QUANTILES)), np.nan)
-        recent = (
-            np.isfinite(panel.values[:, -7 * panel.day :]).any(axis=1) if panel.steps else np.zeros(0, bool)
-        )
-        rows = np.flatnonzero(recent)
+        rows = np.flatnonzero(known_last_week(panel))
         for start in range(0, len(rows), AT_ONCE):
             some = rows[start : start + AT_ONCE]
             part = panel.rows(some)
@@ -112,3 +112,9 @@ class FittedTrees:
     def to_bytes(self) -> bytes:
         """The trees, to be kept as the last known good."""
         return self.trees.to_bytes()
+
+
+def known_last_week(panel: Panel) -> Bools:
+    """Which series have a value in their last seven days, shape (series,)."""
+    known: Bools = np.isfinite(panel.values[:, -7 * panel.day :]).sum(axis=1) > 0
+    return known

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from foreshard.errors import ConfigurationError, InvalidInput
 from foreshard.forecast.band import QUANTILES, Floats
+from foreshard.forecast.models.global_trees import NO_WEEK, known_last_week
 from foreshard.forecast.models.scale import TENTH
 from foreshard.forecast.panel import HOUR, Panel
 from foreshard.forecast.series import SeriesKey
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from foreshard.forecast.models import lstm_network
 
 Rows = npt.NDArray[np.intp]
-
-NO_WEEK = "no value of its last week is known"
 
 NEWEST_WINDOWS = 2_000
 """Held out to say when training ends."""
@@ -65,7 +64,7 @@ class Lstm:
         """
         network = _network()
         rng = np.random.default_rng(seed)
-        known = _known_last_week(panel)
+        known = known_last_week(panel)
         refused = {key: NO_WEEK for key, there in zip(panel.keys, known, strict=True) if not there}
         panel = panel.rows(np.sort(rng.permutation(len(panel.keys))[:_SERIES])).last(_WEEKS * 7 * panel.day)
         windows = _Inputs(panel, horizon)
@@ -126,7 +125,7 @@ class FittedLstm:
         loaded = network.load(self.saved)
         panel = panel.last((_DAYS + 2 + horizon // panel.day) * panel.day)
         quantiles = np.full((len(panel.keys), horizon, len(QUANTILES)), np.nan)
-        known = np.flatnonzero(_known_last_week(panel))
+        known = np.flatnonzero(known_last_week(panel))
         for start in range(0, len(known), _PREDICTED):
             rows = known[start : start + _PREDICTED]
             inputs = _Inputs(panel.rows(rows), horizon, learnt=self.horizon)
@@ -257,11 +256,6 @@ def _calendar(panel: Panel, horizon: int) -> Floats:
     week = (wall.dayofweek.to_numpy() + day) / 7
     turns = 2 * np.pi * np.stack([day, 2 * day, week, 2 * week], axis=1)
     return np.concatenate([np.sin(turns), np.cos(turns)], axis=1)
-
-
-def _known_last_week(panel: Panel) -> npt.NDArray[np.bool_]:
-    known: npt.NDArray[np.bool_] = np.isfinite(panel.last(_DAYS * panel.day).values).sum(axis=1) > 0
-    return known
 
 
 def _network() -> ModuleType:

@@ -15,14 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foreshard.errors import InvalidInput
-from foreshard.forecast import forecaster
+from foreshard.forecast.backtest import past_origins
 from foreshard.forecast.calendar import Event, EventKind
-from foreshard.forecast.forecaster import Before, ForecastOptions, Trained, forecast, train, turns_for
+from foreshard.forecast.forecast_options import Before, ForecastOptions, turns_for
+from foreshard.forecast.forecaster import forecast
 from foreshard.forecast.models.ets import Ets
 from foreshard.forecast.models.lightgbm import Lightgbm
 from foreshard.forecast.panel import HOUR, Panel
 from foreshard.forecast.result import ForecastResult
 from foreshard.forecast.series import SeriesKey
+from foreshard.forecast.training import Trained, train
 
 MakeLoad = Callable[..., "pd.Series[float]"]
 LOCAL = ForecastOptions(24, ("seasonal_naive", "ets"))
@@ -171,7 +173,7 @@ def test_past_forecasts_see_nothing_of_their_truth(
 
     monkeypatch.setattr(Ets, "fit", watched)
     run(panel)
-    origins = forecaster.past_origins(panel, 24)
+    origins = past_origins(panel, 24)
     assert sorted(given) == sorted([panel.steps, origins[0]])
 
 

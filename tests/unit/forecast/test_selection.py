@@ -73,6 +73,13 @@ def test_a_champion_stays_unless_another_is_clearly_better(truth: np.ndarray) ->
     assert "much" not in run({**predicted, "much": much}, truth, ["much"] * 3).champions
 
 
+def test_a_champion_that_loses_to_the_naive_goes_however_little_it_loses(truth: np.ndarray) -> None:
+    naive = band(truth, 4, 2)
+    little_worse = naive + 0.01 * (naive - truth[..., None])
+    found = run({"naive": naive, "worse": little_worse}, truth, ["worse"] * 3)
+    assert found.champions == ("naive",) * 3
+
+
 def test_who_has_nothing_to_offer_now_is_not_chosen(truth: np.ndarray) -> None:
     able = {"naive": np.ones(3, bool), "good": np.array([True, False, True])}
     found = run({"naive": band(truth, 10, 1), "good": band(truth, 1, 2)}, truth, ["good"] * 3, able)

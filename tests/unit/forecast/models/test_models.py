@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from foreshard.forecast.models.ets import Ets
+from foreshard.forecast.models.lightgbm import Lightgbm
+from foreshard.forecast.models.lightgbm_direct import LightgbmDirect
 from foreshard.forecast.models.lstm import Lstm
 from foreshard.forecast.models.model import Fitted, Model
 from foreshard.forecast.models.prophet import ProphetModel
@@ -25,11 +27,28 @@ LATER = 24 * 20  # where what the fit knows ends
 
 needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is not installed (make lstm)")
 
+
+class SmallDirect(LightgbmDirect):
+    """Grown in a moment."""
+
+    growth = replace(LightgbmDirect.growth, rounds=50, learning_rate=0.15)
+    samples = 12_000
+
+
+class SmallTrees(Lightgbm):
+    """Grown in a moment."""
+
+    growth = replace(Lightgbm.growth, rounds=40, learning_rate=0.15)
+    samples = 12_000
+
+
 NAIVE = SeasonalNaive()
 MODELS = [
     pytest.param(NAIVE, id="seasonal_naive"),
     pytest.param(Ets(), id="ets"),
     pytest.param(ProphetModel(), id="prophet"),
+    pytest.param(SmallDirect(), id="lightgbm_direct"),
+    pytest.param(SmallTrees(), id="lightgbm"),
     pytest.param(Lstm(epochs=6, windows=2_500), id="lstm", marks=needs_torch),
 ]
 LOCAL = {"seasonal_naive", "ets", "prophet"}
