@@ -75,7 +75,7 @@ def forecast_all(
 ) -> tuple[list[ForecastResult], list[str]]:
     """The results of all chunks in their order, and what went wrong.
 
-    A chunk that fails for good, as when its process is killed again and again, is forecast by the seasonal naive.
+    A chunk that fails for good, on whatever machine, is forecast by the seasonal naive.
     """
     bar = cast(
         UUID, create_progress_artifact(progress=0.0, key="forecast-progress", description="Series forecast")
