@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -43,13 +43,26 @@ class Competition:
         naive = SeasonalNaive().fit(self.panel, options.horizon, options.seed)
         self.past = {NAIVE: self._at_origins(naive)}
         self.now = {NAIVE: naive.predict(self.panel, options.horizon)}
+        self.failed: list[str] = []
         for name, fitted in trained.present.items():
             if name in trained.past or not self.origins:
-                self.now[name] = fitted.predict(self.panel, options.horizon)
-                self.past[name] = self._at_origins(trained.past.get(name, fitted))
+                self._or_without(name, self._ask, name, fitted, trained.past.get(name, fitted))
         for name in options.models:
             if name in LOCAL:
-                self._let_compete(name, self._tried(name, turn))
+                self._or_without(name, self._let_compete, name, self._tried(name, turn))
+
+    def _or_without(self, name: str, let_compete: Callable[..., None], *arguments: object) -> None:
+        """What a library raises costs its model the competition, not the others the forecast."""
+        try:
+            let_compete(*arguments)
+        except Exception as failure:
+            self.now.pop(name, None)
+            self.past.pop(name, None)
+            self.failed.append(f"{name} does not compete ({type(failure).__name__}: {failure})")
+
+    def _ask(self, name: str, present: Fitted, past: Fitted) -> None:
+        self.now[name] = present.predict(self.panel, self._options.horizon)
+        self.past[name] = self._at_origins(past)
 
     def _at_origins(self, fitted: Fitted) -> Floats:
         if not self.origins:

@@ -72,7 +72,7 @@ def _result(
     key = panel.keys[row]
     known = np.flatnonzero(np.isfinite(panel.values[row]))
     first, last = (panel.times(known[end], known[end] + 1)[0] if len(known) else None for end in (0, -1))
-    notes = list(ready.notes.get(key, ()))
+    notes = [*ready.notes.get(key, ()), *competition.failed]
     scores = {name: float(of[row]) for name, of in chosen.scores.items() if np.isfinite(of[row])}
     if (said := competition.before.get(key)) is not None:
         scores = {**said.scores, **scores}

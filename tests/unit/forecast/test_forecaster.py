@@ -293,6 +293,20 @@ def test_a_failing_local_fit_leaves_the_others(
     assert all("no such luck" in result.note for result in results)
 
 
+def test_a_model_that_breaks_does_not_compete(
+    make_panel: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its library cannot be imported, or a fit of before is of another horizon."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise ImportError("no such library")
+
+    monkeypatch.setattr(Ets, "fit", fail)
+    results = run(make_panel(2))
+    assert all(result.model == "seasonal_naive" for result in results)
+    assert all("ets does not compete (ImportError: no such library)" in result.note for result in results)
+
+
 def test_challengers_take_turns_and_those_near_the_best_are_always_asked(
     make_panel: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
