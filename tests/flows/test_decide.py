@@ -27,8 +27,9 @@ SPREAD = np.array([0.9, 0.94, 0.97, 1.0, 1.03, 1.06, 1.1])
 
 
 @pytest.fixture
-def forecast(control: ControlDatabase) -> int:
+def forecast(control: ControlDatabase, monkeypatch: pytest.MonkeyPatch) -> int:
     """A forecast in which the first shard, with all buckets, goes over its capacity of 100 queries a second."""
+    monkeypatch.setenv("FORESHARD_FORECAST__HORIZON_HOURS", "6")  # one of less is not decided on
     steps = pd.date_range(pd.Timestamp.now("UTC").ceil("h"), periods=6, freq="h")
 
     def result(key: SeriesKey, peak: float) -> ForecastResult:
