@@ -70,7 +70,7 @@ class Competition:
         return by_one_fit(fitted, self._history, self.origins, self._options.horizon)
 
     def _tried(self, name: str, turn: int) -> Rows:
-        """Series whose local model is fitted in this run: it is new, was near the best, or it is their turn."""
+        """Series whose local model is fitted in this run: it was near the best, or it is their turn."""
         rows = []
         turns = self._options.turns
         for row, key in enumerate(self.panel.keys):
