@@ -48,7 +48,7 @@ def call(control: ControlDatabase, control_dsn: str, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("FORESHARD_CONFIG", raising=False)
     monkeypatch.setenv("FORESHARD_CONTROL__DSN", control_dsn)
-    monkeypatch.setenv("COLUMNS", "150")
+    monkeypatch.setattr("foreshard.cli_output.out._width", 150)
     topology = TopologyStore(control)
     topology.describe_fleet(KeyType.TEXT, {"orders": "customer"})
     for name in ("shard-1", "shard-2"):

@@ -40,12 +40,12 @@ def fleet(
 ) -> ControlDatabase:
     """Two shards with twelve days of load."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "150")
+    monkeypatch.setattr("foreshard.cli_output.out._width", 150)
     monkeypatch.delenv("FORESHARD_CONFIG", raising=False)
     monkeypatch.setenv("FORESHARD_CONTROL__DSN", control_dsn)
     monkeypatch.setenv("FORESHARD_FORECAST__MODELS", '["seasonal_naive", "lightgbm_direct"]')
-    monkeypatch.setattr(LightgbmDirect, "growth", Growth(rounds=20, learning_rate=0.2))
-    monkeypatch.setattr(LightgbmDirect, "samples", 4_000)
+    monkeypatch.setattr(LightgbmDirect, "growth", Growth(rounds=60, learning_rate=0.15))
+    monkeypatch.setattr(LightgbmDirect, "samples", 15_000)
     topology = TopologyStore(control)
     topology.describe_fleet(KeyType.TEXT, {"orders": "customer"})
     for name in ("one", "two", "three"):

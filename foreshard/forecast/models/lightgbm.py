@@ -49,7 +49,7 @@ class Lightgbm(GlobalTrees):
         same_time = np.stack([windows.at(rows, target - (days_ahead + back) * day) for back in range(7)])
         usual = np.nanmean(same_time, axis=0)
         week = windows.mean(rows, origins - 7 * day, origins)
-        last = windows.at(rows, origins - 1)
+        last = windows.recent(rows, origins - 1)
         centre = np.where(np.isnan(last), week, last) if fine else np.where(np.isnan(usual), week, usual)
         scale = windows.change(rows, origins - (2 if fine else 14) * day, origins)
         scale = np.fmax(scale, _SMALLEST * np.abs(week) + 1e-12)
@@ -61,7 +61,7 @@ class Lightgbm(GlobalTrees):
             return windows.mean(rows, first, np.minimum(until, origins))
 
         columns = [samples.ahead, clock.hour[target], clock.weekday[target], clock.hour[origins]]
-        columns += [seen(windows.at(rows, origins - lag)) for lag in _LAST]
+        columns += [seen(windows.recent(rows, origins - lag)) for lag in _LAST]
         columns += [seen(values) for values in same_time]
         week_ago = target - ((samples.ahead - 1) // (7 * day) + 1) * 7 * day
         columns += [seen(windows.at(rows, week_ago - weeks * 7 * day)) for weeks in (0, 1)]

@@ -10,7 +10,7 @@ import numpy as np
 from foreshard.forecast.band import Floats
 from foreshard.forecast.models.global_trees import Clock, GlobalTrees, Seen
 from foreshard.forecast.models.quantile_trees import Growth
-from foreshard.forecast.models.samples import Samples
+from foreshard.forecast.models.samples import FIRST, Samples
 from foreshard.forecast.models.windows import Windows
 from foreshard.forecast.panel import HOUR, Panel
 
@@ -35,13 +35,20 @@ class LightgbmDirect(GlobalTrees):
             return np.log1p(np.maximum(values, 0.0) / scale)
 
         columns = [samples.ahead, clock.hour[target], clock.weekday[target]]
-        columns += [seen(windows.at(rows, origins - lag)) for lag in _LAST]
-        columns += [seen(windows.at(rows, target - (days_ahead + back) * day)) for back in range(7)]
+        columns += [seen(windows.recent(rows, origins - lag)) for lag in _LAST]
+        same_time = np.stack([windows.at(rows, target - (days_ahead + back) * day) for back in range(7)])
+        for back in range(
+            FIRST
+        ):  # always known while trees learnt, but for gaps: those they would read as zero
+            same_time[back] = np.where(
+                np.isnan(same_time[back]), np.nanmean(same_time, axis=0), same_time[back]
+            )
+        columns += [seen(values) for values in same_time]
         weeks_ahead = (samples.ahead - 1) // (7 * day) + 1
         columns += [seen(windows.at(rows, target - (weeks_ahead + back) * 7 * day)) for back in range(2)]
         base = np.zeros(len(rows))
         if panel.step < HOUR:
-            base = seen(windows.at(rows, origins - 1))
+            base = seen(windows.recent(rows, origins - 1))
             base = np.where(np.isnan(base), np.log(2.0), base)
         return Seen(
             np.stack([column.astype(np.float32) for column in columns], axis=1),

@@ -15,7 +15,7 @@ class Windows:
     """Prefix sums over a panel, so that the mean of any window of any series is two look-ups.
 
     ``rows`` and steps of all methods are arrays of the same length (samples,); steps count from the panel's start and
-    are clipped to it. Values are NaN where nothing is known. Memory: 56 bytes for each step of each series.
+    are clipped to it. Values are NaN where nothing is known. Memory: 64 bytes for each step of each series.
     """
 
     def __init__(self, panel: Panel, lag: int) -> None:
@@ -27,12 +27,25 @@ class Windows:
         changed[:, lag:] = np.abs(values[:, lag:] - values[:, :-lag])
         self._changes, self._change = _prefix(changed)
         self._steps = panel.steps
+        step = np.arange(panel.steps)
+        newest = np.maximum.accumulate(np.where(np.isfinite(values), step, -1), axis=1)
+        self._newest = np.where(step - newest <= panel.day, newest, -1)
 
     def at(self, rows: Indices, steps: Indices) -> Floats:
         """The value at a step; NaN before the panel's start and behind its end."""
         inside = (steps >= 0) & (steps < self._steps)
         found: Floats = np.where(inside, self._values[rows, np.where(inside, steps, 0)], np.nan)
         return found
+
+    def recent(self, rows: Indices, steps: Indices) -> Floats:
+        """The value at a step or, of a gap, the last one known within the day before it.
+
+        A gap that trees have not seen while they learnt is read as zero: a shard whose last sample is late would be
+        forecast as if it stood still.
+        """
+        inside = (steps >= 0) & (steps < self._steps)
+        newest = np.where(inside, self._newest[rows, np.where(inside, steps, 0)], -1)
+        return self.at(rows, newest)
 
     def mean(self, rows: Indices, first: Indices, until: Indices) -> Floats:
         """Mean of what is known of the steps ``first`` .. ``until - 1``."""

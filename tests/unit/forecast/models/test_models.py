@@ -192,3 +192,15 @@ def test_a_daily_curve_is_recovered_from_noise(
     if model is not NAIVE:
         naive = NAIVE.fit(known, 24, 1).predict(known, 24)
         assert np.abs(quantiles[..., 3] - truth).mean() < 0.85 * np.abs(naive[..., 3] - truth).mean()
+
+
+@pytest.mark.parametrize("gap", [slice(-1, None), slice(-5, None), slice(-30, -20)])
+def test_a_gap_at_the_end_is_not_taken_for_idleness(
+    model: Model, fitted: Fitted, panel: Panel, gap: slice
+) -> None:
+    """A sample is late, or collection stood still: nothing of the kind was there while the model learnt."""
+    good = panel.until(LATER).rows(np.arange(GOOD))
+    values = good.values.copy()
+    values[:, gap] = np.nan
+    whole, holed = fitted.predict(good, HORIZON), fitted.predict(good.with_values(values), HORIZON)
+    assert holed[..., 3].mean() == pytest.approx(whole[..., 3].mean(), rel=0.12), model.name
