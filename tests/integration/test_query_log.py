@@ -32,7 +32,7 @@ LOGGED = {
     "log_min_duration_statement": "0",
     "log_disconnections": "on",
     "log_rotation_size": "100kB",
-    "log_filename": "postgresql-%H%M%S.log",
+    "log_filename": "postgresql-%H%M%S.log",  # one a second: within the same second a rotation goes on in its file
 }
 BUCKETS = ("b1", 'Tenant "B" 1', "b3")
 CANARY = "canary-7f3a"
@@ -69,6 +69,14 @@ def logged(servers: ThrowawayServers, tmp_path_factory: pytest.TempPathFactory) 
         log = server.data_dir / "log"
         seconds = work(server, tmp_path_factory.mktemp("scripts"))
         last = "the last words of the workload"
+        first = set(log.glob("*.json"))
+
+        def another_file() -> bool:
+            with server.connect() as conn:
+                conn.execute("SELECT pg_rotate_logfile()")
+            return set(log.glob("*.json")) > first
+
+        wait_until(another_file, "a machine that is done within a second rotates too")
         with server.connect() as conn:
             conn.execute(sql.SQL("SELECT {}").format(sql.Literal(last)))
         for ending in (".json", ".csv"):
