@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from foreshard.forecast.band import Floats
@@ -18,3 +20,13 @@ def stretch(utilisation: Floats) -> Floats:
     """
     stretched: Floats = 1.0 / (1.0 - np.clip(utilisation, 0.0, HIGHEST_UTILISATION))
     return stretched
+
+
+@dataclass(frozen=True)
+class LatencyCurve:
+    """Mean latency of a request by its shard's utilisation: ``service_s / (1 - rho)``.
+
+    ``service_s``: bare service time, seconds; None where nothing was measured: latencies are then in service times.
+    """
+
+    service_s: float | None = None

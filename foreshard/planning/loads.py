@@ -1,80 +1,159 @@
-"""Predicted loads as arrays, in units of capacity, and what moving a bucket changes in them.
+"""The loads that plans are made with, in units of capacity, and what moving buckets changes in them.
 
-Arrays have shape (resources, steps); resources are those that every shard has a capacity for, by name.
+A shard's forecast is a distribution. The planner works with *levels* of it: a level is a path of load over the horizon,
+such that the window's largest load stays under the path's peak with the level's probability. The policy `threshold`
+has one, the path of its quantile; `probabilistic` has one for each of ``PEAK_LEVELS``: the path of the quantile
+``predicted_quantile``, scaled so that its peak is that level of the distribution of the window's largest load.
+
+A bucket's part of its shard's levels is its part of the shard's median at each step. Levels are added up as if loads
+rose together (comonotone), which is the cautious way: no dependence of two loads makes a high quantile of their sum
+larger, for the elliptical distributions that the sums of many are close to (McNeil, Frey and Embrechts, Quantitative
+Risk Management, 8.4).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from foreshard.errors import InvalidInput
-from foreshard.forecast.band import Floats
+from foreshard.forecast.peak import PEAK_LEVELS
 from foreshard.planning.policy import DecisionPolicy
-from foreshard.planning.view import FleetView
+from foreshard.planning.view import FleetView, Floats, Indexes
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class FleetLoads:
-    """The policy's quantile of every shard's load, and each bucket's part of it, in the metrics' own units.
+    """Loads of S shards in R resources over T steps at L levels, as shares of capacity; they follow moves as planned.
 
-    A bucket's part of each resource of its shard is its part of the shard's activity at that step: the median
-    of its queries/s over the sum of its neighbours'. The parts of a shard add up to the shard.
+    ``levels`` (S, L, R, T); ``planned``: which level buckets are placed by. ``current`` (S, R): the present load.
+    ``part`` (B, R, T): each bucket's part of the shard that it came from, 0 to 1; ``origin`` (B,): the row of that
+    shard, whose spread goes with the bucket. ``shard`` (B,): where each lies now, with all that is planned.
+    ``moved``: bucket row -> where it lies, of those that do not lie at their origin.
     """
 
-    metrics: tuple[str, ...]
-    capacity: dict[str, Floats]  # shard -> (resources, 1)
-    shard: dict[str, Floats]
-    bucket: dict[str, Floats]
-    draining: frozenset[str] = frozenset()
+    levels: Floats
+    planned: int
+    current: Floats
+    part: Floats
+    origin: Indexes
+    shard: Indexes
+    capacity: Floats
+    _first: Floats = field(repr=False)  # (S, L, R, T): levels before any move, of which parts are parts
+    _now: Floats = field(repr=False)  # (S, R)
 
-    def utilisation(self, shard: str, taken: Floats, given: Floats) -> Floats:
-        """The shard's load in units of its capacity, after ``taken`` left it and ``given`` came."""
-        after: Floats = (np.maximum(self.shard[shard] - taken, 0.0) + given) / self.capacity[shard]
-        return after
+    def path(self, shard: int) -> Floats:
+        """The load that is planned with, shape (R, T)."""
+        found: Floats = self.levels[shard, self.planned]
+        return found
 
-    @property
-    def nothing(self) -> Floats:
-        """No load."""
-        return np.zeros_like(next(iter(self.shard.values())))
+    def of(self, buckets: Indexes, shard: int) -> Floats:
+        """The buckets' load at the planned level if they lie on ``shard``, in units of its capacity: (n, R, T)."""
+        part, origin = self.part[buckets], self.origin[buckets]
+        scale = self.capacity[origin] / self.capacity[shard]
+        found: Floats = part * self._first[origin, self.planned] * scale[:, :, None]
+        return found
 
-    def total(self, buckets: tuple[str, ...]) -> Floats:
-        """The buckets' load together."""
-        return sum((self.bucket[name] for name in buckets), start=self.nothing)
+    def all_levels_of(self, buckets: Indexes, shard: int) -> Floats:
+        """Their load together at every level if they lie on ``shard``, in units of its capacity: (L, R, T)."""
+        total = np.zeros(self.levels.shape[1:])
+        for origin in np.unique(self.origin[buckets]):
+            part = self.part[buckets[self.origin[buckets] == origin]].sum(axis=0)
+            scale = self.capacity[origin] / self.capacity[shard]
+            total += self._first[origin] * (part * scale[:, None])
+        return total
 
-    def fair_share(self) -> Floats:
-        """Peak utilisation of each resource if load were spread in proportion to capacity, shape
-        (resources,). What is being drained will have no part in it.
-        """
-        load = sum(self.shard.values(), start=self.nothing)
-        staying = [self.capacity[shard] for shard in self.capacity if shard not in self.draining]
-        capacity = sum(staying or self.capacity.values(), start=np.zeros((len(self.metrics), 1)))
-        share: Floats = (load / capacity).max(axis=1)
-        return share
+    def now_of(self, buckets: Indexes, shard: int) -> Floats:
+        """Their part of the present load if they lie on ``shard``, in units of its capacity: (n, R)."""
+        origin = self.origin[buckets]
+        found: Floats = (
+            self.part[buckets, :, 0] * self._now[origin] * self.capacity[origin] / self.capacity[shard]
+        )
+        return found
+
+    def on(self, shard: int) -> Indexes:
+        """The rows of the buckets that lie there."""
+        return np.flatnonzero(self.shard == shard)
+
+    def without(self, shard: int, buckets: Indexes) -> Floats:
+        """All levels of the shard after the buckets have left it, (L, R, T)."""
+        left: Floats = np.maximum(self.levels[shard] - self.all_levels_of(buckets, shard), 0.0)
+        return left
+
+    def with_(self, shard: int, buckets: Indexes) -> Floats:
+        """All levels of the shard after the buckets have come to it, (L, R, T)."""
+        more: Floats = self.levels[shard] + self.all_levels_of(buckets, shard)
+        return more
+
+    def move(self, buckets: Indexes, target: int) -> None:
+        """Plan with the buckets on ``target`` from now on."""
+        for source in np.unique(self.shard[buckets]):
+            going = buckets[self.shard[buckets] == source]
+            self.levels[source] = self.without(source, going)
+            self.current[source] = np.maximum(
+                self.current[source] - self.now_of(going, source).sum(axis=0), 0.0
+            )
+        self.levels[target] = self.with_(target, buckets)
+        self.current[target] = self.current[target] + self.now_of(buckets, target).sum(axis=0)
+        self.shard[buckets] = target
+
+    def copy(self) -> FleetLoads:
+        """One that can be moved in without changing this one."""
+        return FleetLoads(
+            self.levels.copy(), self.planned, self.current.copy(), self.part, self.origin, self.shard.copy(),
+            self.capacity, self._first, self._now,
+        )  # fmt: skip
 
 
 def fleet_loads(view: FleetView, policy: DecisionPolicy) -> FleetLoads:
-    """Raises ``InvalidInput`` (field ``capacity``) unless all shards have the same resources."""
-    shards = sorted(view.shards, key=lambda shard: shard.name)  # sums must not depend on the order given
-    metrics = tuple(sorted(shards[0].capacity))
-    for shard in shards:
-        if tuple(sorted(shard.capacity)) != metrics:
-            raise InvalidInput("capacity", f"shard {shard.name} does not have the resources of the others")
-    loads = {
-        shard.name: np.array([shard.bands[metric].at(policy.predicted_quantile) for metric in metrics])
-        for shard in shards
-    }
-    parts: dict[str, Floats] = {}
-    for shard in shards:
-        here = view.on(shard.name)
-        if not here:
-            continue
-        activity = np.array([bucket.band.at(0.5) for bucket in here])
-        together = activity.sum(axis=0)
-        share = np.divide(activity, together, out=np.zeros_like(activity), where=together > 0)
-        parts |= {bucket.name: loads[shard.name] * share[row] for row, bucket in enumerate(here)}
-    capacity = {
-        shard.name: np.array([[shard.capacity[metric]] for metric in metrics]) for shard in view.shards
-    }
-    return FleetLoads(metrics, capacity, loads, parts, view.draining)
+    """What ``policy`` plans with. Buckets that a migration under way moves lie where it takes them."""
+    shards, buckets = view.shards, view.buckets
+    capacity = np.asarray(shards.capacity, float)
+    levels = _levels(view, policy) / capacity[:, None, :, None]
+    part = _parts(view)
+    loads = FleetLoads(
+        levels.copy(), _planned(policy), shards.current / capacity, part, buckets.shard, buckets.shard.copy(), capacity,
+        levels, shards.current / capacity,
+    )  # fmt: skip
+    _arrive(view.moving, view, loads)
+    return loads
+
+
+def _levels(view: FleetView, policy: DecisionPolicy) -> Floats:
+    """Shape (S, L, R, T), in the metrics' units."""
+    path = np.asarray(view.shards.at(policy.predicted_quantile), float)
+    if policy.policy == "threshold":
+        return path[:, None]
+    highest = path.max(axis=2, keepdims=True)
+    shape = np.divide(path, highest, out=np.ones_like(path), where=highest > 0)
+    levels: Floats = np.moveaxis(view.shards.peaks, 2, 1)[..., None] * shape[:, None]
+    return levels
+
+
+def _planned(policy: DecisionPolicy) -> int:
+    """The level that is exceeded with ``relief_probability``."""
+    if policy.policy == "threshold":
+        return 0
+    return int(np.argmin(np.abs(np.array(PEAK_LEVELS) - (1 - policy.relief_probability))))
+
+
+def _parts(view: FleetView) -> Floats:
+    """Shape (B, R, T). Parts of a shard add up to at most 1; the rest is the shard's own."""
+    shards, load = view.shards, view.buckets.load
+    total = np.array(shards.at(0.5), load.dtype)
+    together = np.zeros_like(total)
+    np.add.at(together, view.buckets.shard, load)
+    whole = np.maximum(total, together)
+    part: Floats = np.divide(
+        load, whole[view.buckets.shard], out=np.zeros_like(load), where=whole[view.buckets.shard] > 0
+    )
+    return part
+
+
+def _arrive(moving: Mapping[str, str], view: FleetView, loads: FleetLoads) -> None:
+    rows = {name: row for row, name in enumerate(view.buckets.names) if name in moving}
+    shards = {name: row for row, name in enumerate(view.shards.names)}
+    for target in sorted({moving[name] for name in rows} & shards.keys()):
+        going = np.array([row for name, row in rows.items() if moving[name] == target], np.intp)
+        loads.move(going[loads.shard[going] != shards[target]], shards[target])

@@ -38,12 +38,23 @@ class Reason:
     numbers: Mapping[str, float]
 
 
+class Purpose(StrEnum):
+    """What a plan is for, in the order in which plans take their turns."""
+
+    RELIEF = "relief"
+    DRAIN = "drain"
+    PIN = "pin"
+    BALANCE = "balance"
+
+
 @dataclass(frozen=True)
 class Effect:
     """Predicted peak of one resource of one end, before and after, in units of capacity.
 
-    ``limit`` is what the peak may reach: on the source the target ceiling, on the target the lower of that
-    and its bounded share. The target's ``peak_after`` includes the load of the copy while it runs.
+    The peak is that of the load that is planned with: of `threshold` the chosen quantile, else what the window exceeds
+    with ``relief_probability`` only. ``limit`` is what it may reach: on the source the target ceiling, on the target
+    the lower of that and its bounded share. ``exceeds_before`` and ``exceeds_after``: probability that load exceeds the
+    capacity within the window; None where the policy does not reckon with it.
     """
 
     shard: str
@@ -51,6 +62,21 @@ class Effect:
     peak_before: float
     peak_after: float
     limit: float
+    exceeds_before: float | None = None
+    exceeds_after: float | None = None
+
+
+@dataclass(frozen=True)
+class Shortage:
+    """No placement keeps the fleet under its ceilings: what is missing, from when.
+
+    ``shards`` more shards of ``capacity`` (metric -> value, the fleet's median) are needed by ``needed_by``.
+    """
+
+    shards: int
+    capacity: Mapping[str, float]
+    needed_by: datetime
+    text: str
 
 
 @dataclass(frozen=True)
@@ -60,6 +86,8 @@ class MigrationPlan:
     ``bytes`` is their size. ``risk_before`` is the source's score, ``risk_after`` the higher score of the two
     ends after the move; both without the migration's ``cost``, so before - after - cost is the gain.
     ``priority`` is risk x latency saved, to order plans by. ``prediction`` is None in plans stored before it was kept.
+    ``after``: positions in the decision's plans of those that must have ended first: the same shard is in them, or they
+    make the room that this one needs.
     """
 
     source: str
@@ -74,6 +102,8 @@ class MigrationPlan:
     effects: tuple[Effect, ...]
     reasons: tuple[Reason, ...]
     prediction: Prediction | None = None
+    purpose: Purpose = Purpose.RELIEF
+    after: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.source == self.target:
@@ -102,6 +132,7 @@ class Decision:
 
     ``notes`` say what was not done and why. ``max_utilisation`` is the present utilisation of the busiest
     resource of the fleet; below ``reactive_threshold`` a system without forecasts would not have acted yet.
+    ``shortage``: what the fleet lacks, None if every risk is relieved.
     """
 
     decided_at: datetime
@@ -110,6 +141,7 @@ class Decision:
     notes: tuple[str, ...]
     max_utilisation: float
     reactive_threshold: float
+    shortage: Shortage | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The decision as JSON-ready values."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from foreshard.errors import InvalidInput
 from foreshard.forecast.band import QUANTILES
+from foreshard.forecast.peak import PEAK_LEVELS
+
+Weight = Annotated[float, Field(gt=0)]
 
 
 class DecisionPolicy(BaseModel):
@@ -18,12 +21,23 @@ class DecisionPolicy(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    policy: Literal["threshold"] = Field("threshold", description="the rule that scores risk")
+    policy: Literal["probabilistic", "threshold"] = Field(
+        "probabilistic",
+        description="what stands for predicted load above capacity: the probability that the window exceeds it plus "
+        "the expected excess, or how far a quantile of the forecast exceeds it",
+    )
     predicted_weight: float = Field(0.8, ge=0, description="weight of predicted load above capacity")
     current_weight: float = Field(0.2, ge=0, description="weight of current load above the knee")
     knee: float = Field(0.8, gt=0, le=1, description="current load above this is a risk")
     migration_threshold: float = Field(0.02, ge=0, description="a score above this makes a plan")
-    predicted_quantile: float = Field(0.9, description="quantile of the forecast that counts")
+    predicted_quantile: float = Field(
+        0.9,
+        description="quantile of the forecast that counts: for `threshold` everywhere, else for deadlines",
+    )
+    relief_probability: float = Field(
+        0.05,
+        description="`probabilistic`: after a plan, either end stays under the ceiling but with this probability",
+    )
     reactive_threshold: float = Field(
         0.8,
         gt=0,
@@ -35,8 +49,38 @@ class DecisionPolicy(BaseModel):
     balance_above: float = Field(
         0.5, ge=0, le=1, description="below this utilisation a shard's share of a resource is not bounded"
     )
+    balance: bool = Field(
+        False,
+        description="also move what a shard carries beyond its share though nothing is at risk, at the lowest priority",
+    )
     minimum_gain: float = Field(0.02, ge=0, description="the worse end's peak must fall by at least this")
     cooldown_s: float = Field(21_600, ge=0, description="a bucket that moved stays for this long, seconds")
+    no_return_s: float = Field(
+        172_800, ge=0, description="a bucket does not go back to the shard it left within this, seconds"
+    )
+
+    planner: Literal["auto", "greedy", "exact"] = Field(
+        "auto",
+        description="how buckets are chosen: exact is least bytes by HiGHS, auto exact for small fleets",
+    )
+    exact_pairs: int = Field(
+        2_000, ge=0, description="auto is exact up to so many pairs of a bucket that may move and a target"
+    )
+    shard_weights: dict[str, Weight] = Field(
+        {}, description="shard -> weight on the hash ring; else by capacity"
+    )
+    pins: dict[str, str] = Field({}, description="bucket -> the only shard that it may be moved to")
+    apart: tuple[frozenset[str], ...] = Field((), description="sets of buckets no two of which share a shard")
+
+    start: Literal["trough", "now"] = Field(
+        "trough",
+        description="when a plan starts: where load is least before its deadline, or as soon as it may",
+    )
+    windows: tuple[str, ...] = Field(
+        (),
+        description="maintenance windows, e.g. 'Mon-Fri 22:00-06:00', by the fleet's time zone; none: any time",
+    )
+    max_migrations: int = Field(2, ge=1, description="migrations of the fleet at the same time")
 
     copy_bytes_per_s: float = Field(20e6, gt=0, description="backfill rate, until one is learnt")
     verify_bytes_per_s: float = Field(
@@ -70,3 +114,11 @@ class DecisionPolicy(BaseModel):
         if level not in QUANTILES:
             raise ValueError(f"Input should be one of {', '.join(map(str, QUANTILES))}")
         return level
+
+    @field_validator("relief_probability")
+    @classmethod
+    def _is_level(cls, probability: float) -> float:
+        levels = [round(1 - level, 6) for level in PEAK_LEVELS if level >= 0.8]
+        if probability not in levels:
+            raise ValueError(f"Input should be one of {', '.join(map(str, levels))}")
+        return probability

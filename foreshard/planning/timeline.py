@@ -12,9 +12,11 @@ from foreshard.planning.prediction import Prediction
 class Timeline:
     """Fleet time, UTC.
 
-    ``excess_at``: start of the first step whose predicted load exceeds capacity; None if only the present
-    load is the reason. ``start_by``: the latest start that still ends before it. ``predicted_s``: duration
-    with margin. ``predicted_pause_ms``: write pause of all flips.
+    ``not_before``: the planned start, which is where load is least before the deadline, within maintenance windows,
+    outside blackouts, when both shards are free. ``start_by``: the latest start that still ends before ``excess_at``.
+    ``excess_at``: start of the first step at which load may exceed capacity; None if only the present load is the
+    reason. ``predicted_s``: duration with margin. ``predicted_pause_ms``: write pause of all flips. ``why``: what set
+    the planned start, in words.
     """
 
     not_before: datetime
@@ -22,10 +24,16 @@ class Timeline:
     excess_at: datetime | None
     predicted_s: float
     predicted_pause_ms: float
+    why: str = ""
+
+    @property
+    def ends_at(self) -> datetime:
+        """The expected end of a migration that starts as planned, with margin."""
+        return self.not_before + timedelta(seconds=self.predicted_s)
 
     @property
     def late(self) -> bool:
-        """Whether even a start now is expected to end after the excess begins."""
+        """Whether even the planned start is expected to end after the excess begins."""
         return self.start_by < self.not_before
 
 
