@@ -4,115 +4,107 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from foreshard.forecast.band import Floats
-from foreshard.forecast.series import STEP
+import numpy as np
+
 from foreshard.planning.cost import MigrationCost, migration_cost
+from foreshard.planning.fleet import Fleet
 from foreshard.planning.latency import stretch
-from foreshard.planning.loads import FleetLoads
 from foreshard.planning.plan import Effect
-from foreshard.planning.policy import DecisionPolicy
 from foreshard.planning.prediction import Prediction, predict
-from foreshard.planning.relief import Relief, copy_load
-from foreshard.planning.risk import score
-from foreshard.planning.view import BucketView, FleetView
+from foreshard.planning.relief import Move
+from foreshard.planning.risk import exceeding, level_score
+from foreshard.planning.view import Floats
 
 
 @dataclass(frozen=True)
 class Assessment:
     """A move's cost and effects, and how long it is expected to take.
 
-    ``risk_after`` is the higher score of the two ends once the buckets have moved and the copy is over,
-    without the cost. ``latency_saved`` is in service times saved per second, at the step where it is most.
+    ``risk_before`` is the source's score, ``risk_after`` the higher score of the two ends once the buckets have moved
+    and the copy is over; both without the cost. ``latency_saved``: seconds per second, or service times per second
+    where no latency was measured, at the step where it is most.
     """
 
     prediction: Prediction
     cost: MigrationCost
     effects: tuple[Effect, ...]
+    risk_before: float
     risk_after: float
     latency_saved: float
 
     @property
-    def gain(self) -> float:
-        """By how much the highest peak of both ends and all resources falls, in units of capacity."""
-        return max(one.peak_before for one in self.effects) - max(one.peak_after for one in self.effects)
+    def peak_before(self) -> float:
+        """The highest peak of both ends and all resources."""
+        return max(one.peak_before for one in self.effects)
+
+    @property
+    def peak_after(self) -> float:
+        """The same once it is done."""
+        return max(one.peak_after for one in self.effects)
 
 
-def assess(view: FleetView, relief: Relief, loads: FleetLoads, policy: DecisionPolicy) -> Assessment:
-    """Assess ``relief``, a move within ``view`` whose predicted loads are ``loads``."""
-    moved, nothing = loads.total(relief.names), loads.nothing
-    after = {
-        relief.source: loads.utilisation(relief.source, moved, nothing),
-        relief.target: loads.utilisation(relief.target, nothing, moved),
-    }
-    horizon_s = nothing.shape[1] * STEP.total_seconds()
-    prediction = predict(relief.source, relief.target, relief.bytes, view.rates, policy)
+def assess(fleet: Fleet, move: Move, ceiling: Floats) -> Assessment:
+    """Assess ``move`` on the fleet as it is planned so far. ``ceiling`` (R,): what the source is to come under."""
+    view, loads, policy = fleet.view, fleet.loads, fleet.policy
+    size = fleet.bytes(move.buckets)
+    prediction = predict(fleet.name(move.source), fleet.name(move.target), size, view.rates, policy)
+    later = fleet.trial()
+    later.loads.move(move.buckets, move.target)
+    ends = (move.source, move.target)
+    effects = tuple(
+        Effect(
+            shard=fleet.name(shard),
+            metric=metric,
+            peak_before=float(loads.path(shard)[row].max()),
+            peak_after=float(later.loads.path(shard)[row].max()),
+            limit=float((ceiling if shard == move.source else move.limit)[row]),
+            exceeds_before=_exceeds(fleet, shard, row),
+            exceeds_after=_exceeds(later, shard, row),
+        )
+        for shard in ends
+        for row, metric in enumerate(view.metrics)
+    )
     return Assessment(
         prediction=prediction,
-        cost=migration_cost(prediction, horizon_s, policy),
-        effects=_effects(relief, after, loads, policy),
-        risk_after=_risk_after(view, relief, after, loads, policy),
-        latency_saved=_latency_saved(view, relief, after, loads),
+        cost=migration_cost(prediction, view.horizon_s, policy),
+        effects=effects,
+        risk_before=_score(fleet, move.source),
+        risk_after=max(_score(later, shard) for shard in ends),
+        latency_saved=_latency_saved(fleet, later, move),
     )
 
 
-def _effects(
-    relief: Relief, after: dict[str, Floats], loads: FleetLoads, policy: DecisionPolicy
-) -> tuple[Effect, ...]:
-    limits = {
-        relief.source: [policy.target_ceiling] * len(relief.limit),
-        relief.target: relief.limit.tolist(),
-    }
-    with_copy = after | {relief.target: after[relief.target] + copy_load(loads, policy)}
-    return tuple(
-        Effect(
-            shard=shard,
-            metric=metric,
-            peak_before=float(_before(loads, shard)[row].max()),
-            peak_after=float(with_copy[shard][row].max()),
-            limit=limits[shard][row],
-        )
-        for shard in (relief.source, relief.target)
-        for row, metric in enumerate(loads.metrics)
+def _exceeds(fleet: Fleet, shard: int, row: int) -> float | None:
+    if fleet.policy.policy == "threshold":
+        return None
+    return exceeding(fleet.loads.levels[shard][:, row].max(axis=1))[0]
+
+
+def _score(fleet: Fleet, shard: int) -> float:
+    levels, current = fleet.loads.levels[shard].max(axis=2), fleet.loads.current[shard]
+    return max(
+        level_score(levels[:, row], float(current[row]), fleet.policy)
+        for row in range(len(fleet.view.metrics))
     )
 
 
-def _risk_after(
-    view: FleetView, relief: Relief, after: dict[str, Floats], loads: FleetLoads, policy: DecisionPolicy
-) -> float:
-    current = {shard.name: shard.current for shard in view.shards}
-    here = float(_activity(view.on(relief.source), loads)[0])
-    part = float(_activity(relief.buckets, loads)[0]) / here if here > 0 else 0.0
-    scores = []
-    for shard, sign in ((relief.source, -1.0), (relief.target, 1.0)):
-        for row, metric in enumerate(loads.metrics):
-            capacity = float(loads.capacity[shard][row, 0])
-            # The present load moves with the buckets' part of the present activity.
-            present = max(current[shard][metric] + sign * part * current[relief.source][metric], 0.0)
-            predicted = float(after[shard][row].max()) * capacity
-            scores.append(score(predicted, present, capacity, 0.0, policy))
-    return max(scores)
+def _latency_saved(fleet: Fleet, later: Fleet, move: Move) -> float:
+    """Each bucket's queries/s times the change of its latency, which follows its shard's busiest resource."""
+    curve = fleet.view.latency
+    service = 1.0 if curve.service_s is None else curve.service_s
 
+    def latency(of: Fleet, shard: int) -> Floats:
+        found: Floats = service * stretch(of.loads.path(shard).max(axis=0))
+        return found
 
-def _latency_saved(view: FleetView, relief: Relief, after: dict[str, Floats], loads: FleetLoads) -> float:
-    """Each bucket's queries/s times the change of its stretch, which follows its shard's busiest resource."""
-    source, target = relief.source, relief.target
-    before = {shard: stretch(_before(loads, shard).max(axis=0)) for shard in (source, target)}
-    later = {shard: stretch(after[shard].max(axis=0)) for shard in (source, target)}
-    going = _activity(relief.buckets, loads)
-    staying = _activity(view.on(source), loads) - going
-    there = _activity(view.on(target), loads)
+    queries = fleet.view.buckets.queries
+    source, target = move.source, move.target
+    going = queries[move.buckets].sum(axis=0)
+    staying = queries[fleet.loads.on(source)].sum(axis=0) - going
+    there = queries[fleet.loads.on(target)].sum(axis=0)
     saved = (
-        staying * (before[source] - later[source])
-        + going * (before[source] - later[target])
-        - there * (later[target] - before[target])
+        staying * (latency(fleet, source) - latency(later, source))
+        + going * (latency(fleet, source) - latency(later, target))
+        - there * (latency(later, target) - latency(fleet, target))
     )
-    return float(saved.max())
-
-
-def _before(loads: FleetLoads, shard: str) -> Floats:
-    return loads.utilisation(shard, loads.nothing, loads.nothing)
-
-
-def _activity(buckets: tuple[BucketView, ...], loads: FleetLoads) -> Floats:
-    """Median queries/s of the buckets together, shape (steps,)."""
-    return sum((bucket.band.at(0.5) for bucket in buckets), start=loads.nothing[0])
+    return float(np.max(saved))

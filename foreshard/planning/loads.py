@@ -27,13 +27,14 @@ from foreshard.planning.view import FleetView, Floats, Indexes
 class FleetLoads:
     """Loads of S shards in R resources over T steps at L levels, as shares of capacity; they follow moves as planned.
 
-    ``levels`` (S, L, R, T); ``planned``: which level buckets are placed by. ``current`` (S, R): the present load.
+    ``levels``: of each shard (L, R, T), replaced by a move and never written into; ``planned``: which level buckets are
+    placed by. ``current`` (S, R): the present load.
     ``part`` (B, R, T): each bucket's part of the shard that it came from, 0 to 1; ``origin`` (B,): the row of that
     shard, whose spread goes with the bucket. ``shard`` (B,): where each lies now, with all that is planned.
     ``moved``: bucket row -> where it lies, of those that do not lie at their origin.
     """
 
-    levels: Floats
+    levels: list[Floats]
     planned: int
     current: Floats
     part: Floats
@@ -45,8 +46,12 @@ class FleetLoads:
 
     def path(self, shard: int) -> Floats:
         """The load that is planned with, shape (R, T)."""
-        found: Floats = self.levels[shard, self.planned]
+        found: Floats = self.levels[shard][self.planned]
         return found
+
+    def paths(self) -> Floats:
+        """The load that is planned with of every shard, shape (S, R, T)."""
+        return np.stack([of[self.planned] for of in self.levels])
 
     def of(self, buckets: Indexes, shard: int) -> Floats:
         """The buckets' load at the planned level if they lie on ``shard``, in units of its capacity: (n, R, T)."""
@@ -57,7 +62,7 @@ class FleetLoads:
 
     def all_levels_of(self, buckets: Indexes, shard: int) -> Floats:
         """Their load together at every level if they lie on ``shard``, in units of its capacity: (L, R, T)."""
-        total = np.zeros(self.levels.shape[1:])
+        total = np.zeros(self._first.shape[1:])
         for origin in np.unique(self.origin[buckets]):
             part = self.part[buckets[self.origin[buckets] == origin]].sum(axis=0)
             scale = self.capacity[origin] / self.capacity[shard]
@@ -101,7 +106,7 @@ class FleetLoads:
     def copy(self) -> FleetLoads:
         """One that can be moved in without changing this one."""
         return FleetLoads(
-            self.levels.copy(), self.planned, self.current.copy(), self.part, self.origin, self.shard.copy(),
+            list(self.levels), self.planned, self.current.copy(), self.part, self.origin, self.shard.copy(),
             self.capacity, self._first, self._now,
         )  # fmt: skip
 
@@ -113,7 +118,7 @@ def fleet_loads(view: FleetView, policy: DecisionPolicy) -> FleetLoads:
     levels = _levels(view, policy) / capacity[:, None, :, None]
     part = _parts(view)
     loads = FleetLoads(
-        levels.copy(), _planned(policy), shards.current / capacity, part, buckets.shard, buckets.shard.copy(), capacity,
+        list(levels), _planned(policy), shards.current / capacity, part, buckets.shard, buckets.shard.copy(), capacity,
         levels, shards.current / capacity,
     )  # fmt: skip
     _arrive(view.moving, view, loads)
@@ -143,7 +148,10 @@ def _parts(view: FleetView) -> Floats:
     shards, load = view.shards, view.buckets.load
     total = np.array(shards.at(0.5), load.dtype)
     together = np.zeros_like(total)
-    np.add.at(together, view.buckets.shard, load)
+    order = np.argsort(view.buckets.shard, kind="stable")
+    found, first = np.unique(view.buckets.shard[order], return_index=True)
+    if len(found):
+        together[found] = np.add.reduceat(load[order], first)
     whole = np.maximum(total, together)
     part: Floats = np.divide(
         load, whole[view.buckets.shard], out=np.zeros_like(load), where=whole[view.buckets.shard] > 0

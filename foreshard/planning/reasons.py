@@ -4,122 +4,119 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from foreshard.planning.assess import Assessment
-from foreshard.planning.plan import Effect, Question, Reason
-from foreshard.planning.policy import DecisionPolicy
-from foreshard.planning.relief import Relief
-from foreshard.planning.risk import ShardRisk
+from foreshard.planning.choice import Choice
+from foreshard.planning.fleet import Fleet
+from foreshard.planning.plan import Effect, Purpose, Question, Reason
+from foreshard.planning.risk import ResourceRisk, ShardRisk
 from foreshard.planning.timeline import Timeline
 
 
-def reasons(
-    relief: Relief,
-    risk: ShardRisk,
-    assessment: Assessment,
-    when: Timeline,
-    movable: int,
-    policy: DecisionPolicy,
-) -> tuple[Reason, ...]:
-    """One answer to each ``Question``, in their order. ``movable`` is how many buckets of the source may
-    move.
-    """
-    # On either end the resource that the move is about: the one that was, or comes, closest to its limit.
-    source = max(
-        (one for one in assessment.effects if one.shard == relief.source),
-        key=lambda one: one.peak_before / one.limit,
-    )
-    target = _tightest(relief.target, assessment)
+def reasons(choice: Choice, risk: ShardRisk, when: Timeline, fleet: Fleet) -> tuple[Reason, ...]:
+    """One answer to each ``Question``, in their order. ``risk``: of the source before anything was planned."""
     return (
-        _why_these(relief, source, movable),
-        _why_there(relief, target, policy),
-        _why_now(relief, risk, when, policy),
-        _what_it_costs(relief, assessment),
-        _what_if_not(relief, risk, policy),
+        _why_these(choice, fleet),
+        _why_there(choice, fleet),
+        _why_now(choice, risk, when, fleet),
+        _what_it_costs(choice),
+        _what_if_not(choice, risk, fleet),
     )
 
 
-def reasons_to_drain(
-    relief: Relief,
-    assessment: Assessment,
-    when: Timeline,
-    left: int,
-    policy: DecisionPolicy,
-) -> tuple[Reason, ...]:
-    """As `reasons`, for a shard that a person wants to be emptied. ``left``: the buckets it holds now."""
-    target = _tightest(relief.target, assessment)
-    moved, mb = len(relief.buckets), relief.bytes / 1e6
-    rest = "With them it is empty." if moved == left else f"{left - moved} stay for a later plan."
-    passed = "".join(f" {one.shard} comes before it but {one.why}." for one in relief.passed_over)
-    return (
-        Reason(
-            Question.WHY_THESE_BUCKETS,
-            f"{relief.source} is being drained. Of the {left} buckets left on it these {moved} ({mb:.1f} MB) have room "
-            f"on {relief.target}. {rest}",
-            {"size_mb": mb, "buckets": moved, "left": left},
-        ),
-        Reason(
-            Question.WHY_THERE,
-            f"{relief.target} has room for most of them: its predicted peak of {target.metric} goes from "
-            f"{target.peak_before:.2f} to {target.peak_after:.2f} of capacity, {policy.copy_load:.2f} of it for the "
-            f"copy while it runs; its limit is {target.limit:.2f}.{passed}",
-            {"peak_before": target.peak_before, "peak_after": target.peak_after, "limit": target.limit},
-        ),
-        Reason(
-            Question.WHY_NOW,
-            f"A person asked for {relief.source} to be drained; shards at risk go first. The move is expected to take "
-            f"{when.predicted_s / 60:.0f} min with margin.",
-            {"predicted_s": when.predicted_s},
-        ),
-        _what_it_costs(relief, assessment),
-        Reason(
-            Question.WHAT_IF_NOT,
-            f"{relief.source} keeps its buckets and cannot be removed. `foreshard shard undrain` takes it back.",
-            {"left": left},
-        ),
+def _source(choice: Choice, fleet: Fleet) -> Effect:
+    """On the source, the resource that the move is about: the one that was closest to its limit."""
+    name = fleet.name(choice.move.source)
+    ends = (one for one in choice.assessment.effects if one.shard == name)
+    return max(ends, key=lambda one: one.peak_before / one.limit)
+
+
+def _target(choice: Choice, fleet: Fleet) -> Effect:
+    """On the target, the resource that comes closest to its limit."""
+    name = fleet.name(choice.move.target)
+    ends = (one for one in choice.assessment.effects if one.shard == name)
+    return max(ends, key=lambda one: one.peak_after / one.limit)
+
+
+def _why_these(choice: Choice, fleet: Fleet) -> Reason:
+    move, effect = choice.move, _source(choice, fleet)
+    mb, count, source = fleet.bytes(move.buckets) / 1e6, len(move.buckets), fleet.name(move.source)
+    names = ", ".join(fleet.names(move.buckets))
+    numbers = {"size_mb": mb, "peak_before": effect.peak_before, "peak_after": effect.peak_after}
+    change = (
+        f"{mb:.1f} MB bring its predicted peak of {effect.metric} from {effect.peak_before:.2f} to "
+        f"{effect.peak_after:.2f} of capacity"
     )
-
-
-def _tightest(target: str, assessment: Assessment) -> Effect:
-    return max(
-        (one for one in assessment.effects if one.shard == target), key=lambda one: one.peak_after / one.limit
+    if choice.purpose is Purpose.DRAIN:
+        left = choice.here - count
+        text = (
+            f"{source} is being drained. Of the {choice.here} buckets left on it these {count} ({mb:.1f} MB) have room "
+            f"on {fleet.name(move.target)}. "
+            + ("With them it is empty." if left == 0 else f"{left} go elsewhere, or later.")
+        )
+        return Reason(Question.WHY_THESE_BUCKETS, text, numbers | {"buckets": count, "here": choice.here})
+    if choice.purpose is Purpose.PIN:
+        text = f"{names} {'is' if count == 1 else 'are'} pinned to {fleet.name(move.target)}; {change}."
+        return Reason(Question.WHY_THESE_BUCKETS, text, numbers)
+    chosen = (
+        "take the fewest bytes of all choices"
+        if move.exact
+        else "are what relieves it with the fewest bytes found"
     )
+    text = f"Of the {choice.movable} buckets of {source} that may move, {names} {chosen}: {change}"
+    if effect.peak_after <= effect.limit:
+        text += f", under the ceiling of {effect.limit:.2f}. Leaving out any of them would not."
+    elif choice.relieved:
+        text += f"; with the other plans of this source it comes under the ceiling of {effect.limit:.2f}."
+    else:
+        text += f". That is not under the ceiling of {effect.limit:.2f}, but the fleet has no room for more of them."
+    return Reason(Question.WHY_THESE_BUCKETS, text, numbers)
 
 
-def _why_these(relief: Relief, source: Effect, movable: int) -> Reason:
-    mb = relief.bytes / 1e6
-    listed = ", ".join(relief.names)
-    return Reason(
-        Question.WHY_THESE_BUCKETS,
-        f"Of the {movable} buckets of {relief.source} that may move, {listed} give the most relief per byte: "
-        f"{mb:.1f} MB bring its predicted peak of {source.metric} from {source.peak_before:.2f} to "
-        f"{source.peak_after:.2f} of capacity, under the ceiling of {source.limit:.2f}. "
-        f"Leaving out any of them would not.",
-        {"size_mb": mb, "peak_before": source.peak_before, "peak_after": source.peak_after},
+def _why_there(choice: Choice, fleet: Fleet) -> Reason:
+    move, effect = choice.move, _target(choice, fleet)
+    target = fleet.name(move.target)
+    if choice.purpose is Purpose.PIN:
+        why = f"The policy pins them to {target}"
+    elif choice.purpose is Purpose.DRAIN:
+        why = f"{target} has room for most of them"
+    elif move.exact:
+        why = f"{target} has room for them, and no other choice moves fewer bytes"
+    else:
+        why = f"{target} is the first shard clockwise on the hash ring that has room for them"
+    text = (
+        f"{why}: its predicted peak of {effect.metric} goes from {effect.peak_before:.2f} to {effect.peak_after:.2f} "
+        f"of capacity, its limit is {effect.limit:.2f}."
     )
+    text += "".join(f" {one.shard} comes before it but {one.why}." for one in move.passed_over)
+    if move.more_passed:
+        text += f" So it is with {move.more_passed} more."
+    numbers = {"peak_before": effect.peak_before, "peak_after": effect.peak_after, "limit": effect.limit}
+    return Reason(Question.WHY_THERE, text, numbers)
 
 
-def _why_there(relief: Relief, target: Effect, policy: DecisionPolicy) -> Reason:
-    passed = "".join(f" {one.shard} comes before it but {one.why}." for one in relief.passed_over)
-    return Reason(
-        Question.WHY_THERE,
-        f"{relief.target} is the first shard clockwise on the hash ring from {relief.names[0]} that has "
-        f"room: its predicted peak of {target.metric} goes from {target.peak_before:.2f} to "
-        f"{target.peak_after:.2f} of capacity, {policy.copy_load:.2f} of it for the copy while it runs; its "
-        f"limit is {target.limit:.2f}." + passed,
-        {"peak_before": target.peak_before, "peak_after": target.peak_after, "limit": target.limit},
-    )
-
-
-def _why_now(relief: Relief, risk: ShardRisk, when: Timeline, policy: DecisionPolicy) -> Reason:
-    worst = risk.worst_resource
+def _why_now(choice: Choice, risk: ShardRisk, when: Timeline, fleet: Fleet) -> Reason:
+    policy, worst, source = fleet.policy, risk.worst_resource, fleet.name(choice.move.source)
     numbers = {"score": risk.score, "threshold": policy.migration_threshold, "predicted_s": when.predicted_s}
+    start = f"It starts at {_clock(when.not_before)}{': ' + when.why if when.why else ''}."
+    if choice.purpose is not Purpose.RELIEF:
+        asked = {
+            Purpose.DRAIN: f"A person asked for {source} to be drained; shards at risk go first.",
+            Purpose.PIN: "The policy says where they are to lie; shards at risk go first.",
+            Purpose.BALANCE: "Nothing is at risk: this evens out load, after all other plans.",
+        }[choice.purpose]
+        took = f"The move is expected to take {when.predicted_s / 60:.0f} min with margin."
+        return Reason(Question.WHY_NOW, f"{asked} {took} {start}", numbers)
     scored = f"The score is {risk.score:.3f}, a plan is made above {policy.migration_threshold:.3f}."
     if when.excess_at is None:
         text = (
-            f"{relief.source} uses {worst.utilisation:.2f} of its {worst.metric} at present, above the knee "
-            f"of {policy.knee:.2f}. No excess is predicted, so nothing sets a deadline. {scored}"
+            f"{source} uses {worst.utilisation:.2f} of its {worst.metric} at present and is predicted to peak at "
+            f"{worst.predicted_utilisation:.2f}, not above its capacity, so nothing sets a deadline. {scored} {start}"
         )
         return Reason(Question.WHY_NOW, text, numbers)
+    if worst.exceeds is not None:
+        numbers["exceeds"] = worst.exceeds
+        said = f"exceeds its capacity with a probability of {worst.exceeds:.0%}, at the earliest"
+    else:
+        said = "is predicted to exceed its capacity"
     deadline = (
         f"The move is expected to take {when.predicted_s / 60:.0f} min with margin, so it must start by "
         f"{_clock(when.start_by)}."
@@ -127,19 +124,20 @@ def _why_now(relief: Relief, risk: ShardRisk, when: Timeline, policy: DecisionPo
     if when.late:
         deadline += " That has passed: the excess may begin before the move has ended."
     text = (
-        f"{relief.source} is predicted to exceed its capacity from {_clock(when.excess_at)}, while it uses "
-        f"{worst.utilisation:.2f} of its {worst.metric} at present. {deadline} {scored}"
+        f"{source} {said} from {_clock(when.excess_at)}, while it uses {worst.utilisation:.2f} of its {worst.metric} "
+        f"at present. {deadline} {start} {scored}"
     )
     return Reason(Question.WHY_NOW, text, numbers)
 
 
-def _what_it_costs(relief: Relief, assessment: Assessment) -> Reason:
-    cost, predicted = assessment.cost, assessment.prediction
+def _what_it_costs(choice: Choice) -> Reason:
+    cost, predicted = choice.assessment.cost, choice.assessment.prediction
+    count = len(choice.move.buckets)
     return Reason(
         Question.WHAT_IT_COSTS,
         f"{cost.total:.4f} of capacity over the horizon: copy {cost.copy:.4f}, WAL {cost.wal:.4f}, "
         f"network {cost.network:.4f}, write pause {cost.pause:.6f}, operator {cost.operator:.4f}. "
-        f"Writes of {len(relief.buckets)} buckets pause for about {predicted.pause_ms:.0f} ms in all. "
+        f"Writes of {count} bucket{'' if count == 1 else 's'} pause for about {predicted.pause_ms:.0f} ms in all. "
         f"Rates reckoned with: {'; '.join(predicted.rates)}.",
         {
             "copy": cost.copy,
@@ -157,24 +155,34 @@ def _what_it_costs(relief: Relief, assessment: Assessment) -> Reason:
     )
 
 
-def _what_if_not(relief: Relief, risk: ShardRisk, policy: DecisionPolicy) -> Reason:
+def _what_if_not(choice: Choice, risk: ShardRisk, fleet: Fleet) -> Reason:
+    source, worst = fleet.name(choice.move.source), risk.worst_resource
+    numbers = {"predicted_peak": worst.predicted_utilisation}
+    if choice.purpose is Purpose.DRAIN:
+        text = f"{source} keeps its buckets and cannot be removed. `foreshard shard undrain` takes it back."
+        return Reason(Question.WHAT_IF_NOT, text, numbers)
+    if choice.purpose is not Purpose.RELIEF:
+        return Reason(
+            Question.WHAT_IF_NOT, "Nothing that is predicted to hurt: load stays as it lies.", numbers
+        )
     over = [one for one in risk.resources if one.excess_at is not None]
-    worst = risk.worst_resource
     if not over:
-        text = (
-            f"{relief.source} stays at {worst.utilisation:.2f} of its {worst.metric}, with little to spare."
-        )
-    else:
-        listed = ", ".join(
-            f"{one.predicted_utilisation:.2f} of its {one.metric} (from {_clock(one.excess_at)})"
-            for one in over
-            if one.excess_at is not None
-        )
-        text = (
-            f"{relief.source} will be asked for {listed} at the {policy.predicted_quantile:g} quantile: "
-            f"requests queue and time out until the load falls again."
-        )
-    return Reason(Question.WHAT_IF_NOT, text, {"predicted_peak": worst.predicted_utilisation})
+        text = f"{source} stays at {worst.utilisation:.2f} of its {worst.metric}, with little to spare."
+        return Reason(Question.WHAT_IF_NOT, text, numbers)
+    listed = ", ".join(_asked_for(one, fleet) for one in over)
+    text = f"{source} may be asked for {listed}: requests queue and time out until the load falls again."
+    return Reason(Question.WHAT_IF_NOT, text, numbers)
+
+
+def _asked_for(one: ResourceRisk, fleet: Fleet) -> str:
+    assert one.excess_at is not None
+    policy = fleet.policy
+    how_sure = (
+        f"at the {policy.predicted_quantile:g} quantile"
+        if one.exceeds is None
+        else f"which {policy.relief_probability:.0%} of such windows exceed"
+    )
+    return f"{one.predicted_utilisation:.2f} of its {one.metric} (from {_clock(one.excess_at)}, {how_sure})"
 
 
 def _clock(moment: datetime) -> str:

@@ -3,22 +3,21 @@
 Targets are asked in the order of the hash ring, clockwise from the bucket that gives the source the most
 relief per byte. The first that can take enough buckets without passing its own limit is chosen (consistent
 hashing with bounded loads, Mirrokni, Thorup and Zadimoghaddam 2016, with predicted peaks for loads).
+Where none can, the buckets go to several; where all together cannot, as much goes as there is room for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from foreshard.forecast.band import Floats
-from foreshard.planning.loads import FleetLoads
-from foreshard.planning.policy import DecisionPolicy
-from foreshard.planning.view import BucketView
-from foreshard.topology.ring import HashRing
+from foreshard.planning.cover import cover
+from foreshard.planning.fleet import ROUNDING, Fleet
+from foreshard.planning.view import Floats, Indexes
 
-_ROUNDING = 1e-9  # so that a sum of parts is not above a ceiling by its last digit
+TOLD = 3
+"""So many shards that were passed over are told of, each with its reason."""
 
 
 @dataclass(frozen=True)
@@ -30,165 +29,167 @@ class PassedOver:
 
 
 @dataclass(frozen=True, eq=False)
-class Relief:
-    """Buckets whose move to ``target`` brings the source under its ceiling, none of which can be left out.
+class Move:
+    """Buckets that go from ``source`` to ``target`` in one plan (rows); of a relief none can be left out.
 
-    ``limit`` is the target's, shape (resources,), in units of capacity.
+    ``limit`` (R,): what the target's peak may reach, in units of capacity. ``passed_over`` and ``more_passed``: the
+    shards that come before the target on the ring, the first of them with reasons, and how many more. ``exact``: chosen
+    by the exact planner, with the least bytes of all.
     """
 
-    source: str
-    target: str
-    buckets: tuple[BucketView, ...]
-    passed_over: tuple[PassedOver, ...]
+    source: int
+    target: int
+    buckets: Indexes
     limit: Floats
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The buckets' names, best relief per byte first."""
-        return tuple(bucket.name for bucket in self.buckets)
-
-    @property
-    def bytes(self) -> int:
-        """The buckets' size."""
-        return sum(bucket.size_bytes for bucket in self.buckets)
+    passed_over: tuple[PassedOver, ...] = ()
+    more_passed: int = 0
+    exact: bool = False
 
 
 @dataclass(frozen=True)
-class NoRelief:
-    """Why no move helps."""
+class NoMove:
+    """Why no move helps. ``lacks_room``: there is too little of it in the fleet, and not only a rule in the way."""
 
     why: str
+    lacks_room: bool = False
 
 
 def find_relief(
-    source: str,
-    movable: tuple[BucketView, ...],
-    free_targets: frozenset[str],
-    loads: FleetLoads,
-    policy: DecisionPolicy,
-) -> Relief | NoRelief:
-    """The move that relieves ``source`` of as many of its ``movable`` buckets as needed, to one of the
-    targets.
-    """
-    if not movable:
-        return NoRelief(
-            f"{source}: every bucket is moving or has moved within {policy.cooldown_s / 3600:g} h"
+    fleet: Fleet, source: int, targets: frozenset[int], ceiling: Floats
+) -> tuple[Move, ...] | NoMove:
+    """The moves that bring ``source`` under ``ceiling`` (R,), or as near as there is room for; at most one a target."""
+    name, movable = fleet.name(source), fleet.movable(source)
+    if not len(movable):
+        return NoMove(
+            f"{name}: every bucket is pinned, is moving or has moved within {fleet.policy.cooldown_s / 3600:g} h"
         )
-    if not free_targets:
-        return NoRelief(f"{source}: no shard is free to take a bucket")
-    best = _by_relief(source, movable, loads.nothing, loads, policy)[0]
-    limit = target_limit(loads, policy)
+    if not targets:
+        return NoMove(f"{name}: no shard is free to take a bucket", lacks_room=True)
+    need = fleet.need(source, ceiling)
+    if not (need > 0).any():
+        return NoMove(f"{name}: is at risk, but its planned load is under the ceiling: nothing to relieve")
+    parts = fleet.parts(movable, source)
+    enough = bool((parts.sum(axis=0) >= need - ROUNDING).all())
+    first = int(movable[_by_relief(parts, need, fleet.view.buckets.size_bytes[movable])[0]])
+    if enough and (move := _to_one(fleet, source, first, movable, parts, need, targets)) is not None:
+        return (move,)
+    moves = _to_several(fleet, source, movable, need, targets)
+    if moves:
+        return moves
+    return NoMove(f"{name}: no shard can take any of it: {_refusals(fleet, first, targets)}", lacks_room=True)
+
+
+def _by_relief(parts: Floats, need: Floats, sizes: Floats) -> Indexes:
+    """Positions of the buckets, most relief per byte first; equals in their order."""
+    cells = need > 0
+    relief = np.minimum(parts[:, cells], need[cells]).sum(axis=1) / np.maximum(sizes, 1)
+    return np.argsort(-relief, kind="stable")
+
+
+def _to_one(
+    fleet: Fleet,
+    source: int,
+    first: int,
+    movable: Indexes,
+    parts: Floats,
+    need: Floats,
+    targets: frozenset[int],
+) -> Move | None:
+    """The first target clockwise that can take all that is needed."""
+    sizes = fleet.view.buckets.size_bytes[movable]
     passed: list[PassedOver] = []
-    for target in clockwise(best.name, free_targets, loads):
-        chosen = _choose(source, target, movable, limit, loads, policy)
-        if chosen:
-            return Relief(source, target, chosen, tuple(passed), limit)
-        passed.append(PassedOver(target, _why_not(source, target, movable, limit, loads, policy)))
-    refusals = "; ".join(f"{one.shard} {one.why}" for one in passed)
-    return NoRelief(f"{source}: no shard can take enough of it: {refusals}")
+    more = 0
+    for target in fleet.clockwise(first, targets):
+        room = fleet.room(target)
+        if room.min() > 0:
+            chosen = _cover(fleet, target, movable, parts, need, sizes, room)
+            if chosen is not None:
+                return Move(source, target, chosen, fleet.limit, tuple(passed), more)
+        if len(passed) < TOLD:
+            passed.append(PassedOver(fleet.name(target), _why_not(fleet, target, room)))
+        else:
+            more += 1
+    return None
 
 
-def copy_load(loads: FleetLoads, policy: DecisionPolicy) -> Floats:
-    """The running copy's load on the target in units of capacity, taken for the whole horizon."""
-    return np.full_like(loads.nothing, policy.copy_load)
+def _cover(
+    fleet: Fleet, target: int, movable: Indexes, parts: Floats, need: Floats, sizes: Floats, room: Floats
+) -> Indexes | None:
+    may = np.flatnonzero(fleet.may_go(movable, target))
+    while len(may):
+        brings = fleet.parts(movable[may], target)
+        chosen = cover(parts[may], need, sizes[may], room, brings)
+        if chosen is None:
+            return None
+        rows = movable[may][chosen]
+        clash = [at for at in range(1, len(rows)) if fleet.together(rows[: at + 1])]
+        if not clash:
+            return rows
+        may = np.delete(may, chosen[clash])  # apart from one that was chosen before it
+    return None
 
 
-def clockwise(start: str, targets: frozenset[str], loads: FleetLoads) -> Iterator[str]:
-    """The free targets in ring order, weighted by capacity over the fleet's mean (the lowest resource)."""
-    mean = np.mean(list(loads.capacity.values()), axis=0)
-    weights = {shard: float((capacity / mean).min()) for shard, capacity in loads.capacity.items()}
-    return (shard for shard in HashRing(weights).clockwise(start) if shard in targets)
-
-
-def target_limit(loads: FleetLoads, policy: DecisionPolicy) -> Floats:
-    """What a target's peak may reach with the copy's load included: its bounded share, at most the ceiling.
-
-    A resource of which the whole fleet uses little needs no balance, so the bounded share counts as at least
-    ``balance_above``. Shape (resources,), units of capacity.
-    """
-    bounded = np.maximum((1.0 + policy.epsilon) * loads.fair_share(), policy.balance_above)
-    limit: Floats = np.minimum(bounded, policy.target_ceiling)
-    return limit
-
-
-def _excess(source: str, taken: Floats, loads: FleetLoads, policy: DecisionPolicy) -> float:
-    """How far the source stands above its ceiling, summed over resources and steps."""
-    over = loads.utilisation(source, taken, loads.nothing) - policy.target_ceiling
-    return float(np.where(over > _ROUNDING, over, 0.0).sum())
-
-
-def _by_relief(
-    source: str, buckets: tuple[BucketView, ...], taken: Floats, loads: FleetLoads, policy: DecisionPolicy
-) -> list[BucketView]:
-    """The buckets, most relief per byte first when moved on top of ``taken``; equals by name."""
-    before = _excess(source, taken, loads, policy)
-
-    def per_byte(bucket: BucketView) -> float:
-        after = _excess(source, taken + loads.bucket[bucket.name], loads, policy)
-        return (before - after) / max(bucket.size_bytes, 1)
-
-    return sorted(buckets, key=lambda bucket: (-per_byte(bucket), bucket.name))
-
-
-def fits(target: str, given: Floats, limit: Floats, loads: FleetLoads, policy: DecisionPolicy) -> bool:
-    """Whether the target stays within its limit with that load on top, and with the copy running."""
-    after = loads.utilisation(target, loads.nothing, given) + copy_load(loads, policy)
-    return bool((after <= limit[:, None] + _ROUNDING).all())
-
-
-def _choose(
-    source: str,
-    target: str,
-    movable: tuple[BucketView, ...],
-    limit: Floats,
-    loads: FleetLoads,
-    policy: DecisionPolicy,
-) -> tuple[BucketView, ...]:
-    """The best relief per byte that the target can still take, again and again; empty if it is not enough."""
-    chosen: list[BucketView] = []
-    left = list(movable)
-    taken = loads.nothing
-    while _excess(source, taken, loads, policy) > 0:
-        room = [one for one in left if fits(target, taken + loads.bucket[one.name], limit, loads, policy)]
-        if not room:
-            return ()
-        pick = _by_relief(source, tuple(room), taken, loads, policy)[0]
-        chosen.append(pick)
-        left.remove(pick)
-        taken = taken + loads.bucket[pick.name]
-    return _without_needless(source, chosen, loads, policy)
-
-
-def _without_needless(
-    source: str, chosen: list[BucketView], loads: FleetLoads, policy: DecisionPolicy
-) -> tuple[BucketView, ...]:
-    """Leave out what later picks have made needless, the largest first.
-
-    One pass is enough: with fewer buckets moved, a bucket that was needed stays needed.
-    """
-    needed = list(chosen)
-    for bucket in sorted(chosen, key=lambda one: (-one.size_bytes, one.name)):
-        others = tuple(one.name for one in needed if one is not bucket)
-        if _excess(source, loads.total(others), loads, policy) == 0:
-            needed.remove(bucket)
-    return tuple(needed)
-
-
-def _why_not(
-    source: str,
-    target: str,
-    movable: tuple[BucketView, ...],
-    limit: Floats,
-    loads: FleetLoads,
-    policy: DecisionPolicy,
-) -> str:
-    everything = loads.total(tuple(bucket.name for bucket in movable))
-    if _excess(source, everything, loads, policy) > 0:
-        return f"would not be enough even if it took all {len(movable)} buckets that may move"
-    own = loads.utilisation(target, loads.nothing, loads.nothing) + copy_load(loads, policy)
-    room = limit - own.max(axis=1)
-    tightest = int(room.argmin())
-    return (
-        f"peaks at {own[tightest].max():.2f} of its {loads.metrics[tightest]} with the copy running, "
-        f"limit {limit[tightest]:.2f}"
+def _to_several(
+    fleet: Fleet, source: int, movable: Indexes, need: Floats, targets: frozenset[int]
+) -> tuple[Move, ...]:
+    """Bucket by bucket, the best relief per byte first, each to the first target clockwise that has room for it."""
+    trial = fleet.trial()
+    left, missing = movable, need
+    taken: dict[int, list[int]] = {}
+    while len(left) and (missing > 0).any():
+        parts = fleet.parts(left, source)
+        best = int(_by_relief(parts, missing, fleet.view.buckets.size_bytes[left])[0])
+        if not (parts[best, missing > 0] > 0).any():
+            break
+        bucket = left[best]
+        left = np.delete(left, best)
+        for target in fleet.clockwise(int(bucket), targets):
+            one = np.array([bucket])
+            if (
+                trial.may_go(one, target)[0]
+                and (trial.room(target) >= trial.parts(one, target)[0] - ROUNDING).all()
+            ):
+                trial.loads.move(one, target)
+                taken.setdefault(target, []).append(int(bucket))
+                missing = np.where(missing - parts[best] > ROUNDING, missing - parts[best], 0.0)
+                break
+    needed = _needed(fleet, source, [row for rows in taken.values() for row in rows], need)
+    moves = {target: [row for row in rows if row in needed] for target, rows in taken.items()}
+    return tuple(
+        Move(source, target, np.array(rows, np.intp), fleet.limit) for target, rows in moves.items() if rows
     )
+
+
+def _needed(fleet: Fleet, source: int, chosen: list[int], need: Floats) -> set[int]:
+    """Those that cannot be left out, the largest being asked first; all of them if they are not enough together."""
+    rows = np.array(chosen, np.intp)
+    parts = fleet.parts(rows, source)
+    total = parts.sum(axis=0)
+    kept = set(chosen)
+    for at in np.lexsort((rows, -fleet.view.buckets.size_bytes[rows])):
+        if (total - parts[at] >= need - ROUNDING).all():
+            total = total - parts[at]
+            kept.discard(int(rows[at]))
+    return kept
+
+
+def _why_not(fleet: Fleet, target: int, room: Floats) -> str:
+    tightest = int(room.argmin())
+    path = fleet.loads.path(target)
+    if tightest >= path.size:
+        metric = fleet.view.metrics[tightest - path.size]
+        now = fleet.loads.current[target, tightest - path.size]
+        return f"uses {now:.2f} of its {metric} now, and takes nothing above {fleet.policy.knee:.2f}"
+    row = tightest // path.shape[1]
+    return (
+        f"has no room for it: it peaks at {path[row].max():.2f} of its {fleet.view.metrics[row]} already, its limit is "
+        f"{fleet.limit[row]:.2f}"
+    )
+
+
+def _refusals(fleet: Fleet, first: int, targets: frozenset[int]) -> str:
+    order = list(fleet.clockwise(first, targets))
+    told = [f"{fleet.name(one)} {_why_not(fleet, one, fleet.room(one))}" for one in order[:TOLD]]
+    if len(order) > TOLD:
+        told.append(f"and so for {len(order) - TOLD} more")
+    return "; ".join(told)

@@ -115,7 +115,7 @@ def _resource_risk(
 ) -> ResourceRisk:
     capacity = float(view.shards.capacity[shard, row])
     utilisation = float(loads.current[shard, row])
-    levels = loads.levels[shard, :, row]
+    levels = loads.levels[shard][:, row]
     peaks = levels.max(axis=1)
     path = levels[loads.planned]
     over = np.flatnonzero(path > 1.0)

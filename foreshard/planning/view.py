@@ -25,6 +25,7 @@ Indexes = npt.NDArray[np.intp]
 Sizes = npt.NDArray[np.int64]
 
 NEVER = np.inf
+UTC = ZoneInfo("UTC")
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +94,7 @@ class FleetView:
     rates: LearntRates = field(default_factory=LearntRates)
     latency: LatencyCurve = field(default_factory=LatencyCurve)
     blackouts: tuple[Blackout, ...] = ()
-    timezone: ZoneInfo = ZoneInfo("UTC")
+    timezone: ZoneInfo = UTC
 
     def __post_init__(self) -> None:
         for name, moment in (("now", self.now), ("starts_at", self.starts_at)):

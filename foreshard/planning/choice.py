@@ -1,0 +1,214 @@
+"""What is to be moved, and for what: relief of shards at risk, then what people asked for, then balance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from foreshard.planning.assess import Assessment, assess
+from foreshard.planning.evacuation import find_evacuation, find_pinned
+from foreshard.planning.exact import exact_moves
+from foreshard.planning.fleet import Fleet
+from foreshard.planning.plan import Purpose
+from foreshard.planning.relief import Move, NoMove, find_relief
+from foreshard.planning.risk import ShardRisk
+from foreshard.planning.view import Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """A move that will be a plan. ``movable``: how many buckets of the source might have moved; ``here``: how many lie
+    there. ``relieved``: whether all moves of the source together bring it under its ceiling.
+    """
+
+    move: Move
+    purpose: Purpose
+    assessment: Assessment
+    movable: int
+    here: int
+    relieved: bool = True
+
+
+@dataclass(eq=False)
+class Choices:
+    """What was chosen and what was not, and why. ``costs``: shard row -> cost of its relief, taken off its score.
+    ``lacking``: rows of shards that the fleet has too little room for.
+    """
+
+    chosen: list[Choice] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    costs: dict[int, float] = field(default_factory=dict)
+    lacking: list[int] = field(default_factory=list)
+
+
+def choose(fleet: Fleet, risks: Sequence[ShardRisk]) -> Choices:
+    """All moves, in the order of their choice; ``fleet`` has them done afterwards."""
+    choices = Choices()
+    threshold = fleet.policy.migration_threshold
+    risky = [row for row, risk in enumerate(risks) if risk.score > threshold]
+    risky.sort(key=lambda row: (-risks[row].score, risks[row].shard))
+    targets = frozenset(row for row in range(len(risks)) if row not in set(risky) and not fleet.draining[row])
+    _relieve(fleet, risky, risks, targets, choices)
+    _fulfil(fleet, targets, choices)
+    if fleet.policy.balance:
+        _balance(fleet, frozenset(risky), targets, choices)
+    for one, other, shard in fleet.clashing():
+        choices.notes.append(f"{shard}: {one} and {other} lie there together, though they are to be apart")
+    return choices
+
+
+def _relieve(
+    fleet: Fleet, risky: Sequence[int], risks: Sequence[ShardRisk], targets: frozenset[int], choices: Choices
+) -> None:
+    exact = _exactly(fleet, risky, targets)
+    for source in risky:
+        found = exact.get(source) or find_relief(fleet, source, targets, fleet.ceiling)
+        if isinstance(found, NoMove):
+            choices.notes.append(found.why)
+            if found.lacks_room:
+                choices.lacking.append(source)
+            continue
+        chosen = _assessed(fleet, found, Purpose.RELIEF, fleet.ceiling)
+        cost = sum(one.assessment.cost.total for one in chosen)
+        choices.costs[source] = cost
+        objection = _too_dear(fleet, risks[source].score - cost, cost) or _too_little(fleet, chosen)
+        if objection:
+            choices.notes.append(f"{fleet.name(source)}: moving {_in_words(fleet, found)} {objection}")
+            continue
+        _accept(fleet, chosen, choices)
+        if not chosen[0].relieved:
+            choices.lacking.append(source)
+
+
+def _exactly(fleet: Fleet, risky: Sequence[int], targets: frozenset[int]) -> Mapping[int, tuple[Move, ...]]:
+    """The moves of least bytes for all shards at risk at once; nothing where that is not asked for, or has no solution.
+
+    The exact planner reckons with the forecast only; where the present load is too high already, the search does.
+    """
+    policy = fleet.policy
+    present = [row for row in risky if (fleet.loads.current[row] > policy.knee).any()]
+    movable = {row: fleet.movable(row) for row in risky}
+    movable = {row: rows for row, rows in movable.items() if len(rows) and row not in present}
+    pairs = sum(map(len, movable.values())) * len(targets)
+    if policy.planner == "greedy" or not pairs or (policy.planner == "auto" and pairs > policy.exact_pairs):
+        return {}
+    cool = [row for row in sorted(targets) if (fleet.loads.current[row] <= policy.knee).all()]
+    room = {row: np.maximum(fleet.limit[:, None] - fleet.loads.path(row), 0.0) for row in cool}
+    may = {row: fleet.may_go(np.arange(len(fleet.view.buckets.names)), row) for row in cool}
+    found = exact_moves(
+        fleet.loads,
+        fleet.view.buckets.size_bytes,
+        movable,
+        policy.target_ceiling,
+        room,
+        lambda bucket, target: bool(may[target][bucket]),
+        fleet.apart,
+    )
+    moves: dict[int, tuple[Move, ...]] = {}
+    for source in movable:
+        ends = sorted({target for bucket, target in found or () if fleet.loads.shard[bucket] == source})
+        for target in ends:
+            rows = [one for one, to in found or () if to == target and fleet.loads.shard[one] == source]
+            move = Move(source, target, np.array(rows, np.intp), fleet.limit, exact=True)
+            moves[source] = (*moves.get(source, ()), move)
+    return moves
+
+
+def _fulfil(fleet: Fleet, targets: frozenset[int], choices: Choices) -> None:
+    """What people asked for: neither cool-down nor minimum gain stand against it."""
+    for source in np.flatnonzero(fleet.draining):
+        name = fleet.name(int(source))
+        if not len(fleet.loads.on(int(source))):
+            leaving = any(one.move.source == source for one in choices.chosen) or name in fleet.view.busy
+            choices.notes.append(
+                f"{name}: is drained; `foreshard shard remove {name}` takes it out of the fleet"
+                if not leaving
+                else f"{name}: is drained once its migrations have ended"
+            )
+            continue
+        found = find_evacuation(fleet, int(source), targets)
+        if isinstance(found, NoMove):
+            choices.notes.append(found.why)
+            if found.lacks_room:
+                choices.lacking.append(int(source))
+            continue
+        chosen = _assessed(fleet, found, Purpose.DRAIN, fleet.ceiling)
+        _accept(fleet, chosen, choices)
+        if (left := len(fleet.here(int(source)))) > 0:
+            choices.notes.append(f"{name}: is to be drained, but no shard has room for {left} of its buckets")
+            choices.lacking.append(int(source))
+    pinned, notes = find_pinned(fleet, targets)
+    choices.notes.extend(notes)
+    for move in pinned:
+        _accept(fleet, _assessed(fleet, (move,), Purpose.PIN, fleet.ceiling), choices)
+
+
+def _balance(fleet: Fleet, risky: frozenset[int], targets: frozenset[int], choices: Choices) -> None:
+    """Shards above their bounded share give away what is beyond it, the fullest first."""
+    over = {
+        row: float((fleet.loads.path(row).max(axis=1) - fleet.limit).max())
+        for row in range(len(fleet.view.shards.names))
+        if row not in risky and not fleet.draining[row]
+    }
+    full = {row for row, excess in over.items() if excess > 0}
+    for source in sorted(full, key=lambda row: (-over[row], row)):
+        found = find_relief(fleet, source, targets - full, fleet.limit)
+        if isinstance(found, NoMove):
+            choices.notes.append(f"balance: {found.why}")
+            continue
+        chosen = _assessed(fleet, found, Purpose.BALANCE, fleet.limit)
+        objection = _too_little(fleet, chosen)
+        if objection:
+            choices.notes.append(
+                f"balance: {fleet.name(source)}: moving {_in_words(fleet, found)} {objection}"
+            )
+            continue
+        _accept(fleet, chosen, choices)
+
+
+def _assessed(fleet: Fleet, moves: tuple[Move, ...], purpose: Purpose, ceiling: Floats) -> list[Choice]:
+    """The moves of one source one after the other, each on the fleet as the ones before leave it."""
+    trial = fleet.trial()
+    source = moves[0].source
+    movable, here = len(fleet.movable(source)), len(fleet.here(source))
+    found = []
+    for move in moves:
+        found.append((move, assess(trial, move, ceiling)))
+        trial.loads.move(move.buckets, move.target)
+    relieved = not (trial.need(source, ceiling) > 0).any()
+    return [Choice(move, purpose, of, movable, here, relieved) for move, of in found]
+
+
+def _accept(fleet: Fleet, chosen: Sequence[Choice], choices: Choices) -> None:
+    for one in chosen:
+        fleet.loads.move(one.move.buckets, one.move.target)
+        choices.chosen.append(one)
+
+
+def _too_dear(fleet: Fleet, score: float, cost: float) -> str | None:
+    threshold = fleet.policy.migration_threshold
+    if score > threshold:
+        return None
+    return f"would cost {cost:.4f}, which leaves a score of {score:.4f}, not above the threshold of {threshold:.4f}"
+
+
+def _too_little(fleet: Fleet, chosen: Sequence[Choice]) -> str | None:
+    before = max(one.assessment.peak_before for one in chosen)
+    gain = before - max(chosen[-1].assessment.peak_after, *(_at_target(one) for one in chosen))
+    if gain >= fleet.policy.minimum_gain:
+        return None
+    return (
+        f"would lower the highest peak of its ends by {gain:.3f}, less than the minimum gain of "
+        f"{fleet.policy.minimum_gain:.3f}"
+    )
+
+
+def _at_target(choice: Choice) -> float:
+    ends = choice.assessment.effects
+    return max(one.peak_after for one in ends[len(ends) // 2 :])  # the source's effects come first
+
+
+def _in_words(fleet: Fleet, moves: tuple[Move, ...]) -> str:
+    return ", ".join(f"{', '.join(fleet.names(move.buckets))} to {fleet.name(move.target)}" for move in moves)
