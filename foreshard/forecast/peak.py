@@ -6,6 +6,7 @@ the highest quantile may be fine while one of forty is not, and neighbouring ste
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,4 +79,4 @@ _E_FOLDS = float(np.log((1 - PEAK_LEVELS[-3]) / (1 - PEAK_LEVELS[-1])))
 
 def _tail(beyond: float, width: float) -> float:
     """What is left of a tail so far ``beyond`` the outermost level; ``width``: from there to the third level."""
-    return float(np.exp(-beyond * _E_FOLDS / width)) if width > 0 else float(beyond <= 0)
+    return math.exp(-float(beyond) * _E_FOLDS / float(width)) if width > 0 else float(beyond <= 0)

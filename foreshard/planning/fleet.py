@@ -104,7 +104,8 @@ class Fleet:
     def parts(self, buckets: Indexes, shard: int) -> Floats:
         """The buckets' loads in the same cells if they lie on ``shard``, (n, cells)."""
         path = self.loads.of(buckets, shard)
-        return np.concatenate([path.reshape(len(buckets), path.shape[1] * path.shape[2]), self.loads.now_of(buckets, shard)], axis=1)
+        flat = path.reshape(len(buckets), path.shape[1] * path.shape[2])
+        return np.concatenate([flat, self.loads.now_of(buckets, shard)], axis=1)
 
     @property
     def ceiling(self) -> Floats:
@@ -146,7 +147,8 @@ class Fleet:
         """Those of them that have rested and are not pinned there."""
         here = self.here(shard)
         rested = self.view.buckets.rested_s[here] >= self.policy.cooldown_s
-        return here[rested & (self._pin[here] != shard)]
+        found: Indexes = here[rested & (self._pin[here] != shard)]
+        return found
 
     def misplaced(self) -> Indexes:
         """Buckets that are not where they are pinned to."""
@@ -174,15 +176,14 @@ class Fleet:
 
     def clashing(self) -> list[tuple[str, str, str]]:
         """Pairs of buckets that are to be apart and share a shard, with the shard."""
-        found = []
-        for apart in self.apart:
-            for at, row in enumerate(apart):
-                for other in apart[at + 1 :]:
-                    if self.loads.shard[row] == self.loads.shard[other]:
-                        found.append(
-                            (*self.names(np.array([row, other])), self.name(int(self.loads.shard[row])))
-                        )
-        return found
+        names, lies = self.view.buckets.names, self.loads.shard
+        return [
+            (names[row], names[other], self.name(int(lies[row])))
+            for apart in self.apart
+            for at, row in enumerate(apart)
+            for other in apart[at + 1 :]
+            if lies[row] == lies[other]
+        ]
 
     # -- the order of targets -----------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from foreshard.planning.cover import cover
 from foreshard.planning.fleet import ROUNDING, Fleet
-from foreshard.planning.view import Floats, Indexes
+from foreshard.planning.view import Floats, Indexes, Sizes
 
 TOLD = 3
 """So many shards that were passed over are told of, each with its reason."""
@@ -79,7 +79,7 @@ def find_relief(
     return NoMove(f"{name}: no shard can take any of it: {_refusals(fleet, first, targets)}", lacks_room=True)
 
 
-def _by_relief(parts: Floats, need: Floats, sizes: Floats) -> Indexes:
+def _by_relief(parts: Floats, need: Floats, sizes: Sizes) -> Indexes:
     """Positions of the buckets, most relief per byte first; equals in their order."""
     cells = need > 0
     relief = np.minimum(parts[:, cells], need[cells]).sum(axis=1) / np.maximum(sizes, 1)
@@ -113,7 +113,7 @@ def _to_one(
 
 
 def _cover(
-    fleet: Fleet, target: int, movable: Indexes, parts: Floats, need: Floats, sizes: Floats, room: Floats
+    fleet: Fleet, target: int, movable: Indexes, parts: Floats, need: Floats, sizes: Sizes, room: Floats
 ) -> Indexes | None:
     may = np.flatnonzero(fleet.may_go(movable, target))
     while len(may):

@@ -26,9 +26,12 @@ def find_shortage(fleet: Fleet, lacking: Sequence[int]) -> Shortage | None:
     for row in rows:
         path = loads.path(row)
         ceiling = 0.0 if fleet.draining[row] else policy.target_ceiling
+        begin = view.steps - 1
         above += np.maximum(path - ceiling, 0.0) * loads.capacity[row][:, None]
-        over = np.flatnonzero((path > (0.0 if fleet.draining[row] else 1.0)).any(axis=0))
-        first = min(first, int(over[0])) if len(over) else first
+        for bound in (ceiling, 1.0):  # where capacity is exceeded, from when on; else where the ceiling is
+            over = np.flatnonzero((path > bound).any(axis=0))
+            begin = int(over[0]) if len(over) else begin
+        first = min(first, begin)
     capacity = np.median(loads.capacity, axis=0)
     usable = np.minimum(fleet.limit, policy.target_ceiling) * capacity
     missing = float((above / usable[:, None]).max())

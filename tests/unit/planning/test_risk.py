@@ -2,12 +2,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from foreshard.forecast.peak import PEAK_LEVELS
+from foreshard.planning.loads import fleet_loads
 from foreshard.planning.policy import DecisionPolicy
-from foreshard.planning.risk import score, shard_risk
+from foreshard.planning.risk import exceeding, level_score, score, shard_risk
 from foreshard.planning.view import FleetView
 
 DEFAULTS = DecisionPolicy()
@@ -47,29 +50,57 @@ def test_every_number_of_it_can_be_changed(
     assert score(predicted, current, capacity, 0.0, policy) * capacity == pytest.approx(literal, abs=1e-9)
 
 
-def test_a_shard_is_as_risky_as_its_worst_resource(build: Callable[..., FleetView]) -> None:
-    (shard,) = build({"shard-1": 1.2}).shards
-    risk = shard_risk(shard, DEFAULTS)
+@pytest.mark.parametrize("rule", ["threshold", "probabilistic"])
+def test_a_shard_is_as_risky_as_its_worst_resource(build: Callable[..., FleetView], rule: str) -> None:
+    policy = DecisionPolicy(policy=rule)
+    view = build({"shard-1": 1.2})
+    risk = shard_risk(view, fleet_loads(view, policy), 0, policy)
     assert risk.worst == "queries_per_s"
-    assert risk.score == pytest.approx(0.8 * 0.2)
-    assert risk.worst_resource.predicted_utilisation == pytest.approx(1.2)
     assert risk.worst_resource.capacity == 100.0
     assert risk.utilisation == pytest.approx(0.6)
     assert [one.metric for one in risk.resources] == ["cpu_cores", "queries_per_s"]
     assert risk.excess_at == risk.worst_resource.excess_at
     assert risk.excess_at is not None
-    assert risk.excess_at.hour == 22  # the first of the hours above 1 / 1.2 of the peak
+    if rule == "threshold":
+        assert risk.score == pytest.approx(0.8 * 0.2)
+        assert risk.worst_resource.predicted_utilisation == pytest.approx(1.2)
+        assert risk.excess_at.hour == 22  # the first of the hours above 1 / 1.2 of the peak
+        assert risk.worst_resource.exceeds is None
+    else:
+        of = risk.worst_resource
+        assert of.exceeds is not None
+        assert of.expected_excess is not None
+        assert 0.5 < of.exceeds < 0.9
+        assert risk.score == pytest.approx(0.8 * (of.exceeds + of.expected_excess))
+        assert risk.excess_at.hour == 21  # at the level that one window in twenty exceeds
 
 
 def test_below_capacity_and_knee_there_is_no_risk(build: Callable[..., FleetView]) -> None:
-    (shard,) = build({"shard-1": 0.99}).shards
-    risk = shard_risk(shard, DEFAULTS)
+    view, policy = build({"shard-1": 0.99}), DecisionPolicy(policy="threshold")
+    risk = shard_risk(view, fleet_loads(view, policy), 0, policy)
     assert (risk.score, risk.excess_at) == (0.0, None)
 
 
+@given(st.lists(st.floats(0, 3), min_size=len(PEAK_LEVELS), max_size=len(PEAK_LEVELS)))
+def test_the_expected_excess_is_that_of_a_sample(values: list[float]) -> None:
+    """Against draws of the same distribution, which goes in straight lines from level to level."""
+    peaks = np.sort(values)
+    exceeds, excess = exceeding(peaks)
+    drawn = np.interp((np.arange(20_000) + 0.5) / 20_000, PEAK_LEVELS, peaks)
+    assert excess == pytest.approx(np.maximum(drawn - 1, 0).mean(), abs=0.02)
+    assert exceeds == pytest.approx((drawn > 1).mean(), abs=0.02)
+
+
+@given(st.floats(0, 3), st.floats(0, 2))
+def test_of_a_forecast_that_is_certain_only_the_excess_is_not_the_seeds(peak: float, now: float) -> None:
+    certain = np.full(len(PEAK_LEVELS), peak)
+    seeds = seed_rule(peak, now, 1.0, 0.0)
+    assert level_score(certain, now, DEFAULTS) == pytest.approx(seeds + 0.8 * (peak > 1))
+
+
 def test_the_cost_is_taken_off_every_score(build: Callable[..., FleetView]) -> None:
-    (shard,) = build({"shard-1": 1.2}).shards
-    before = shard_risk(shard, DEFAULTS)
+    view = build({"shard-1": 1.2})
+    before = shard_risk(view, fleet_loads(view, DEFAULTS), 0, DEFAULTS)
     after = before.less(0.01)
     assert after.score == pytest.approx(before.score - 0.01)
     assert after.cost == pytest.approx(0.01)

@@ -2,15 +2,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 
 from foreshard.errors import InvalidInput
 from foreshard.planning.loads import fleet_loads
 from foreshard.planning.policy import DecisionPolicy
-from foreshard.planning.view import BucketView, FleetView, ShardView
+from foreshard.planning.view import FleetView
 
 BuildView = Callable[..., FleetView]
 
@@ -20,75 +21,125 @@ def view(build: BuildView) -> FleetView:
     return build({"shard-1": 1.2, "shard-2": 0.3})
 
 
-@pytest.mark.parametrize(
-    ("field", "change"),
-    [
-        ("capacity", {"capacity": {}}),
-        ("capacity", {"capacity": {"queries_per_s": 0.0}}),
-        ("capacity", {"capacity": {"queries_per_s": float("nan")}}),
-        ("current", {"current": {"queries_per_s": 1.0}}),
-        ("current", {"current": {"queries_per_s": float("nan"), "cpu_cores": 1.0}}),
-        ("current", {"current": {"queries_per_s": -1.0, "cpu_cores": 1.0}}),
-        ("bands", {"bands": {}}),
-    ],
-)
-def test_bad_shards_are_refused(view: FleetView, field: str, change: dict[str, Any]) -> None:
-    shard: ShardView = view.shards[0]
-    with pytest.raises(InvalidInput) as refusal:
-        replace(shard, **change)
-    assert refusal.value.field == field
-    assert "shard-1" in str(refusal.value)
+def spoilt(values: np.ndarray, value: float) -> np.ndarray:
+    """The same with one value in the place of the first."""
+    changed = np.array(values)
+    changed.flat[0] = value
+    return changed
 
 
 @pytest.mark.parametrize(
-    ("field", "change"),
+    ("part", "field", "value"),
     [
-        ("size_bytes", {"size_bytes": -1}),
-        ("current", {"current": {"queries_per_s": float("inf")}}),
-        ("last_moved_at", {"last_moved_at": datetime(2013, 11, 27)}),  # noqa: DTZ001
+        ("shards", "capacity", 0.0),
+        ("shards", "capacity", np.nan),
+        ("shards", "capacity", np.inf),
+        ("shards", "current", np.nan),
+        ("shards", "current", -1.0),
+        ("shards", "bands", np.nan),
+        ("shards", "peaks", np.inf),
+        ("buckets", "size_bytes", -1),
+        ("buckets", "load", np.inf),
+        ("buckets", "queries", -0.5),
+        ("buckets", "rested_s", np.nan),
+        ("buckets", "shard", 2),
+        ("buckets", "shard", -1),
+        ("buckets", "came_from", 7),
     ],
 )
-def test_bad_buckets_are_refused(view: FleetView, field: str, change: dict[str, Any]) -> None:
-    bucket: BucketView = view.buckets[0]
+def test_bad_values_are_refused(view: FleetView, part: str, field: str, value: float) -> None:
+    of = getattr(view, part)
     with pytest.raises(InvalidInput) as refusal:
-        replace(bucket, **change)
+        replace(view, **{part: replace(of, **{field: spoilt(getattr(of, field), value)})})
     assert refusal.value.field == field
 
 
-def test_inconsistent_fleets_are_refused(view: FleetView) -> None:
-    elsewhere = replace(view.buckets[0], shard="shard-9")
-    shorter = replace(
-        view.buckets[0], band=replace(view, now=view.now + timedelta(hours=2)).ahead().buckets[0].band
-    )
-    for field, change in (
-        ("now", {"now": view.now.replace(tzinfo=None)}),
-        ("shards", {"shards": ()}),
-        ("shards", {"shards": view.shards * 2}),
-        ("buckets", {"buckets": view.buckets * 2}),
-        ("buckets", {"buckets": (elsewhere,)}),
-        ("bands", {"buckets": (shorter,)}),
-        ("bands", {"now": view.now + timedelta(hours=12)}),
-    ):
-        with pytest.raises(InvalidInput) as refusal:
-            replace(view, **change)
-        assert refusal.value.field == field
+@pytest.mark.parametrize(
+    ("part", "field"),
+    [
+        ("shards", "current"),
+        ("shards", "peaks"),
+        ("buckets", "load"),
+        ("buckets", "queries"),
+        ("buckets", "size_bytes"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused(view: FleetView, part: str, field: str) -> None:
+    of = getattr(view, part)
+    with pytest.raises(InvalidInput) as refusal:
+        replace(view, **{part: replace(of, **{field: getattr(of, field)[1:]})})
+    assert refusal.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("now", lambda view: {"now": view.now.replace(tzinfo=None)}),
+        ("starts_at", lambda view: {"starts_at": view.now.replace(tzinfo=None)}),
+        ("shards", lambda view: {"shards": replace(view.shards, names=())}),
+        ("shards", lambda view: {"shards": replace(view.shards, names=("shard-1", "shard-1"))}),
+        ("buckets", lambda view: {"buckets": replace(view.buckets, names=view.buckets.names[::-1])}),
+        ("metrics", lambda _: {"metrics": ()}),
+        ("bands", lambda view: {"now": view.now + timedelta(hours=12)}),
+    ],
+)
+def test_inconsistent_fleets_are_refused(
+    view: FleetView, field: str, change: Callable[[FleetView], dict[str, Any]]
+) -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        replace(view, **change(view))
+    assert refusal.value.field == field
 
 
 def test_hours_that_are_over_are_left_out(view: FleetView) -> None:
     later = replace(view, now=view.now + timedelta(hours=2)).ahead()
-    # 20:10: the hour from 20:00 still counts.
-    assert later.shards[0].bands["cpu_cores"].ts[0].hour == 20
-    assert all(bucket.band.ts[0].hour == 20 for bucket in later.buckets)
+    assert later.starts_at.hour == 20  # 20:10: the hour from 20:00 still counts
+    assert later.steps == view.steps - 2
+    assert later.ends_at == view.ends_at
+    assert later.buckets.load == pytest.approx(view.buckets.load[:, :, 2:])
+    assert view.ahead() is view
 
 
-def test_shards_with_different_resources_are_refused(view: FleetView) -> None:
-    first = view.shards[0]
-    other = replace(first, capacity={"cpu_cores": 8.0})
-    with pytest.raises(InvalidInput, match="capacity"):
-        fleet_loads(replace(view, shards=(other, view.shards[1])), DecisionPolicy())
+@pytest.mark.parametrize("rule", ["threshold", "probabilistic"])
+def test_the_buckets_parts_add_up_to_their_shard(view: FleetView, rule: str) -> None:
+    loads = fleet_loads(view, DecisionPolicy(policy=rule))
+    here = loads.on(0)
+    assert loads.of(here, 0).sum(axis=0) == pytest.approx(loads.path(0))
+    assert loads.all_levels_of(here, 0) == pytest.approx(loads.levels[0])
+    assert loads.now_of(here, 0).sum(axis=0) == pytest.approx(loads.current[0])
 
 
-def test_the_buckets_parts_add_up_to_their_shard(view: FleetView) -> None:
-    loads = fleet_loads(view, DecisionPolicy())
-    names = tuple(bucket.name for bucket in view.on("shard-1"))
-    assert loads.total(names) == pytest.approx(loads.shard["shard-1"])
+def test_what_buckets_do_not_explain_stays(view: FleetView) -> None:
+    half = replace(view, buckets=replace(view.buckets, load=view.buckets.load / 2))
+    loads = fleet_loads(half, DecisionPolicy())
+    before = loads.path(0).copy()
+    loads.move(loads.on(0), 1)
+    assert loads.path(0) == pytest.approx(before / 2)
+
+
+def test_buckets_that_claim_more_than_their_shard_share_it(view: FleetView) -> None:
+    double = replace(view, buckets=replace(view.buckets, load=view.buckets.load * 2))
+    loads = fleet_loads(double, DecisionPolicy())
+    assert loads.of(loads.on(0), 0).sum(axis=0) == pytest.approx(loads.path(0))
+
+
+def test_moving_there_and_back_changes_nothing(build: BuildView) -> None:
+    loads = fleet_loads(build({"a": 1.0, "b": 0.5}, scale={"b": 4.0}), DecisionPolicy())
+    before = [of.copy() for of in loads.levels]
+    some = loads.on(0)[:3]
+    copied = loads.copy()
+    loads.move(some, 1)
+    assert loads.path(1).max() == pytest.approx(
+        before[1][loads.planned].max() + before[0][loads.planned].max() * 3 / 8 / 4
+    )
+    loads.move(some, 0)
+    for at, of in enumerate(before):
+        assert loads.levels[at] == pytest.approx(of)
+        assert copied.levels[at] == pytest.approx(of)
+
+
+def test_what_is_on_its_way_is_there(view: FleetView) -> None:
+    names = view.buckets.names[:2]
+    loads = fleet_loads(replace(view, moving=dict.fromkeys(names, "shard-2")), DecisionPolicy())
+    assert set(loads.on(1)[:2]) == {0, 1}
+    assert loads.path(0).max() == pytest.approx(fleet_loads(view, DecisionPolicy()).path(0).max() * 6 / 8)
