@@ -47,3 +47,26 @@ def test_unusable_weights_are_refused(bad: dict[str, float]) -> None:
 def test_unusable_virtual_nodes_are_refused() -> None:
     with pytest.raises(InvalidInput, match="virtual_nodes"):
         HashRing({"a": 1.0}, virtual_nodes=0)
+
+
+def test_a_name_that_is_a_beginning_of_another_has_points_of_its_own() -> None:
+    ring = HashRing({"shard-1": 1.0, "shard-1\0": 1.0, "shard-10": 1.0})
+    first = [next(ring.clockwise(str(number))) for number in range(3000)]
+    assert all(first.count(shard) > 600 for shard in set(first))
+    assert len(set(first)) == 3
+
+
+@given(weights, names, st.data())
+def test_a_weight_that_grows_only_draws_keys_to_its_shard(
+    shards: dict[str, float], key: str, data: st.DataObject
+) -> None:
+    grown = data.draw(st.sampled_from(sorted(shards)))
+    before = next(HashRing(shards).clockwise(key))
+    after = next(HashRing({**shards, grown: shards[grown] * 1.5}).clockwise(key))
+    assert after in (before, grown)
+
+
+def test_positions_are_the_same_everywhere() -> None:
+    """Not those of one process: a decision can be made again elsewhere."""
+    ring = HashRing({f"shard-{number}": 1.0 for number in range(5)})
+    assert list(ring.clockwise("b0000")) == ["shard-2", "shard-3", "shard-1", "shard-4", "shard-0"]
