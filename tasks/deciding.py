@@ -40,7 +40,7 @@ def decide_on_newest(control: ControlDatabase, settings: Settings) -> DecisionRe
             f"There is no forecast of {wanted.horizon_hours:g} h in steps of {wanted.step_minutes} min to decide on.",
             remedy="Run the forecast flow, without parameters.",
         )
-    view = fleet_view(control, settings.clock.fleet_clock(), forecast)
+    view = fleet_view(control, settings, forecast)
     decided = PlanStore(control).save(make_decision(view, settings.decision), forecast.id, settings.decision)
     logger = get_run_logger()
     for risk in decided.decision.risks:

@@ -14,7 +14,6 @@ import pytest
 from typer.testing import CliRunner
 
 from foreshard.cli import app
-from foreshard.clock import FleetClock
 from foreshard.control.fleet_view import fleet_view
 from foreshard.control.forecast_store import ForecastRecord, ForecastStore
 from foreshard.control.load_store import LoadStore
@@ -103,8 +102,8 @@ def decided(fleet: MovingFleet) -> MigrationPlan:
     LoadStore(fleet.control).add(
         [Sample(now, source, bucket, "size_bytes", 1e7) for bucket in fleet.all_buckets], "live"
     )
-    view = fleet_view(fleet.control, FleetClock(), forecast(fleet))
-    (plan,) = decide(replace(view, busy_shards=frozenset(), moving=frozenset()), POLICY).plans
+    view = fleet_view(fleet.control, fleet.settings, forecast(fleet))
+    (plan,) = decide(replace(view, busy={}, moving={}), POLICY).plans
     return plan
 
 
