@@ -20,6 +20,7 @@ from PIL import Image
 from foreshard.forecast.band import Floats
 from foreshard.forecast.result import ForecastResult
 from foreshard.load.shown_series import unit_of
+from foreshard.quantities import chance
 
 SHORTEST_HISTORY, LONGEST_HISTORY = timedelta(hours=6), timedelta(days=4)
 BLUE, GREY, RED = "#1f5fa8", "#5b6570", "#c0392b"
@@ -70,13 +71,6 @@ class ForecastPicture:
 def shown_history(horizon: timedelta) -> timedelta:
     """How much history stands before a forecast so that both can be seen: a few hours to some days."""
     return min(max(4 * horizon, SHORTEST_HISTORY), LONGEST_HISTORY)
-
-
-def chance(risk: float) -> str:
-    """``37 %``; what is nearly nothing or nearly certain is not called so."""
-    if 0 < risk < 0.01 or 0.99 < risk < 1:
-        return "<1 %" if risk < 0.5 else ">99 %"
-    return f"{risk * 100:.0f} %"
 
 
 def forecast_png(picture: ForecastPicture) -> bytes:
