@@ -55,6 +55,11 @@ def chance(probability: float | None) -> str:
     return f"{probability * 100:.0f} %"
 
 
+def resource(metric: str) -> str:
+    """A metric's name in words: ``queries/s``, ``cpu cores``."""
+    return metric.replace("_per_s", "/s").replace("_", " ")
+
+
 def _two(value: int, large: int, large_name: str, small_name: str) -> str:
     whole, rest = divmod(value, large)
     return f"{whole} {large_name} {rest} {small_name}" if rest else f"{whole} {large_name}"

@@ -11,7 +11,7 @@ from datetime import datetime
 from foreshard.markdown import cell
 from foreshard.planning.plan import MigrationPlan, Purpose
 from foreshard.planning.prediction import Prediction
-from foreshard.quantities import chance, duration, size
+from foreshard.quantities import chance, duration, resource, size
 
 LISTED = 12
 """So many buckets are named; of more the rest is counted."""
@@ -80,11 +80,6 @@ def clock(moment: datetime) -> str:
 def percent(share: float) -> str:
     """``85 %`` of a share of capacity."""
     return f"{share * 100:.0f} %"
-
-
-def resource(metric: str) -> str:
-    """A metric's name in words: ``queries/s``, ``cpu cores``."""
-    return metric.replace("_per_s", "/s").replace("_", " ")
 
 
 def _trouble(plan: MigrationPlan) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from foreshard.markdown import cell
-from foreshard.planning.explain import buckets_in_words, clock, listed, percent, resource, summary
+from foreshard.planning.explain import buckets_in_words, clock, listed, percent, summary
 from foreshard.planning.plan import Decision
 from foreshard.planning.risk import ResourceRisk, ShardRisk
-from foreshard.quantities import chance, duration, size
+from foreshard.quantities import chance, duration, resource, size
 
 SHOWN = 50
 """Shards in the table; of a larger fleet the riskiest."""
