@@ -25,6 +25,7 @@ from foreshard.forecast.peak import PEAK_LEVELS
 from foreshard.forecast.result import ForecastResult
 from foreshard.forecast.series import SeriesKey
 from foreshard.load.shown_series import unit_of, with_unit
+from foreshard.quantities import chance
 from foreshard.quantities import duration as in_words
 from foreshard.settings import Settings
 
@@ -171,8 +172,6 @@ def _list(
 
 
 def _cells(one: ForecastResult, capacity: float | None) -> tuple[str, ...]:
-    from foreshard.forecast_plot import chance  # matplotlib takes half a second
-
     risk = "" if capacity is None else chance(one.peak.above(capacity))
     note = "*" if one.note else ""
     return (
@@ -208,7 +207,7 @@ def _one(
     as_json: bool,
 ) -> None:
     from foreshard.control.forecast_picture import capacity_of, read_picture  # matplotlib takes half a second
-    from foreshard.forecast_plot import chance, forecast_png
+    from foreshard.forecast_plot import forecast_png
     from foreshard.forecast_text_plot import text_plot
 
     capacity = capacity_of(control, result.key)

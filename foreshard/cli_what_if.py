@@ -14,6 +14,7 @@ from foreshard.control.what_if import Compared, what_if
 from foreshard.errors import InvalidInput
 from foreshard.forecast.peak import PEAK_LEVELS
 from foreshard.load.shown_series import with_unit
+from foreshard.quantities import chance
 
 commands = typer.Typer()
 
@@ -74,8 +75,6 @@ def _move(text: str) -> tuple[str, str]:
 
 
 def _risk(probability: float) -> str:
-    from foreshard.forecast_plot import chance  # matplotlib takes half a second
-
     said = chance(probability)
     return f"[bold red]{said}[/]" if probability >= 0.5 else said
 

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import matplotlib as mpl
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
-from PIL import Image
 
-from foreshard.forecast.band import Floats
 from foreshard.forecast.result import ForecastResult
 from foreshard.load.shown_series import unit_of
+from foreshard.load_axes import GREY, RED, STYLE, days, draw_load, small_png, time_axis
+from foreshard.quantities import chance, resource
 
 SHORTEST_HISTORY, LONGEST_HISTORY = timedelta(hours=6), timedelta(days=4)
-BLUE, GREY, RED = "#1f5fa8", "#5b6570", "#c0392b"
 
 
 @dataclass(frozen=True)
@@ -44,7 +39,7 @@ class ForecastPicture:
     def name(self) -> str:
         """``cpu cores of shard-1``."""
         key = self.result.key
-        return f"{key.metric.replace('_per_s', '/s').replace('_', ' ')} of {key.shard or key.bucket}"
+        return f"{resource(key.metric)} of {key.shard or key.bucket}"
 
     @property
     def starts_at(self) -> datetime:
@@ -72,58 +67,32 @@ def shown_history(horizon: timedelta) -> timedelta:
     return min(max(4 * horizon, SHORTEST_HISTORY), LONGEST_HISTORY)
 
 
-def chance(risk: float) -> str:
-    """``37 %``; what is nearly nothing or nearly certain is not called so."""
-    if 0 < risk < 0.01 or 0.99 < risk < 1:
-        return "<1 %" if risk < 0.5 else ">99 %"
-    return f"{risk * 100:.0f} %"
-
-
 def forecast_png(picture: ForecastPicture) -> bytes:
     """About 10 KB: pictures are kept with every run."""
     zone = ZoneInfo(picture.timezone)
-    with mpl.rc_context({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False}):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 2.8), dpi=100, layout="constrained")
         axes = figure.add_subplot()
-        _draw_load(axes, picture)
+        draw_load(axes, picture.history, picture.result.band, picture.step)
         if picture.capacity is not None:
             axes.axhline(picture.capacity, color=RED, linewidth=1.2, linestyle="--", label="capacity")
             if picture.excess_at is not None:
                 _mark_excess(axes, picture, zone)
         axes.set_ylim(0, 1.18 * _top(picture) or 1.0)
-        axes.margins(x=0)
         said = "" if picture.risk is None else f": {chance(picture.risk)} to exceed capacity"
         axes.set_title(picture.name + said, loc="left", fontsize=9, fontweight="bold")
         axes.set_title(picture.timezone, loc="right", fontsize=7, color=GREY)
         axes.set_ylabel(unit_of(picture.result.key.metric))
         axes.yaxis.set_major_formatter(EngFormatter())  # 20 M, 1.5 k
-        locator = AutoDateLocator(tz=zone)  # type: ignore[no-untyped-call]
-        axes.xaxis.set_major_locator(locator)
-        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=zone))  # type: ignore[no-untyped-call]
+        time_axis(axes, zone)
         figure.legend(loc="outside lower center", ncols=5, fontsize=7, frameon=False)
-        return _small_png(figure)
-
-
-def _draw_load(axes: Axes, picture: ForecastPicture) -> None:
-    """Each value is drawn at the middle of its step, so that history and forecast meet."""
-    half = picture.step.total_seconds() / 2 / 86_400
-    past = _days(pd.DatetimeIndex(picture.history.index)) + half
-    ahead, band = _days(picture.result.band.ts) + half, picture.result.band.quantiles
-    axes.plot(past, picture.history.to_numpy(), color=GREY, linewidth=1.1, label="measured")
-    if len(band) == 1:  # a line needs two ends
-        ahead, band = np.array([ahead[0] - half, ahead[0] + half]), np.repeat(band, 2, axis=0)
-    for low, high, alpha, label in ((0, 6, 0.15, "5 to 95 %"), (2, 4, 0.25, "25 to 75 %")):
-        axes.fill_between(
-            ahead, band[:, low], band[:, high], color=BLUE, alpha=alpha, linewidth=0, label=label
-        )
-    axes.plot(ahead, band[:, 3], color=BLUE, linewidth=1.4, label="median forecast")
-    axes.axvline(_days([picture.starts_at])[0], color=GREY, linewidth=0.8, linestyle=":")
+        return small_png(figure)
 
 
 def _mark_excess(axes: Axes, picture: ForecastPicture, zone: ZoneInfo) -> None:
     assert picture.excess_at is not None
     assert picture.capacity is not None
-    moment = _days([picture.excess_at])[0]
+    moment = days([picture.excess_at])[0]
     axes.axvline(moment, color=RED, linewidth=1.0)
     label = f"over capacity {picture.excess_at.astimezone(zone):%a %H:%M} "
     behind = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
@@ -134,16 +103,3 @@ def _top(picture: ForecastPicture) -> float:
     known = picture.history.dropna()
     highest = float(known.max()) if len(known) else 0.0
     return max(picture.capacity or 0.0, float(picture.result.band.quantiles.max()), highest)
-
-
-def _days(moments: Iterable[datetime]) -> Floats:
-    """matplotlib's own dates: days since 1970, as floats."""
-    return np.array([moment.timestamp() / 86_400 for moment in moments])
-
-
-def _small_png(figure: Figure) -> bytes:
-    """64 colours are enough for lines and bands, and artifacts are kept for ever."""
-    full, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(full, format="png")
-    Image.open(full).convert("RGB").quantize(64).save(small, format="png", optimize=True)
-    return small.getvalue()

@@ -1,4 +1,4 @@
-"""Amounts, rates and durations as people read them."""
+"""Amounts, rates, durations and probabilities as people read them."""
 
 from __future__ import annotations
 
@@ -44,6 +44,20 @@ def duration(seconds: float | None) -> str:
     if minutes < 24 * 60:
         return _two(minutes, 60, "h", "min")
     return _two(round(seconds / 3600), 24, "d", "h")
+
+
+def chance(probability: float | None) -> str:
+    """``37 %``; what is nearly nothing or nearly certain is not called so; a dash where it is not known."""
+    if probability is None:
+        return UNKNOWN
+    if 0 < probability < 0.01 or 0.99 < probability < 1:
+        return "<1 %" if probability < 0.5 else ">99 %"
+    return f"{probability * 100:.0f} %"
+
+
+def resource(metric: str) -> str:
+    """A metric's name in words: ``queries/s``, ``cpu cores``."""
+    return metric.replace("_per_s", "/s").replace("_", " ")
 
 
 def _two(value: int, large: int, large_name: str, small_name: str) -> str:

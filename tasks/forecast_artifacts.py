@@ -14,7 +14,9 @@ from foreshard.control.topology_store import ShardRecord, TopologyStore
 from foreshard.forecast.band import QUANTILES
 from foreshard.forecast.result import ForecastResult
 from foreshard.forecast.series import SeriesKey
-from foreshard.forecast_plot import ForecastPicture, chance, forecast_png
+from foreshard.forecast_plot import ForecastPicture, forecast_png
+from foreshard.markdown import cell
+from foreshard.quantities import chance
 from foreshard.settings import Settings
 from tasks.forecasting import Forecasts
 from tasks.plots import as_markdown
@@ -89,11 +91,6 @@ def picture(
 def artifact_key(*parts: str) -> str:
     """Lowercase letters, digits and dashes: Prefect takes no others."""
     return "".join(one if one.isascii() and one.isalnum() else "-" for one in "-".join(parts).lower())
-
-
-def cell(text: str) -> str:
-    """``text`` so that it stays in its cell of a markdown table."""
-    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def score(result: ForecastResult) -> str:

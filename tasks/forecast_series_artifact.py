@@ -11,7 +11,8 @@ from prefect.cache_policies import NO_CACHE
 
 from foreshard.control.forecast_store import ForecastRecord
 from foreshard.forecast.result import ForecastResult
-from tasks.forecast_artifacts import cell, score
+from foreshard.markdown import cell
+from tasks.forecast_artifacts import score
 from tasks.forecasting import Forecasts
 
 NOTES_SHOWN = 300

@@ -1,44 +1,201 @@
-"""A plan as markdown, for the approval form, an artifact or a terminal."""
+"""A plan as markdown, for the approval form, an artifact or a terminal. Written for one who sees a plan for the first
+time: what happens comes first, each word of the trade is said in place.
+"""
 
 from __future__ import annotations
 
-from foreshard.planning.plan import MigrationPlan
+import math
+from collections.abc import Sequence
+from datetime import datetime
+
+from foreshard.markdown import cell
+from foreshard.planning.plan import MigrationPlan, Purpose
 from foreshard.planning.prediction import Prediction
-from foreshard.quantities import duration
+from foreshard.quantities import chance, duration, resource, size
+
+LISTED = 12
+"""So many buckets are named; of more the rest is counted."""
+
+PURPOSES = {
+    Purpose.RELIEF: "relief: the source is at risk",
+    Purpose.DRAIN: "drain: the source is to be emptied",
+    Purpose.PIN: "pin: the policy binds these buckets to the target",
+    Purpose.BALANCE: "balance: nothing is at risk, the source carries more than its share",
+}
+
+_COSTS = {
+    "copy": "reading on the source, writing on the target",
+    "wal": "the target's write-ahead log",
+    "network": "the link between them",
+    "pause": "seconds in which writes are refused",
+    "operator": "the people who watch, as the policy states it",
+}
 
 
-def explain(plan: MigrationPlan) -> str:
-    """The plan in words and numbers: what, when, what it changes, why."""
-    when = plan.timeline
-    excess = f"{when.excess_at:%Y-%m-%d %H:%M} UTC" if when.excess_at else "none predicted"
+def explain(plan: MigrationPlan, waits_for: Sequence[str] = ()) -> str:
+    """The plan in words and numbers: in two sentences, then when, what changes, why, and what it costs.
+
+    ``waits_for``: what the plans of ``plan.after`` are called, such as ``plan 12``; by default their place in the
+    decision.
+    """
     lines = [
-        f"# Move {len(plan.buckets)} buckets from {plan.source} to {plan.target}",
+        f"# Move {buckets_in_words(plan)} from {cell(plan.source)} to {cell(plan.target)}",
         "",
-        f"{', '.join(plan.buckets)}: {plan.bytes / 1e6:.1f} MB",
+        summary(plan),
         "",
-        "| when (fleet time) | |",
-        "|---|---|",
-        f"| not before | {when.not_before:%Y-%m-%d %H:%M} UTC |",
-        f"| start by | {when.start_by:%Y-%m-%d %H:%M} UTC |",
-        f"| predicted excess | {excess} |",
-        f"| predicted duration | {when.predicted_s / 60:.0f} min{_parts(plan.prediction)} |",
-        f"| predicted write pause | {when.predicted_pause_ms:.0f} ms |",
+        f"**Buckets:** {listed(plan.buckets)} ({size(plan.bytes)}). **Purpose:** {PURPOSES[plan.purpose]}.",
         "",
-        "| predicted peak | resource | before | after | limit |",
-        "|---|---|---:|---:|---:|",
-    ]
-    lines += [
-        f"| {one.shard} | {one.metric} | {one.peak_before:.2f} | {one.peak_after:.2f} | {one.limit:.2f} |"
-        for one in plan.effects
-    ]
-    lines += [
+        *_when(plan, waits_for),
         "",
-        f"Risk {plan.risk_before:.3f} before, {plan.risk_after:.3f} after, cost {plan.cost.total:.4f}; "
-        f"priority {plan.priority:.3f}.",
+        *_changes(plan),
+        "",
+        "## Why",
     ]
     for reason in plan.reasons:
         lines += ["", f"**{reason.question.value.capitalize()}?** {reason.text}"]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", *_costs(plan)]) + "\n"
+
+
+def summary(plan: MigrationPlan) -> str:
+    """Two sentences: what is wrong, and what doing the plan means."""
+    return f"{_trouble(plan)} {_remedy(plan)}"
+
+
+def buckets_in_words(plan: MigrationPlan) -> str:
+    """``1 bucket``, ``5 buckets``."""
+    return f"{len(plan.buckets):,} bucket{'' if len(plan.buckets) == 1 else 's'}"
+
+
+def listed(names: Sequence[str], most: int = LISTED) -> str:
+    """The first names, and how many more there are."""
+    shown = ", ".join(cell(name) for name in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
+
+
+def clock(moment: datetime) -> str:
+    """``Wed 27 Nov 18:00``, of UTC."""
+    return f"{moment:%a %d %b %H:%M}"
+
+
+def percent(share: float) -> str:
+    """``85 %`` of a share of capacity."""
+    return f"{share * 100:.0f} %"
+
+
+def _trouble(plan: MigrationPlan) -> str:
+    name, excess_at = cell(plan.source), plan.excess_at
+    drained = f"{name} is being drained"
+    if plan.purpose is Purpose.DRAIN:
+        return (
+            f"{drained}."
+            if excess_at is None
+            else f"{drained}, and may pass its capacity at {_at(excess_at)}."
+        )
+    if plan.purpose is Purpose.PIN:
+        return f"The policy pins these buckets to {cell(plan.target)}, but they lie on {name}."
+    if plan.purpose is Purpose.BALANCE:
+        return f"{name} carries more than its share of the fleet's load, though nothing is at risk."
+    if excess_at is None:
+        return f"{name} is close to its capacity at present, though it is not forecast to pass it."
+    known = [one.exceeds_before for one in plan.effects if one.shard == plan.source]
+    likely = max((one for one in known if one is not None), default=None)
+    if likely is None:
+        return f"{name} is forecast to pass its capacity at {_at(excess_at)}."
+    return f"{name} is forecast to pass its capacity with a probability of {chance(likely)}, first at {_at(excess_at)}."
+
+
+def _remedy(plan: MigrationPlan) -> str:
+    start = clock(plan.timeline.not_before)
+    predicted = plan.prediction
+    takes = duration(plan.timeline.predicted_s if predicted is None else predicted.work_s)
+    highest = max(plan.effects, key=lambda one: one.peak_after, default=None)
+    left = ""
+    if highest is not None and highest.peak_after < 1:
+        left = f" and leaves both under {math.floor(highest.peak_after * 100) + 1} % of capacity"
+    elif highest is not None:
+        left = f"; {cell(highest.shard)} is still predicted to reach {percent(highest.peak_after)} of capacity then"
+    return (
+        f"Moving {buckets_in_words(plan)} ({size(plan.bytes)}) to {cell(plan.target)}, starting {start}, takes "
+        f"{takes}{left}."
+    )
+
+
+def _when(plan: MigrationPlan, waits_for: Sequence[str]) -> list[str]:
+    when = plan.timeline
+    excess = _at(when.excess_at) if when.excess_at else "none predicted"
+    start_by = _at(when.start_by) + (" (**has passed** at the planned start)" if when.late else "")
+    rows = [
+        ("planned start", _at(when.not_before) + (f": {cell(when.why)}" if when.why else "")),
+        ("must start by", start_by if when.excess_at else "no deadline"),
+        ("expected end", f"{_at(when.ends_at)}, with margin"),
+        ("predicted excess", excess),
+        ("predicted duration", duration(when.predicted_s) + _parts(plan.prediction)),
+        ("predicted write pause", f"{when.predicted_pause_ms:.0f} ms in all"),
+    ]
+    if plan.after:
+        names = waits_for or [f"the decision's plan {position + 1}" for position in plan.after]
+        rows.insert(1, ("waits for the end of", ", ".join(names)))
+    return [
+        "## When",
+        "",
+        "| fleet time | |",
+        "|---|---|",
+        *(f"| {name} | {value} |" for name, value in rows),
+        "",
+        "*Excess* is load above capacity: requests queue and time out. The *write pause* is how long writes of these "
+        "buckets are refused, and repeated by the router, while their owner changes.",
+    ]
+
+
+def _changes(plan: MigrationPlan) -> list[str]:
+    likely = any(one.exceeds_before is not None for one in plan.effects)
+    more = (" P(exceed) before | after |", "---:|---:|") if likely else ("", "")
+    rows = []
+    for one in plan.effects:
+        row = (
+            f"| {cell(one.shard)} | {resource(one.metric)} | {percent(one.peak_before)} | {percent(one.peak_after)} | "
+            f"{percent(one.limit)} |"
+        )
+        rows.append(
+            row + (f" {chance(one.exceeds_before)} | {chance(one.exceeds_after)} |" if likely else "")
+        )
+    said = (
+        "In units of *capacity*: what a shard can bear of one resource. The *peak* is the largest load of the "
+        "forecast's time that is planned for, a *quantile* of the forecast: the 95 % quantile is what load stays under "
+        "in 95 of 100 cases. Planning keeps each peak under its *limit*."
+    )
+    if likely:
+        said += " *P(exceed)* is the probability that load passes the capacity at any moment of that time."
+    return [
+        "## What changes",
+        "",
+        "| shard | resource | peak before | after | limit |" + more[0],
+        "|---|---|---:|---:|---:|" + more[1],
+        *rows,
+        "",
+        said,
+    ]
+
+
+def _costs(plan: MigrationPlan) -> list[str]:
+    total = plan.cost.total
+    rows = [
+        f"| {name} | {value:.5f} | {f'{value / total:.0%}' if total else '-'} | {said} |"
+        for name, said in _COSTS.items()
+        for value in [getattr(plan.cost, name)]
+    ]
+    return [
+        "## Cost, gain and turn",
+        "",
+        "| part of the cost | share of capacity | of the cost | what it is |",
+        "|---|---:|---:|---|",
+        *rows,
+        "",
+        f"The risk is {plan.risk_before:.3f} before and {plan.risk_after:.3f} after, the cost {total:.4f}: a gain of "
+        f"{plan.risk_before - plan.risk_after - total:.3f}. *Risk* and cost are in the same unit, shares of a shard's "
+        f"capacity over the forecast's time, so that the one can be taken from the other. Priority {plan.priority:.3f} "
+        f"(risk times latency saved): of two plans the higher goes first.",
+    ]
 
 
 def _parts(prediction: Prediction | None) -> str:
@@ -49,3 +206,7 @@ def _parts(prediction: Prediction | None) -> str:
         f"verification {duration(prediction.verify_s)}, soak {duration(prediction.soak_s)}, "
         f"margin {duration(prediction.margin_s)}"
     )
+
+
+def _at(moment: datetime) -> str:
+    return f"{clock(moment)} UTC"

@@ -14,8 +14,9 @@ from foreshard.forecast.band import Band
 from foreshard.forecast.peak import PEAK_LEVELS, Peak
 from foreshard.forecast.result import ForecastResult
 from foreshard.forecast.series import SeriesKey
-from foreshard.forecast_plot import ForecastPicture, chance, forecast_png, shown_history
+from foreshard.forecast_plot import ForecastPicture, forecast_png, shown_history
 from foreshard.forecast_text_plot import CAPACITY, MEDIAN, NOTHING, text_plot
+from foreshard.quantities import chance
 
 NOW = datetime(2026, 3, 2, 18, tzinfo=UTC)
 SPREAD = np.array([0.5, 0.6, 0.8, 1.0, 1.2, 1.4, 1.5])
