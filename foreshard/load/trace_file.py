@@ -77,15 +77,22 @@ def read_trace(
         (one for one in STEPS if len(_at_least(found, one, SPANS[-3])) >= min(ENOUGH, len(found))), STEPS[-1]
     )
     span, usable = next(
-        ((days, of) for days in SPANS if len(of := _at_least(found, chosen, days)) >= min(ENOUGH, len(found))),
+        (
+            (days, of)
+            for days in SPANS
+            if len(of := _at_least(found, chosen, days)) >= min(ENOUGH, len(found))
+        ),
         (0, []),
     )
     if not usable:
         raise InvalidInput(
-            "traces", f"{file} holds no {min(ENOUGH, len(found))} series of {SPANS[-1]} days in steps of {chosen}"
+            "traces",
+            f"{file} holds no {min(ENOUGH, len(found))} series of {SPANS[-1]} days in steps of {chosen}",
         )
     if len(usable) < len(found):
-        notes.append(f"{len(found) - len(usable)} of {len(found)} series are shorter than {span} days or too coarse")
+        notes.append(
+            f"{len(found) - len(usable)} of {len(found)} series are shorter than {span} days or too coarse"
+        )
     random = np.random.default_rng(seed)
     seconds = int(chosen.total_seconds())
     steps, day = span * DAY // seconds, DAY // seconds

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from foreshard.errors import InvalidInput
 from foreshard.forecast.band import QUANTILES
 from foreshard.forecast.peak import PEAK_LEVELS
+from foreshard.planning.windows import parse_windows
 
 Weight = Annotated[float, Field(gt=0)]
 
@@ -114,6 +115,15 @@ class DecisionPolicy(BaseModel):
         if level not in QUANTILES:
             raise ValueError(f"Input should be one of {', '.join(map(str, QUANTILES))}")
         return level
+
+    @field_validator("windows")
+    @classmethod
+    def _are_windows(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            parse_windows(texts)
+        except InvalidInput as refused:
+            raise ValueError(refused.message.removeprefix("windows: ")) from None
+        return texts
 
     @field_validator("relief_probability")
     @classmethod

@@ -86,9 +86,9 @@ def exceeding(peaks: Floats) -> tuple[float, float]:
     standing for what is beyond them.
     """
     levels = np.array([0.0, *PEAK_LEVELS, 1.0])
-    peaks = np.maximum.accumulate(np.asarray(peaks, float))  # sums of many parts may cross by their last digit
+    peaks = np.maximum.accumulate(peaks)  # sums of many parts may cross by their last digit
     over = np.maximum(np.array([peaks[0], *peaks, peaks[-1]]) - 1.0, 0.0)
-    return Peak(peaks).above(1.0), float(np.trapezoid(over, levels))
+    return Peak(np.array(peaks, np.float64)).above(1.0), float(np.trapezoid(over, levels))
 
 
 def level_score(peaks: Floats, utilisation: float, policy: DecisionPolicy) -> float:

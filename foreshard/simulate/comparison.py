@@ -27,9 +27,7 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     A gap is None where there is none to close; ``bytes_over_reactive`` where `reactive` moved nothing.
     """
     best = best_reactive(outcomes)
-    by_way = {
-        way: [one for one in compared(outcomes) if one.contender.split()[0] == way] for way in Way
-    }
+    by_way = {way: [one for one in compared(outcomes) if one.contender.split()[0] == way] for way in Way}
     totals = {way.value: _total(found) for way, found in by_way.items() if found}
     for one in totals.values():
         one |= _against(one, totals.get(Way.REACTIVE.value), totals.get(Way.ORACLE.value))
@@ -50,7 +48,15 @@ def _worth(outcomes: Sequence[Outcome], threshold: float) -> tuple[float, int, f
 
 def _total(outcomes: Iterable[Outcome]) -> dict[str, Any]:
     found = [one.figures() for one in outcomes]
-    added = ("saturated_shard_minutes", "bytes", "migrations", "moves", "moves_undone", "pause_s", "plans_expired")
+    added = (
+        "saturated_shard_minutes",
+        "bytes",
+        "migrations",
+        "moves",
+        "moves_undone",
+        "pause_s",
+        "plans_expired",
+    )
     total: dict[str, Any] = {key: sum(one[key] for one in found) for key in added}
     for key in ("saturated_share", "latency_stretch_mean"):
         total[key] = sum(one[key] for one in found) / len(found)

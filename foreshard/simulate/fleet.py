@@ -27,7 +27,9 @@ class Fleet:
 
     def __post_init__(self) -> None:
         if list(self.shards) != sorted(set(self.shards)) or not self.shards:
-            raise InvalidInput("shards", "there are none, they are not sorted by name, or two have the same one")
+            raise InvalidInput(
+                "shards", "there are none, they are not sorted by name, or two have the same one"
+            )
         if self.capacity.ndim != 2 or len(self.capacity) != len(self.shards) or not (self.capacity > 0).all():
             raise InvalidInput("capacity", "is not one positive number for each shard and metric")
         if self.placement.size and not (

@@ -69,7 +69,11 @@ class Foresight:
         """Of each fleet under its placement, from the steps before ``now`` alone."""
         panel = self._panel(now, fleets, placements)
         options = ForecastOptions(
-            self._pace.ahead, self._pace.models, self._pace.seed, turns_for(len(panel.keys)), self._pace.origins
+            self._pace.ahead,
+            self._pace.models,
+            self._pace.seed,
+            turns_for(len(panel.keys)),
+            self._pace.origins,
         )
         if self._trained is None or (now - self._fitted_at) * self._trace.step >= self._pace.refit:
             kept = None if self._trained is None else self._trained.kept()
@@ -86,7 +90,11 @@ class Foresight:
         keys = [SeriesKey(None, name, metric) for name in trace.names for metric in trace.metrics]
         loads = [trace.load[:, :, first:now]]
         for number, (fleet, placement) in enumerate(zip(fleets, placements, strict=True)):
-            keys += [SeriesKey(f"{number}/{shard}", None, metric) for shard in fleet.shards for metric in trace.metrics]
+            keys += [
+                SeriesKey(f"{number}/{shard}", None, metric)
+                for shard in fleet.shards
+                for metric in trace.metrics
+            ]
             loads.append(fleet.load(trace, placement, first, now))
         flat = np.concatenate([one.reshape(-1, now - first) for one in loads])
         return Panel(
@@ -99,7 +107,11 @@ class Foresight:
         return values.reshape(len(values), -1, each).mean(axis=2).astype(np.float32)
 
     def _split(
-        self, now: int, fleets: Sequence[Fleet], placements: Sequence[Indexes], results: Sequence[ForecastResult]
+        self,
+        now: int,
+        fleets: Sequence[Fleet],
+        placements: Sequence[Indexes],
+        results: Sequence[ForecastResult],
     ) -> list[Outlook]:
         resources, ahead = len(self._trace.metrics), self._pace.ahead
         bands = np.stack([one.band.quantiles for one in results]).reshape(-1, resources, ahead, 7)
@@ -113,7 +125,13 @@ class Foresight:
             until = first + len(fleet.shards)
             found.append(
                 Outlook(
-                    now, self._pace.step, placement.copy(), bands[first:until], peaks[first:until], load, queries
+                    now,
+                    self._pace.step,
+                    placement.copy(),
+                    bands[first:until],
+                    peaks[first:until],
+                    load,
+                    queries,
                 )
             )
             first = until

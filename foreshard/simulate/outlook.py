@@ -45,11 +45,15 @@ def certain(
     )
 
 
-def held_flat(trace: Trace, fleet: Fleet, now: int, placement: Indexes, step: timedelta, ahead: int) -> Outlook:
+def held_flat(
+    trace: Trace, fleet: Fleet, now: int, placement: Indexes, step: timedelta, ahead: int
+) -> Outlook:
     """What one sees who does not forecast: the last step's load, for as long as one looks."""
     shards = np.repeat(fleet.load(trace, placement, now - 1, now), ahead, axis=2)
     load = np.repeat(trace.load[:, :, now - 1 : now], ahead, axis=2)
-    return certain(now, step, placement, shards, load, np.repeat(trace.queries[:, now - 1 : now], ahead, axis=1))
+    return certain(
+        now, step, placement, shards, load, np.repeat(trace.queries[:, now - 1 : now], ahead, axis=1)
+    )
 
 
 def truth(trace: Trace, fleet: Fleet, now: int, placement: Indexes, step: timedelta, ahead: int) -> Outlook:

@@ -71,7 +71,9 @@ class Replay:
 
     def present(self, now: int, placement: Indexes | None = None) -> Floats:
         """The last step's load under the present placement, or another, (S, R); no copy is in it."""
-        return self.fleet.load(self.trace, self.placement if placement is None else placement, now - 1, now)[..., 0]
+        return self.fleet.load(self.trace, self.placement if placement is None else placement, now - 1, now)[
+            ..., 0
+        ]
 
     def above(self, now: int, threshold: float) -> bool:
         """Whether a shard that no migration keeps busy is above it."""
@@ -117,14 +119,26 @@ class Replay:
             outlook.step,
             trace.metrics,
             ShardsView(
-                fleet.shards, fleet.capacity, self.present(now, outlook.placement), outlook.bands, outlook.peaks
+                fleet.shards,
+                fleet.capacity,
+                self.present(now, outlook.placement),
+                outlook.bands,
+                outlook.peaks,
             ),
             BucketsView(
-                trace.names, outlook.placement, trace.size_bytes, outlook.load, outlook.queries, rested, came_from
+                trace.names,
+                outlook.placement,
+                trace.size_bytes,
+                outlook.load,
+                outlook.queries,
+                rested,
+                came_from,
             ),
             moving=moving,
             busy={
-                fleet.shards[shard]: one.ends_at for one in self._running for shard in (one.source, one.target)
+                fleet.shards[shard]: one.ends_at
+                for one in self._running
+                for shard in (one.source, one.target)
             },
             timezone=trace.timezone,
         )
@@ -195,8 +209,14 @@ class Replay:
         cutover_at = moment + timedelta(seconds=takes.work_s - takes.soak_s)
         self._running.append(
             _Running(
-                plan, position, rows, self._shard[plan.source], self._shard[plan.target],
-                moment, cutover_at, moment + timedelta(seconds=takes.work_s),
+                plan,
+                position,
+                rows,
+                self._shard[plan.source],
+                self._shard[plan.target],
+                moment,
+                cutover_at,
+                moment + timedelta(seconds=takes.work_s),
             )  # fmt: skip
         )
         self._pause_s += takes.pause_ms / 1000
@@ -213,8 +233,13 @@ class Replay:
         self._here = self._assignment()
         self._moves.append(
             Moved(
-                one.plan.source, one.plan.target, one.plan.buckets, int(self.trace.size_bytes[one.rows].sum()),
-                one.started_at, one.cutover_at, undone,
+                one.plan.source,
+                one.plan.target,
+                one.plan.buckets,
+                int(self.trace.size_bytes[one.rows].sum()),
+                one.started_at,
+                one.cutover_at,
+                undone,
             )  # fmt: skip
         )
 

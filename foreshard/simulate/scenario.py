@@ -29,7 +29,9 @@ class Shape:
 
     def __post_init__(self) -> None:
         if self.shards < 2 or not 0 <= self.empty < self.shards:
-            raise InvalidInput("shards", f"{self.shards} with {self.empty} of them empty is no fleet to move in")
+            raise InvalidInput(
+                "shards", f"{self.shards} with {self.empty} of them empty is no fleet to move in"
+            )
 
 
 SKEWER = 1.25

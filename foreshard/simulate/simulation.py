@@ -103,6 +103,8 @@ def _check(trace: Trace, schedule: Schedule, pace: Pace) -> None:
     if not schedule.first < schedule.until <= trace.steps:
         raise InvalidInput("days", "leave nothing to replay")
     if schedule.first * trace.step < LEAST_HISTORY:
-        raise InvalidInput("days", f"leave less than {LEAST_HISTORY.days} days of history before the first decision")
+        raise InvalidInput(
+            "days", f"leave less than {LEAST_HISTORY.days} days of history before the first decision"
+        )
     if schedule.every % trace.step or (schedule.first * trace.step) % pace.step:
         raise InvalidInput("every", "decisions do not fall on steps of the trace")

@@ -42,7 +42,9 @@ class Trace:
         if self.starts_at.tzinfo is None or (self.starts_at - datetime(1970, 1, 1, tzinfo=UTC)) % self.step:
             raise InvalidInput("starts_at", f"{self.starts_at} has no time zone, or is not on the grid")
         if list(self.names) != sorted(set(self.names)) or not self.names:
-            raise InvalidInput("buckets", "there are none, they are not sorted by name, or two have the same one")
+            raise InvalidInput(
+                "buckets", "there are none, they are not sorted by name, or two have the same one"
+            )
         steps = self.load.shape[-1]
         shapes = {
             "load": (self.load, (len(self.names), len(self.metrics), steps)),

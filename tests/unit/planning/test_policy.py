@@ -21,6 +21,7 @@ def test_defaults_are_the_seeds() -> None:
         ("planner", "best"),
         ("shard_weights", {"shard-1": 0.0}),
         ("max_migrations", 0),
+        ("windows", ("Mon-Fri 25:00-26:00",)),
         ("predicted_weight", -0.1),
         ("knee", 0.0),
         ("knee", 1.5),
