@@ -167,7 +167,8 @@ class _Targets:
         for rows in self.apart:
             if (self.loads.shard[rows] == target).any():
                 may &= ~np.isin(buckets, rows)
-        fits: Mask = (_cells(self.loads, buckets, target) <= self.free(target) + TOLERANCE).all(axis=1)
+        brings, most = _cells(self.loads, buckets, target), self.free(target) + TOLERANCE
+        fits: Mask = np.all(brings <= most, axis=1)
         return may & fits
 
 

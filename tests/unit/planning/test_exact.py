@@ -90,8 +90,8 @@ class Problem:
         """By trying everything."""
         buckets = [int(row) for rows in self.movable.values() for row in rows]
         ways = product([None, *self.room], repeat=len(buckets))
-        every = ([(b, t) for b, t in zip(buckets, way, strict=True) if t is not None] for way in ways)
-        return min((self.bytes(moves) for moves in every if self.good(moves)), default=None)
+        every = [[(b, t) for b, t in zip(buckets, way, strict=True) if t is not None] for way in ways]
+        return next((self.bytes(moves) for moves in sorted(every, key=self.bytes) if self.good(moves)), None)
 
 
 @st.composite
