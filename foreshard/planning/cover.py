@@ -20,9 +20,11 @@ TOLERANCE = 1e-9
 
 _LARGE = 8  # buckets that a search begins with, one each
 _MANY = 100  # buckets of a cover: one of them matters little
+_DEARER = 1.2  # than the best cover so far: what is left out later will not make up for more
 _GIVEN_UP = 12  # buckets that an exchange may take out, those of least relief per byte
 _TAKEN_UP = 24  # and that it may put in, those of most
 _EXCHANGES = 50
+_ASKED = 50  # exchanges that save bytes, whether the target has room for them
 _STEPS, _STEP = 8, 2.0  # of the search for weights
 _BLOCK = 128  # buckets that are looked at together
 _NOTHING: Indexes = np.empty(0, np.intp)
@@ -86,14 +88,19 @@ class _Search:
     def best(self) -> Indexes | None:
         if (self.parts.sum(axis=0) < self.need - TOLERANCE).any():
             return None
-        matching = self._weights()
-        covers = [self._greedy(weights) for weights in (matching, np.ones_like(self.need), 1 / self.need)]
-        if covers[0] is None or len(covers[0]) <= _MANY:
-            covers += [self._greedy(matching, first) for first in self._large(matching)]
-        found = [self._pruned(one) for one in covers if one is not None] or self._sparing(matching)
-        if not found:
+        weights = self._weights()
+        best = self._greedy(weights)
+        if best is None:
+            best = self._greedy(weights, costs=self._space())
+        if best is None:
             return None
-        return self._ordered(self._improved(min(found, key=self._bytes), self._per_byte(matching)))
+        best = self._pruned(best)
+        firsts = self._large(weights) if len(best) <= _MANY else _NOTHING
+        for way, first in ((np.ones_like(weights), None), *((weights, int(row)) for row in firsts)):
+            other = self._greedy(way, first, most=_DEARER * self._bytes(best))
+            if other is not None:
+                best = min(best, self._pruned(other), key=self._bytes)
+        return self._ordered(self._improved(best, self._per_byte(weights)))
 
     def _weights(self) -> Floats:
         """Of the cells, such that buckets taken by weighted relief per byte meet all needs at about the same time.
@@ -120,50 +127,55 @@ class _Search:
         return value
 
     def _large(self, weights: Floats) -> Indexes:
-        """Those that relieve most: each may save many that go before it by relief per byte. Shape (n, 1)."""
-        return np.argsort(-self._relief(weights), kind="stable")[:_LARGE, None]
+        """Those that relieve most: each may be worth more than the many that go before it by relief per byte."""
+        return np.argsort(-self._relief(weights), kind="stable")[:_LARGE]
+
+    def _space(self) -> Floats:
+        """Which part of the target's room each takes: counts where it is too full for a cover of few bytes."""
+        share = self.brings / np.maximum(self.room, TOLERANCE)
+        space: Floats = np.maximum(share.max(axis=1, initial=0.0), TOLERANCE)
+        return space
 
     def _bytes(self, chosen: Indexes) -> float:
         return float(self.sizes[chosen].sum())
 
     def _greedy(
-        self, weights: Floats, first: Indexes = _NOTHING, costs: Floats | None = None
+        self, weights: Floats, first: int | None = None, costs: Floats | None = None, most: float = np.inf
     ) -> Indexes | None:
-        """``first``, then again and again the most relief per byte (or ``costs``) that the target can still take.
+        """Again and again the most relief per byte (or ``costs``) that the target can still take, after ``first``.
 
-        A bucket's relief only falls as others are taken, so old figures are bounds, and only the highest are reckoned
-        anew (Minoux, Accelerated greedy algorithms for maximizing submodular set functions, 1978).
+        Given up when it takes more bytes than ``most``. A bucket's relief only falls as others are taken, so old
+        figures are bounds, and only the highest are reckoned anew (Minoux, Accelerated greedy algorithms for maximizing
+        submodular set functions, 1978).
         """
         costs = self.costs if costs is None else costs
         bounds = self._relief(weights) / costs
-        bounds[first] = 0.0
-        chosen = first.tolist()
-        left = self.need - self.parts[first].sum(axis=0)
-        room = self.room + TOLERANCE - self.brings[first].sum(axis=0)
+        chosen: list[int] = []
+        left, room, size = self.need, self.room + TOLERANCE, 0.0
+        if first is not None:
+            bounds[first] = np.inf
         while left.max() > TOLERANCE:
             rows, beyond = _highest(bounds)
-            still = bounds[rows] > 0
-            if not still.any():
-                return None
-            parts, brings, dear = self.parts[rows], self.brings[rows], costs[rows]
+            parts, worth = self.parts[rows], 1 / costs[rows]
+            values = bounds[rows]
+            worth[values <= 0] = 0.0
             while left.max() > TOLERANCE:
-                still &= (brings <= room).all(axis=1)
-                values = np.where(still, np.minimum(parts, left) @ weights / dear, 0.0)
-                bounds[rows] = values
                 at = int(values.argmax())
-                if values[at] <= 0 or values[at] < beyond:
+                if values[at] < beyond:
                     break
-                chosen.append(rows[at])
-                still[at], bounds[rows[at]] = False, 0.0
+                if values[at] <= 0 or size > most:
+                    return None
+                if (self.brings[rows[at]] > room).any():
+                    values[at] = worth[at] = 0.0
+                    continue
+                chosen.append(int(rows[at]))
+                size += self.sizes[rows[at]]
                 left = np.maximum(left - parts[at], 0.0)
-                room = room - brings[at]
+                room = room - self.brings[rows[at]]
+                worth[at] = 0.0
+                values = np.minimum(parts, left) @ weights * worth
+            bounds[rows] = values
         return np.array(chosen, np.intp)
-
-    def _sparing(self, weights: Floats) -> list[Indexes]:
-        """By relief per room instead of bytes, where the target is too full for a cover of few bytes."""
-        share = self.brings / np.maximum(self.room, TOLERANCE)
-        found = self._greedy(weights, costs=np.maximum(share.max(axis=1, initial=0.0), TOLERANCE))
-        return [] if found is None else [self._pruned(found)]
 
     def _pruned(self, chosen: Indexes) -> Indexes:
         return without_needless(chosen, self.parts, self.need, self.sizes)
@@ -178,6 +190,7 @@ class _Search:
         return chosen
 
     def _exchange(self, chosen: Indexes, per_byte: Floats) -> Indexes | None:
+        """Up to two of them for up to two others."""
         inside = chosen[np.lexsort((chosen, per_byte[chosen]))][:_GIVEN_UP]
         others = np.setdiff1d(np.arange(len(self.sizes)), chosen)
         outside = others[np.lexsort((others, -per_byte[others]))][:_TAKEN_UP]
@@ -189,14 +202,15 @@ class _Search:
         first, second = np.nonzero((saved > 0) & (given[:, hardest] >= wanted[:, hardest, None]))
         met = (given[second] >= wanted[first]).all(axis=1)
         first, second = first[met], second[met]
-        free = self.room + TOLERANCE - self.brings[chosen].sum(axis=0)
-        fits = (_sums(self.brings, come)[second] <= free + _sums(self.brings, gone)[first]).all(axis=1)
-        first, second = first[fits], second[fits]
-        if not len(first):
-            return None
-        most = int(saved[first, second].argmax())
-        out, into = gone[first[most]], come[second[most]]
-        return np.concatenate([np.setdiff1d(chosen, out), into[into >= 0]])
+        for at in np.argsort(-saved[first, second], kind="stable")[:_ASKED]:
+            out, into = gone[first[at]], come[second[at]]
+            after = np.concatenate([chosen[~np.isin(chosen, out)], into[into >= 0]])
+            if self._fits(after):
+                return after
+        return None
+
+    def _fits(self, chosen: Indexes) -> bool:
+        return bool((self.brings[chosen].sum(axis=0) <= self.room + TOLERANCE).all())
 
     def _ordered(self, chosen: Indexes) -> Indexes:
         relief = np.minimum(self.parts[chosen], self.need).sum(axis=1) / self.costs[chosen]
