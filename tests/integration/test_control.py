@@ -41,7 +41,7 @@ from foreshard.migration.measured import Measured
 from foreshard.migration.progress import Progress
 from foreshard.migration.progress_keeper import ProgressKeeper
 from foreshard.planning.learnt_rates import LearntRates, RateKind
-from foreshard.topology.keys import KeyType
+from foreshard.topology.keys import SLOTS, KeyType
 from foreshard.topology.placement import Placement
 from tests.integration.moving_fleet import wait_until
 from tests.plans import new_plan
