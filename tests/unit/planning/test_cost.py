@@ -3,13 +3,11 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from foreshard.planning.cost import migration_cost
-from foreshard.planning.latency import stretch
 from foreshard.planning.learnt_rates import LearntRates, Pause, RateKind, Sample
 from foreshard.planning.policy import DecisionPolicy
 from foreshard.planning.prediction import Prediction, predict
@@ -69,8 +67,3 @@ def test_an_end_after_the_excess_begins_is_late() -> None:
     when = Timeline(NOW, excess - timedelta(seconds=790), excess, 790.0, 50.0)
     assert (when.ends_at, when.late) == (NOW + timedelta(seconds=790), False)
     assert replace(when, not_before=NOW + timedelta(hours=1, minutes=47)).late
-
-
-def test_stretch_by_hand() -> None:
-    assert stretch(np.array([0.0, 0.5, 0.9, 0.99])) == pytest.approx([1.0, 2.0, 10.0, 100.0])
-    assert stretch(np.array([1.0, 3.0])) == pytest.approx([100.0, 100.0])
