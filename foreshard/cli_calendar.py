@@ -24,7 +24,7 @@ from foreshard.forecast.holiday import HolidayRegion
 from foreshard.settings import Settings
 
 calendar_app = typer.Typer(
-    no_args_is_help=True, help="Calendar: promotions and holidays, and what they do to load."
+    no_args_is_help=True, help="Calendar: promotions and holidays, and what they do to load; blackouts."
 )
 
 YEAR = timedelta(days=366)
@@ -37,7 +37,10 @@ Ends = Annotated[
 Effect = Annotated[float | None, typer.Option(help="Load as a multiple of what is common: 1.35, 0.5.")]
 Shards = Annotated[list[str] | None, typer.Option("--shard", help="Only this shard; may be repeated.")]
 Buckets = Annotated[list[str] | None, typer.Option("--bucket", help="Only this bucket; may be repeated.")]
-Kind = Annotated[EventKind | None, typer.Option(help="A holiday needs no effect: it is learnt.")]
+Kind = Annotated[
+    EventKind | None,
+    typer.Option(help="A holiday needs no effect: it is learnt. In a blackout no migration runs."),
+]
 
 
 @calendar_app.command("list")
@@ -284,6 +287,8 @@ def _table(zone: ZoneInfo, first: str = "#") -> Table:
 
 def _add_row(table: Table, first: str, event: Event, zone: ZoneInfo) -> None:
     factor = "learnt" if event.effect is None else f"x {event.effect:g}"
+    if event.kind is EventKind.BLACKOUT:
+        factor = "blackout"
     begin, end = _local(event.starts_at, zone), _until(event, zone)
     table.add_row(first, escape(event.name), begin, end, factor, escape(_where(event)))
 
@@ -306,6 +311,8 @@ def _where(event: Event) -> str:
 
 def _in_words(event: Event, zone: ZoneInfo) -> str:
     factor = "effect to be learnt" if event.effect is None else f"load x {event.effect:g}"
+    if event.kind is EventKind.BLACKOUT:
+        factor = "no migration runs"
     begin, end = _local(event.starts_at, zone), _local(event.ends_at, zone)
     return f"{event.name} ({event.kind}), from {begin} until {end} in {zone.key}, {factor}, {_where(event)}"
 

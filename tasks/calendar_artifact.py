@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 
 from foreshard.control.calendar_store import CalendarStore
 from foreshard.control.engine import ControlDatabase
-from foreshard.forecast.calendar import Event
+from foreshard.forecast.calendar import Event, EventKind
 from foreshard.settings import Settings
 
 AHEAD = timedelta(days=366)
@@ -40,8 +40,14 @@ def _row(event: Event, number: str, source: str, timezone: ZoneInfo) -> dict[str
         "kind": event.kind.value,
         "from": f"{event.starts_at.astimezone(timezone):%Y-%m-%d %H:%M}",
         "until": f"{event.ends_at.astimezone(timezone):%Y-%m-%d %H:%M}",
-        "effect": "to be learnt" if event.effect is None else f"x {event.effect:g}",
+        "effect": _effect(event),
         "shards": ", ".join(sorted(event.shards or ())) or ("" if event.buckets else "all"),
         "buckets": ", ".join(sorted(event.buckets or ())) or ("" if event.shards else "all"),
         "source": source,
     }
+
+
+def _effect(event: Event) -> str:
+    if event.kind is EventKind.BLACKOUT:
+        return "no migration runs"
+    return "to be learnt" if event.effect is None else f"x {event.effect:g}"

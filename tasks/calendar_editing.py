@@ -35,7 +35,9 @@ class CalendarEdit(BaseModel):
     number: int | None = Field(
         default=None, ge=1, description="Of the event to change or remove: see the artifact `calendar`"
     )
-    kind: EventKind | None = Field(default=None, description="A holiday needs no effect: it is learnt")
+    kind: EventKind | None = Field(
+        default=None, description="A holiday needs no effect: it is learnt. In a blackout no migration runs"
+    )
     name: str | None = Field(default=None, max_length=200, description="What it is called")
     starts_at: datetime | None = Field(
         default=None, description="Without an offset it is a time of the fleet's zone (clock.timezone)"

@@ -42,7 +42,11 @@ class Draft:
         )
 
     def applied_to(self, event: Event, timezone: ZoneInfo) -> Event:
-        """``event`` with what was given. Empty lists of shards and buckets mean: everywhere."""
+        """``event`` with what was given. Empty lists of shards and buckets mean: everywhere. What becomes a blackout
+        loses its effect.
+        """
+        kind = self.kind or event.kind
+        kept = None if self.kind is EventKind.BLACKOUT else event.effect
         return replace(
             event,
             name=event.name if self.name is None else self.name.strip(),
@@ -52,10 +56,10 @@ class Draft:
             ends_at=event.ends_at
             if self.ends_at is None
             else parse_moment("ends_at", self.ends_at, timezone),
-            effect=event.effect if self.effect is None else self.effect,
+            effect=kept if self.effect is None else self.effect,
             shards=event.shards if self.shards is None else _names(self.shards),
             buckets=event.buckets if self.buckets is None else _names(self.buckets),
-            kind=self.kind or event.kind,
+            kind=kind,
         )
 
 

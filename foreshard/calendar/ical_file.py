@@ -1,7 +1,8 @@
 """Events from an iCalendar file (RFC 5545), those that recur with all their recurrences in a window of time.
 
 The effect is the event's property X-FORESHARD-EFFECT, else the one given for the whole file. An event of the category
-HOLIDAY is a holiday and needs none. X-FORESHARD-SHARDS and X-FORESHARD-BUCKETS hold names.
+HOLIDAY is a holiday and needs none, one of the category BLACKOUT is a blackout and has none. X-FORESHARD-SHARDS and
+X-FORESHARD-BUCKETS hold names.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from foreshard.forecast.calendar import Event, EventKind
 
 MOST = 10_000
 """Recurrences that a file may have in the window."""
+
+_CATEGORIES = (EventKind.BLACKOUT, EventKind.HOLIDAY)
 
 
 def read_ical(
@@ -106,7 +109,7 @@ def _entry(file: Path, event: Any, timezone: ZoneInfo, effect: float | None) -> 
         # Without an end a whole day is one day long; an instant is refused, it could have no effect.
         ends_at = to_utc("DTEND", event.end, timezone)
         categories = {str(one).upper() for one in event.categories}
-        kind = EventKind.HOLIDAY if "HOLIDAY" in categories else EventKind.PROMOTION
+        kind = next((one for one in _CATEGORIES if one.name in categories), EventKind.PROMOTION)
         own = parse_effect(str(event.get("X-FORESHARD-EFFECT", "")))
         if ends_at - starts_at > timedelta(days=366):
             raise InvalidInput("DTEND", "is more than a year after the start.", remedy="Shorten it.")

@@ -14,14 +14,17 @@ SOURCES = ["hand", "form", "import"]
 
 
 class CalendarEvent(Base):
-    """Something that history does not show and that changes load: a promotion, a single holiday."""
+    """Something that history does not show and that changes load, a promotion, a single holiday; or a blackout."""
 
     __tablename__ = "events"
     __table_args__ = (
         CheckConstraint("ends_at > starts_at", name="order"),
         CheckConstraint("effect > 0 AND effect < 'infinity'", name="effect"),
         CheckConstraint(one_of("kind", EventKind), name="kind"),
-        CheckConstraint("kind = 'holiday' OR effect IS NOT NULL", name="promotion"),
+        CheckConstraint("kind <> 'promotion' OR effect IS NOT NULL", name="promotion"),
+        CheckConstraint(
+            "kind <> 'blackout' OR (effect IS NULL AND shards IS NULL AND buckets IS NULL)", name="blackout"
+        ),
         CheckConstraint(one_of("source", SOURCES), name="source"),
         Index("uq_events_name", "name", "starts_at", unique=True, postgresql_where=text("uid = ''")),
         Index("uq_events_uid", "uid", "recurrence", unique=True, postgresql_where=text("uid <> ''")),

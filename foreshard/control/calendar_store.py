@@ -18,6 +18,7 @@ from foreshard.control.models import Bucket, Shard
 from foreshard.errors import InvalidInput, NotFound
 from foreshard.forecast.calendar import Event, EventKind
 from foreshard.forecast.holiday import HolidayRegion
+from foreshard.planning.windows import Blackout
 
 Source = Literal["hand", "form", "import"]
 
@@ -62,12 +63,28 @@ class CalendarStore:
             return _record(_row(session, number))
 
     def events(self, timezone: ZoneInfo, since: datetime, until: datetime) -> tuple[Event, ...]:
-        """All that touches the time from ``since`` until ``until``, holidays too, by start."""
-        declared = [one.event for one in self.all()]
+        """All that changes load from ``since`` until ``until``, holidays too, by start: what a forecast is told."""
+        declared = [one.event for one in self.all() if one.event.kind is not EventKind.BLACKOUT]
         found = [one for one in declared if one.starts_at < until and one.ends_at > since]
         for region in self.regions():
             found += region.events(timezone, since, until)
         return tuple(sorted(found, key=lambda one: (one.starts_at, one.name)))
+
+    def blackouts(self, since: datetime, until: datetime) -> tuple[Blackout, ...]:
+        """When no migration may run, from ``since`` until ``until``, by start."""
+        with self._control.transaction() as session:
+            rows = session.scalars(
+                select(CalendarEvent)
+                .where(
+                    CalendarEvent.kind == EventKind.BLACKOUT.value,
+                    CalendarEvent.starts_at < until,
+                    CalendarEvent.ends_at > since,
+                )
+                .order_by(CalendarEvent.starts_at, CalendarEvent.id)
+            )
+            return tuple(
+                Blackout(row.name, row.starts_at.astimezone(UTC), row.ends_at.astimezone(UTC)) for row in rows
+            )
 
     def add(self, event: Event, source: Source = "hand") -> EventRecord:
         """Store a new event. Raises ``InvalidInput`` (field ``name``) if one of that name has the same start."""

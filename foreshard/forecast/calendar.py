@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 
 
 class EventKind(StrEnum):
-    """Why load is not what it commonly is."""
+    """Why load is not what it commonly is; or, of a blackout, when no migration may run."""
 
     PROMOTION = "promotion"
     HOLIDAY = "holiday"
+    BLACKOUT = "blackout"
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Event:
     ``effect`` times its ordinary value (1.35 = 35 % more).
 
     A holiday's effect may be None: nobody says what it is, it is to be learnt, and until then it changes nothing.
+    A blackout has none, concerns the whole fleet, and no forecast is told of it.
     An event concerns the series of the named shards and of the named buckets; with neither named, every series.
     Which share of a shard an event of some buckets takes is not known here: name the shard as well.
     """
@@ -60,6 +62,13 @@ class Event:
                 remedy="The end is when it is over; of a whole day, the next day.",
             )
         check_effect(self.effect, self.kind, f"event {self.name}: ")
+        for field, named in (("shards", self.shards), ("buckets", self.buckets)):
+            if self.kind is EventKind.BLACKOUT and named is not None:
+                raise InvalidInput(
+                    field,
+                    f"event {self.name}: a blackout is of the whole fleet.",
+                    remedy="Name no shard and no bucket.",
+                )
 
     def concerns(self, key: SeriesKey) -> bool:
         """Whether the event changes this series."""
@@ -78,8 +87,15 @@ class Event:
 
 
 def check_effect(effect: float | None, kind: EventKind, of: str = "") -> None:
-    """Raises ``InvalidInput`` (field ``effect``) for one that is no positive number, or that a promotion lacks."""
-    if effect is None:
+    """Raises ``InvalidInput`` (field ``effect``) for one that is no positive number, that a promotion lacks, or that a
+    blackout has.
+    """
+    if kind is EventKind.BLACKOUT:
+        if effect is not None:
+            raise InvalidInput(
+                "effect", f"{of}a blackout has none.", remedy="Declare a promotion beside it for the load."
+            )
+    elif effect is None:
         if kind is EventKind.PROMOTION:
             raise InvalidInput(
                 "effect", f"{of}a promotion needs one.", remedy="1.35 means 35 % more load than commonly."

@@ -65,12 +65,14 @@ def predict(
     index = learnt.index_bytes_per_s(source, target) if copy.learnt else None
     catch_up = learnt.catch_up_s(source, target, policy.catch_up_s)
     verify = learnt.verify_bytes_per_s(source, target, policy.verify_bytes_per_s)
+    pause = learnt.pause_s(source, target, policy.expected_pause_s)
     rates = [f"copy {_mb_per_s(copy.value)} ({copy.origin})"]
     if index is not None:
         rates.append(f"indexes {_mb_per_s(index.value)} ({index.origin})")
     rates += [
         f"catch-up {catch_up.value:.0f} s ({catch_up.origin})",
         f"verification {_mb_per_s(verify.value)} ({verify.origin})",
+        f"write pause {pause.value * 1000:.3g} ms ({pause.origin})",
     ]
     return Prediction(
         bytes=size_bytes,
@@ -80,7 +82,7 @@ def predict(
         verify_s=size_bytes / verify.value,
         soak_s=policy.soak_s,
         margin_s=policy.margin_s,
-        pause_ms=policy.expected_pause_s * 1000,
+        pause_ms=pause.value * 1000,
         rates=tuple(rates),
     )
 

@@ -141,7 +141,8 @@ class Slots:
                 common = sorted(run.shards & {draft.source, draft.target})
                 if common:
                     return f"{names[common[0]]} is in the plan {names[run.source]} -> {names[run.target]} until then"
-        if any(run.end == begin for run in self.runs) or (begin > 0 and begin in self._busy.values()):
+        ends = [run.end for run in self.runs] + [self.seconds(end) for end in self._view.busy.values()]
+        if begin > 0 and begin in ends:
             return f"no more than {self._policy.max_migrations} migrations run at once"
         return ""
 
@@ -162,7 +163,7 @@ class Slots:
     def _moments(self) -> Floats:
         """A peak falls only where a step is over, and what forbids a start ends at one of the others."""
         steps = self._first + self._step * np.arange(self._view.steps)
-        ends = [run.end for run in self.runs] + list(self._busy.values())
+        ends = [run.end for run in self.runs] + [self.seconds(end) for end in self._view.busy.values()]
         at = np.unique(np.concatenate([[0.0], steps, self._opened, ends]))
         moments: Floats = at[(at >= 0) & (at < self.horizon)]
         return moments
@@ -192,7 +193,7 @@ class Slots:
 
     def _crowded(self) -> list[tuple[float, float]]:
         """When as many migrations run as may. Those under way keep two shards busy each."""
-        ending = sorted(self._busy.values(), reverse=True)[::2]
+        ending = sorted((max(0.0, self.seconds(end)) for end in self._view.busy.values()), reverse=True)[::2]
         events = [(-np.inf, 1)] * len(ending) + [(end, -1) for end in ending]
         events += [event for run in self.runs for event in ((run.begin, 1), (run.end, -1))]
         found, running, since = [], 0, None

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from foreshard.planning.prediction import Prediction
-
 
 @dataclass(frozen=True)
 class Timeline:
@@ -35,14 +33,3 @@ class Timeline:
     def late(self) -> bool:
         """Whether even the planned start is expected to end after the excess begins."""
         return self.start_by < self.not_before
-
-
-def timeline(now: datetime, excess_at: datetime | None, prediction: Prediction) -> Timeline:
-    """The timeline of a migration; without a predicted excess it must start now."""
-    return Timeline(
-        not_before=now,
-        start_by=now if excess_at is None else excess_at - timedelta(seconds=prediction.total_s),
-        excess_at=excess_at,
-        predicted_s=prediction.total_s,
-        predicted_pause_ms=prediction.pause_ms,
-    )

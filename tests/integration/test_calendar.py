@@ -8,10 +8,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from alembic import command
 from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 from typer.testing import CliRunner
 
 from foreshard.calendar.entry import CalendarFile, Entry
@@ -85,6 +87,45 @@ def test_events_of_the_version_before_are_kept(control_dsn: str) -> None:
         connection.commit()
         assert connection.execute(text("SELECT name FROM events")).scalar_one() == "old"
     database.close()
+
+
+def test_blackouts_are_for_plans_and_not_for_forecasts(control: ControlDatabase) -> None:
+    day, after = f"{NEXT:%Y-%m-%d}", f"{NEXT + ONE_DAY:%Y-%m-%d}"
+    told = run("add", "freeze", "--starts", day, "--ends", after, "--kind", "blackout")
+    assert "no migration runs" in told.replace("\n", " ")
+    assert "blackout" in run("list")
+    store = CalendarStore(control)
+    store.add(sale())
+    (black,) = store.blackouts(NEXT, NEXT + ONE_DAY)
+    assert (black.name, black.ends_at - black.starts_at) == ("freeze", ONE_DAY)
+    assert store.blackouts(black.ends_at, NEXT + 9 * ONE_DAY) == ()
+    assert store.blackouts(NEXT - 9 * ONE_DAY, black.starts_at) == ()
+    events = store.events(ZoneInfo("America/New_York"), NEXT - ONE_DAY, NEXT + ONE_DAY)
+    assert [one.name for one in events] == ["sale"]
+    (freeze, promotion) = store.all()
+    changed = run_json("edit", str(promotion.id), "--kind", "blackout")
+    assert (changed["kind"], changed["effect"]) == ("blackout", None)
+    with pytest.raises(InvalidInput, match="effect"):
+        run("edit", str(freeze.id), "--effect", "2")
+    for values in (
+        "'blackout', 1.5, NULL",
+        "'blackout', NULL, '{one}'",
+        "'promotion', NULL, NULL",
+        "'x', 1, NULL",
+    ):
+        with pytest.raises(IntegrityError), control.transaction() as session:
+            session.connection().exec_driver_sql(
+                "INSERT INTO events (name, starts_at, ends_at, kind, effect, shards)"
+                f" VALUES ('wrong', now(), now() + interval '1 h', {values})"
+            )
+    config = _alembic_config()
+    with control.engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0010")
+        connection.commit()
+        assert connection.execute(text("SELECT count(*) FROM events")).scalar_one() == 0
+        command.upgrade(config, "head")
+        connection.commit()
 
 
 def test_a_file_again_changes_nothing_and_what_left_it_is_removed(control: ControlDatabase) -> None:

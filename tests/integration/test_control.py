@@ -41,7 +41,7 @@ from foreshard.migration.measured import Measured
 from foreshard.migration.progress import Progress
 from foreshard.migration.progress_keeper import ProgressKeeper
 from foreshard.planning.learnt_rates import LearntRates, RateKind
-from foreshard.topology.keys import KeyType
+from foreshard.topology.keys import SLOTS, KeyType
 from foreshard.topology.placement import Placement
 from tests.integration.moving_fleet import wait_until
 from tests.plans import new_plan
@@ -355,6 +355,36 @@ def test_a_rate_is_learnt_once_and_the_newest_of_each_pair_count(
     store.acquire(later.migration, "another", None, 60)
     with pytest.raises(LeaseLost):
         rates.learn(later, [Measured(RateKind.INDEX, 10**9, 4.0)])
+
+
+def test_pauses_are_learnt_from_the_flips_of_migrations_that_were_cut_over(
+    control: ControlDatabase, store: MigrationStore, lease: Lease
+) -> None:
+    flips, rates = FlipStore(control), RateStore(control)
+
+    def flip(lease: Lease, before: int, after: int, pause_ms: float | None, state: str = "opened") -> None:
+        intent = flips.intend(lease, before, after)
+        flips.record(lease, intent.flip_no, state, pause_ms=pause_ms)
+
+    flip(lease, 0, 100, 20.0)
+    flip(lease, 100, SLOTS, None, "cancelled")
+    assert rates.learnt().pauses == ()
+    flip(lease, 100, SLOTS, 30.0)
+    flip(lease, SLOTS, 0, 500.0)  # reversed: not a flip that the next migration is to make
+    (pause,) = rates.learnt().pauses
+    assert (pause.source, pause.target, pause.seconds, pause.migration) == (
+        "one",
+        "two",
+        0.05,
+        lease.migration,
+    )
+    assert rates.learnt().pause_s("one", "two", 9.0).value == pytest.approx(0.05)
+    for stage in PATH[1:]:
+        store.go_to(lease, stage)
+    later = store.acquire(store.open(new_plan(control, "two", "one", ["b0"])), "runner", None, 60)
+    flip(later, 0, 100, None)  # found open after its runner had died
+    flip(later, 100, SLOTS, 40.0)
+    assert rates.learnt().pauses == (pause,)
 
 
 def test_a_rate_that_is_none_is_refused(control: ControlDatabase, lease: Lease) -> None:

@@ -147,6 +147,7 @@ def test_a_migration_learns_its_rates_and_the_next_plan_reckons_with_them(
     assert after.prediction is not None
     assert after.prediction.copy_s == pytest.approx(after.bytes / (size / 0.5))
     assert after.prediction.catch_up_s == 0.125
+    assert after.prediction.pause_ms == pytest.approx(confirmation["measured"]["pause_ms"], abs=0.001)
     pair = f"{fleet.pair.source.name} -> {fleet.pair.target.name}"
     assert all(f"learnt from 1 migration {pair}" in rate for rate in after.prediction.rates)
 

@@ -40,9 +40,11 @@ def test_a_csv_file_is_read_with_times_of_the_fleet(tmp_path: Path) -> None:
         tmp_path,
         "\ufeff" + HEADER + '"Sale, ""big""",2026-11-27,2026-11-28T06:00,1.35,shard-1 shard-2,,\n'
         "night,2026-07-01T00:00+00:00,2026-07-01T02:00Z,150%,,b0001;b0002,promotion\n"
-        "day off,2026-03-08,2026-03-09,,,,holiday\n",
+        "day off,2026-03-08,2026-03-09,,,,holiday\n"
+        "freeze,2026-12-24,2027-01-02,,,,blackout\n",
     )
-    sale, night, day_off = (entry.event for entry in read_csv(file, ZONE).entries)
+    sale, night, day_off, freeze = (entry.event for entry in read_csv(file, ZONE, 1.2).entries)
+    assert (freeze.kind, freeze.effect) == (EventKind.BLACKOUT, None)
     assert sale.name == 'Sale, "big"'
     assert sale.starts_at == datetime(2026, 11, 27, 5, tzinfo=UTC)
     assert sale.ends_at == datetime(2026, 11, 28, 11, tzinfo=UTC)
@@ -110,10 +112,11 @@ def test_days_zones_and_floating_times_of_an_icalendar_file(tmp_path: Path) -> N
         "X-FORESHARD-EFFECT:2\nX-FORESHARD-SHARDS:shard-1",
         "UID:3\nSUMMARY:floating\nDTSTART:20260703T120000\nDTEND:20260703T130000\nX-FORESHARD-EFFECT:50%",
         "UID:4\nSUMMARY:day off\nDTSTART;VALUE=DATE:20260704\nDTEND;VALUE=DATE:20260706\nCATEGORIES:Holiday",
+        "UID:6\nSUMMARY:freeze\nDTSTART;VALUE=DATE:20260707\nCATEGORIES:IT,Blackout",
         "UID:5\nSUMMARY:off\nSTATUS:CANCELLED\nDTSTART:20260705T000000Z\nDTEND:20260705T010000Z",
     )
-    read = read_ical(file, ZONE, SINCE, UNTIL)
-    day, berlin, floating, off = (entry.event for entry in read.entries)
+    read = read_ical(file, ZONE, SINCE, UNTIL, 1.2)
+    day, berlin, floating, off, freeze = (entry.event for entry in read.entries)
     assert (day.starts_at, day.ends_at) == (
         datetime(2026, 7, 1, 4, tzinfo=UTC),
         datetime(2026, 7, 2, 4, tzinfo=UTC),
@@ -121,7 +124,8 @@ def test_days_zones_and_floating_times_of_an_icalendar_file(tmp_path: Path) -> N
     assert (berlin.starts_at.hour, berlin.ends_at.hour, berlin.shards) == (10, 12, {"shard-1"})
     assert (floating.starts_at.hour, floating.effect) == (16, 0.5)
     assert (off.kind, off.effect, (off.ends_at - off.starts_at).days) == (EventKind.HOLIDAY, None, 2)
-    assert read.uids == {"1", "2", "3", "4", "5"}
+    assert (freeze.kind, freeze.effect) == (EventKind.BLACKOUT, None)
+    assert read.uids == {"1", "2", "3", "4", "5", "6"}
 
 
 def test_what_recurs_is_expanded_within_the_time(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -129,3 +130,12 @@ def test_without_declared_effects_nothing_is_made() -> None:
     assert found.shape == (4, 80)
     assert found.strides == (0, 0)
     assert np.all(found == 1)
+
+
+def test_a_blackout_has_neither_effect_nor_scope() -> None:
+    blackout = Event("freeze", DAY, DAY + timedelta(days=1), None, kind=EventKind.BLACKOUT)
+    assert overlapping(blackout, [replace(blackout, kind=EventKind.PROMOTION, effect=2.0)]) == []
+    for field, value in (("effect", 1.0), ("shards", frozenset({"one"})), ("buckets", frozenset({"b1"}))):
+        with pytest.raises(InvalidInput) as refused:
+            replace(blackout, **{field: value})  # type: ignore[arg-type]
+        assert refused.value.field == field

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from foreshard.control.flip_store import FlipRecord
 from foreshard.control.migration_models import StageRun
 from foreshard.migration.reckoning import measured, predicted, side_by_side
-from foreshard.planning.learnt_rates import LearntRates
+from foreshard.planning.learnt_rates import LearntRates, Pause
 from foreshard.planning.policy import DecisionPolicy
 from foreshard.planning.prediction import predict
 
@@ -39,6 +40,17 @@ def test_side_by_side() -> None:
         ("size with indexes", "3.00 GB", "3.00 GB", "1.00"),
         ("write pause of all flips", "50.0 ms", "-", "-"),
     ]
+
+
+def test_the_pauses_of_all_flips_are_compared_with_what_was_learnt() -> None:
+    learnt = LearntRates(pauses=(Pause("one", "two", 0.04, 1, BEGAN),))
+    expected = predicted(predict("one", "two", 10**9, learnt, DecisionPolicy()))
+    flips = [
+        FlipRecord(1, number, 0, 100, "opened", 1, pause_ms, BEGAN, BEGAN)
+        for number, pause_ms in enumerate((25.0, None, 35.0), start=1)
+    ]
+    (line,) = (one for one in side_by_side(expected, measured([], flips, {})) if "pause" in one.what)
+    assert (line.predicted, line.measured, line.ratio) == ("40.0 ms", "60.0 ms", "1.50")
 
 
 def test_parts_of_the_backfill_are_compared_where_they_were_predicted() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from foreshard.errors import InvalidInput
 from foreshard.planning.explain import explain
-from foreshard.planning.learnt_rates import COPIES, RECENT, LearntRates, RateKind, Sample
+from foreshard.planning.learnt_rates import COPIES, RECENT, LearntRates, Pause, RateKind, Sample
 from foreshard.planning.plan import MigrationPlan
 from foreshard.planning.planner import decide
 from foreshard.planning.policy import DecisionPolicy
@@ -42,6 +42,12 @@ def sample(kind: RateKind, mb_per_s: float, migration: int = 1, pair: str = "12"
         f"shard-{pair[0]}", f"shard-{pair[1]}", kind, int(mb_per_s * 1e8), 100.0, migration,
         NOW + timedelta(hours=migration),
     )  # fmt: skip
+
+
+def pause(ms: float, migration: int, pair: str = "12") -> Pause:
+    return Pause(
+        f"shard-{pair[0]}", f"shard-{pair[1]}", ms / 1000, migration, NOW + timedelta(hours=migration)
+    )
 
 
 def expected(rates: LearntRates, size_bytes: int = 10**9) -> Prediction:
@@ -127,6 +133,21 @@ def test_indexes_are_reckoned_beside_a_learnt_copy_and_are_in_the_policys() -> N
     assert expected(LearntRates((index,))).index_s == 0
     both = expected(LearntRates((index, sample(RateKind.COPY_PIPE, 50.0))))
     assert (both.copy_s, both.index_s, both.backfill_s) == pytest.approx((20, 10, 30))
+
+
+def test_the_pause_is_learnt_like_the_rates() -> None:
+    assert expected(LearntRates()).pause_ms == pytest.approx(1000 * POLICY.expected_pause_s)
+    pauses = [pause(ms, number) for number, ms in enumerate((900, 10, 30, 20, 40, 25), start=1)]
+    here = expected(LearntRates(pauses=tuple(pauses)))
+    assert here.pause_ms == pytest.approx(25)  # the oldest, a bad one, is forgotten
+    assert here.rates[-1] == "write pause 25 ms (learnt from 5 migrations shard-1 -> shard-2)"
+    elsewhere = expected(
+        LearntRates(pauses=tuple(pause(ms, 1, pair) for ms, pair in ((80, "21"), (20, "13"))))
+    )
+    assert elsewhere.pause_ms == pytest.approx(50)
+    assert elsewhere.rates[-1] == "write pause 50 ms (learnt from 1 migration of other pairs of shards)"
+    with pytest.raises(InvalidInput, match="seconds"):
+        pause(float("nan"), 1)
 
 
 def test_a_plan_reckons_with_the_rates_of_its_pair_and_says_so(build: Callable[..., FleetView]) -> None:

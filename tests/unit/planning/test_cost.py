@@ -1,18 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from foreshard.planning.cost import migration_cost
-from foreshard.planning.latency import stretch
-from foreshard.planning.learnt_rates import LearntRates
+from foreshard.planning.learnt_rates import LearntRates, Pause, RateKind, Sample
 from foreshard.planning.policy import DecisionPolicy
 from foreshard.planning.prediction import Prediction, predict
-from foreshard.planning.timeline import timeline
+from foreshard.planning.timeline import Timeline
 
 NOW = datetime(2013, 11, 27, 18, tzinfo=UTC)
 POLICY = DecisionPolicy(
@@ -38,10 +37,22 @@ def test_cost_by_hand() -> None:
     cost = migration_cost(of(1_000_000_000), 36_000, POLICY)
     assert cost.copy == pytest.approx(2 * 0.1 * 100 / 36_000)
     assert cost.wal == pytest.approx(10 / 36_000)
-    assert cost.network == pytest.approx(8 / 36_000)
+    assert cost.network == pytest.approx(2 * 8 / 36_000)
     assert cost.pause == pytest.approx(0.05 / 36_000)
+    assert cost.verify == pytest.approx(2 * 0.1 * 20 / 36_000)
     assert cost.operator == 0.002
-    assert cost.total == pytest.approx(cost.copy + cost.wal + cost.network + cost.pause + cost.operator)
+    assert cost.total == pytest.approx((20 + 10 + 16 + 0.05 + 4) / 36_000 + 0.002)
+    assert list(cost.parts) == ["copy", "wal", "network", "pause", "operator", "verify"]
+
+
+def test_learnt_rates_and_pauses_change_the_cost() -> None:
+    at = NOW - timedelta(days=1)
+    learnt = LearntRates(
+        (Sample("one", "two", RateKind.COPY_PIPE, 10**9, 50.0, 1, at),), (Pause("one", "two", 0.4, 1, at),)
+    )
+    cost = migration_cost(predict("one", "two", 10**9, learnt, POLICY), 36_000, POLICY)
+    assert cost.copy == pytest.approx(2 * 0.1 * 50 / 36_000)
+    assert cost.pause == pytest.approx(0.4 / 36_000)
 
 
 @given(st.integers(0, 10**13), st.integers(0, 10**13))
@@ -51,22 +62,8 @@ def test_more_bytes_cost_more(one: int, other: int) -> None:
     assert of(low).total_s <= of(high).total_s
 
 
-def test_timeline_by_hand() -> None:
+def test_an_end_after_the_excess_begins_is_late() -> None:
     excess = NOW + timedelta(hours=2)
-    when = timeline(NOW, excess, of(1_000_000_000))
-    assert when.predicted_s == pytest.approx(100 + 10 + 20 + 60 + 600)
-    assert when.start_by == excess - timedelta(seconds=790)
-    assert (when.not_before, when.excess_at, when.late) == (NOW, excess, False)
-    assert when.predicted_pause_ms == pytest.approx(50)
-
-
-def test_an_excess_that_comes_too_soon_is_late_and_none_sets_no_deadline() -> None:
-    assert timeline(NOW, NOW + timedelta(minutes=5), of(0)).late
-    assert timeline(NOW, NOW - timedelta(minutes=5), of(0)).late
-    unhurried = timeline(NOW, None, of(0))
-    assert (unhurried.start_by, unhurried.late) == (NOW, False)
-
-
-def test_stretch_by_hand() -> None:
-    assert stretch(np.array([0.0, 0.5, 0.9, 0.99])) == pytest.approx([1.0, 2.0, 10.0, 100.0])
-    assert stretch(np.array([1.0, 3.0])) == pytest.approx([100.0, 100.0])
+    when = Timeline(NOW, excess - timedelta(seconds=790), excess, 790.0, 50.0)
+    assert (when.ends_at, when.late) == (NOW + timedelta(seconds=790), False)
+    assert replace(when, not_before=NOW + timedelta(hours=1, minutes=47)).late
