@@ -32,7 +32,7 @@ def decide(
         effective = deciding.read_policy(control, settings, policy.given(), dry_run)
         decided = deciding.decide_on(control, settings, effective, forecast_id, dry_run)
         if dry_run:
-            plan_artifacts.show_dry_run(decided, return_state=True)
+            deciding.show_dry_run(decided, return_state=True)
             return []
         due_plans.start_dead_again(control)
         started = due_plans.start_due(control, settings)
