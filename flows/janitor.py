@@ -1,4 +1,4 @@
-"""Starts migrations again that nobody drives any more, and removes what ended ones left behind."""
+"""Starts plans whose turn it is and migrations that nobody drives any more; removes what ended ones left behind."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from prefect import flow
 from pydantic import Field
 
 from foreshard.control.session import session
-from tasks import recovery
+from tasks import due_plans, recovery
 
 
 @flow(name="janitor", persist_result=False)
@@ -18,6 +18,9 @@ def janitor(
     ] = False,
 ) -> list[int]:
     """Starts a new `migrate` run for every migration whose run died; returns their numbers. Then it cleans.
+
+    Plans whose planned start has come get their run here, and those another one whose run died before it opened
+    their migration.
 
     Holds no state: the lease in the control database says who drives a migration. One that waits for a person's
     approval, that failed, or that a person cancelled in the UI is left alone, but for a shard of it that was failed
@@ -32,5 +35,8 @@ def janitor(
             if dry_run
             else [migration.id for migration in recovery.unattended(control) if recovery.restart(migration)]
         )
+        if not dry_run:
+            due_plans.start_dead_again(control)
+            due_plans.start_due(control, settings)
         recovery.clean_up(control, dry_run)
         return restarted

@@ -94,6 +94,14 @@ class BucketBusy(ForeshardError):
     """A bucket is still on its way to the plan's source: wait for ``details['migration']`` to be finalised."""
 
 
+class PlanTaken(ForeshardError):
+    """Another run of the plan has been started since it was looked at."""
+
+
+class OutOfDate(ForeshardError):
+    """The fleet changed while it was being decided on: decide again on what is there now."""
+
+
 class DataMismatch(ForeshardError):
     """Source and target differ where they must be equal."""
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from prefect.events import emit_event
 
 FORECAST_COMPLETED = "foreshard.forecast.completed"
+DECISION_COMPLETED = "foreshard.decision.completed"
 
 
 def forecast_completed(run_id: int, series: int) -> None:
@@ -16,4 +19,23 @@ def forecast_completed(run_id: int, series: int) -> None:
             "prefect.resource.name": f"forecast {run_id}",
         },
         payload={"forecast_run": run_id, "series": series},
+    )
+
+
+def decision_completed(
+    decision_id: int, forecast_run: int, plans: Sequence[int], started: Sequence[int]
+) -> None:
+    """Tells that a decision is stored, its plans, and which plans a run was started for."""
+    emit_event(
+        event=DECISION_COMPLETED,
+        resource={
+            "prefect.resource.id": f"foreshard.decision.{decision_id}",
+            "prefect.resource.name": f"decision {decision_id}",
+        },
+        payload={
+            "decision": decision_id,
+            "forecast_run": forecast_run,
+            "plans": list(plans),
+            "started": list(started),
+        },
     )

@@ -8,15 +8,14 @@ from operator import itemgetter
 from zoneinfo import ZoneInfo
 
 import numpy as np
-from sqlalchemy import select
 
 from foreshard.control.bucket_work import bucket_work
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.forecast_arrays import ForecastArrays, forecast_arrays
 from foreshard.control.forecast_input import ACTIVITY
 from foreshard.control.forecast_store import ForecastRecord
+from foreshard.control.load_sql import transaction
 from foreshard.control.load_store import LoadStore
-from foreshard.control.models import Bucket
 from foreshard.control.rate_store import RateStore
 from foreshard.control.topology_store import ShardRecord, TopologyStore
 from foreshard.control.under_way import came_from, under_way
@@ -139,9 +138,9 @@ def _with_forecast(
 
 def _buckets(control: ControlDatabase) -> list[tuple[str, str, datetime | None]]:
     """Name, shard and last move of every bucket, by name."""
-    with control.transaction() as session:
-        rows = session.execute(select(Bucket.name, Bucket.shard, Bucket.last_moved_at)).tuples()
-        return sorted(rows, key=itemgetter(0))  # as Python sorts: the database's collation may be another
+    with transaction(control) as conn:
+        rows = conn.execute("SELECT name, shard, last_moved_at FROM buckets").fetchall()
+    return sorted(rows, key=itemgetter(0))  # as Python sorts: the database's collation may be another
 
 
 def _queries(names: Sequence[str], arrays: ForecastArrays, unknown: dict[str, str]) -> Floats:
@@ -156,14 +155,14 @@ def _queries(names: Sequence[str], arrays: ForecastArrays, unknown: dict[str, st
 
 def _load(queries: Floats, per_query: Sequence[Floats | None], lies: Indexes, bands: Floats) -> Floats:
     """Shape (B, R, T). ``per_query``: by resource; None, or NaN for a bucket: its share of the shard's queries."""
-    total = np.zeros((bands.shape[0], bands.shape[2]))
-    np.add.at(total, lies, queries)
     load = np.empty((len(lies), bands.shape[1], bands.shape[2]), np.float32)
     for at, per in enumerate(per_query):
         known = np.full(len(lies), np.nan) if per is None else per
         load[:, at] = queries * np.nan_to_num(known)[:, None]
         rest = np.flatnonzero(np.isnan(known))
         if len(rest):
+            total = np.zeros((bands.shape[0], bands.shape[2]))
+            np.add.at(total, lies, queries)
             median = bands[:, at, :, quantile_column(0.5)]
             common = np.divide(median, total, out=np.zeros_like(total), where=total > 0)
             load[rest, at] = queries[rest] * common[lies[rest]]

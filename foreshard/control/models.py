@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, DateTime, ForeignKey, MetaData, Text, func, text
+from sqlalchemy import BigInteger, CheckConstraint, DateTime, ForeignKey, Integer, MetaData, Text, func, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, REAL
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -39,6 +39,7 @@ class Base(DeclarativeBase):
         datetime: DateTime(timezone=True),
         dict[str, Any]: JSONB,
         list[str]: ARRAY(Text),
+        list[int]: ARRAY(Integer),
     }
 
 
@@ -185,17 +186,29 @@ class Decision(Base):
     max_utilisation: Mapped[float]
     reactive_threshold: Mapped[float]
     notes: Mapped[list[str]]
+    plan_ids: Mapped[list[int]] = mapped_column(server_default=text("'{}'"))
+    """In the order of its plans; those that an earlier decision had made are among them."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
-PLAN_STATES = ["proposed", "migrating", "done", "rejected", "aborted", "reversed"]
+PLAN_STATES = ["proposed", "migrating", "done", "rejected", "aborted", "reversed", "expired"]
+CLOSED = ["rejected", "expired"]
+"""Those in which a plan ends before it is a migration. A trigger refuses every later change of the row."""
 
 
 class Plan(Base):
-    """A migration plan; ``document`` is the plan as `planning.plan` writes it."""
+    """A migration plan; ``document`` is the plan as `planning.plan` writes it.
+
+    ``decision_id``: the newest decision that holds it; what the one before said of it is in that one's document.
+    """
 
     __tablename__ = "plans"
-    __table_args__ = (CheckConstraint(one_of("state", PLAN_STATES), name="state"),)
+    __table_args__ = (
+        CheckConstraint(one_of("state", PLAN_STATES), name="state"),
+        CheckConstraint(
+            f"({one_of('state', CLOSED)}) = (closed_at IS NOT NULL AND closed_by IS NOT NULL)", name="closed"
+        ),
+    )
     id: Mapped[int] = mapped_column(primary_key=True)
     decision_id: Mapped[int] = mapped_column(ForeignKey("decisions.id"))
     state: Mapped[str] = mapped_column(default="proposed")
@@ -205,3 +218,38 @@ class Plan(Base):
     excess_at: Mapped[datetime | None]
     document: Mapped[dict[str, Any]]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    not_before: Mapped[datetime | None]
+    """Its planned start, fleet clock. Without one it starts when a person asks for it."""
+    after: Mapped[list[int]] = mapped_column(server_default=text("'{}'"))
+    """Plans that must have ended first."""
+    attempts: Mapped[int] = mapped_column(server_default=text("0"))
+    """How many runs were started for it."""
+    claimed_at: Mapped[datetime | None]
+    """When the last of them was."""
+    flow_run_id: Mapped[str | None]
+    recheck: Mapped[dict[str, Any] | None]
+    """Of one that waits for approval: what the newest decision says of it."""
+    reason: Mapped[str | None]
+    closed_by: Mapped[str | None]
+    closed_at: Mapped[datetime | None]
+
+
+POLICY_LAYERS = ["settings", "variable", "parameters"]
+
+
+class PolicyChange(Base):
+    """A change of the decision policy. A trigger refuses every change of the row."""
+
+    __tablename__ = "policy_changes"
+    __table_args__ = (
+        CheckConstraint(one_of("layer", POLICY_LAYERS), name="layer"),
+        CheckConstraint("who <> ''", name="who"),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    layer: Mapped[str]
+    who: Mapped[str]
+    before: Mapped[dict[str, Any]]
+    after: Mapped[dict[str, Any]]
+    given: Mapped[dict[str, Any]]
+    """All that the layer gives since then."""
