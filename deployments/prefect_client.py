@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -14,6 +15,7 @@ from uuid import UUID
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.flip_store import ApprovalRecord, FlipStore
 from foreshard.control.migration_store import MigrationStore
+from foreshard.control.plan_store import PlanRecord
 from foreshard.errors import ApprovalRequired, ConfigurationError, ForeshardError
 from foreshard.settings import Settings, load_settings
 
@@ -145,3 +147,26 @@ def answer(
         reason = getattr(response.details, "reason", None) or "no reason given"
         raise ForeshardError(f"Prefect refused the answer: {reason}.", remedy="Correct it and answer again.")
     return attempt
+
+
+def start_plan(control: ControlDatabase, record: PlanRecord) -> str:
+    """A `migrate` run for a proposed plan, now; returns its id."""
+    from tasks.deciding import start_migration
+
+    return str(start_migration.fn(record))
+
+
+def policy_overrides(settings: Settings) -> Any:
+    """What the Variable of the standing policy holds; None if there is none."""
+    use(settings)
+    from tasks import policy_variable
+
+    return policy_variable.read()
+
+
+def override_policy(settings: Settings, overrides: Mapping[str, Any]) -> None:
+    """Let these fields stand over the settings from the next decision on."""
+    use(settings)
+    from tasks import policy_variable
+
+    policy_variable.write(overrides)
