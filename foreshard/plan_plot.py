@@ -95,16 +95,10 @@ def timeline_png(
     """The decision's plans along time. ``closed``: when no migration may run, outside of windows or in a blackout."""
     zone = ZoneInfo(timezone)
     plans = decision.plans[:MOST_PLANS]
-    marks = [decision.decided_at]
-    for plan in plans:
-        marks += [plan.timeline.not_before, plan.timeline.ends_at]
-        marks += [plan.excess_at] if plan.excess_at else []
-    first, last = days([min(marks), max(marks)])
-    around = max(0.04 * (last - first), 1 / 144)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 1.3 + 0.28 * len(plans)), dpi=100, layout="constrained")
         axes = figure.add_subplot()
-        axes.set_xlim(first - around, last + around)
+        axes.set_xlim(*days(timeline_span(decision)))
         for begin, end in closed:
             axes.axvspan(*days([begin, end]), color=GREY, alpha=0.18, linewidth=0)
         for row in range(len(plans)):
@@ -133,6 +127,16 @@ def timeline_png(
             frameon=False,
         )
         return small_png(figure)
+
+
+def timeline_span(decision: Decision) -> tuple[datetime, datetime]:
+    """From when until when a decision's plans are drawn."""
+    marks = [decision.decided_at]
+    for plan in decision.plans[:MOST_PLANS]:
+        marks += [plan.timeline.not_before, plan.timeline.ends_at]
+        marks += [plan.excess_at] if plan.excess_at else []
+    around = max(0.04 * (max(marks) - min(marks)), timedelta(minutes=10))
+    return min(marks) - around, max(marks) + around
 
 
 def _draw_end(axes: Axes, end: EndPicture, picture: PlanPicture) -> None:
