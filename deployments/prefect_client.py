@@ -15,8 +15,8 @@ from uuid import UUID
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.flip_store import ApprovalRecord, FlipStore
 from foreshard.control.migration_store import MigrationStore
-from foreshard.control.plan_store import PlanRecord
-from foreshard.errors import ApprovalRequired, ConfigurationError, ForeshardError
+from foreshard.control.plan_store import PlanRecord, PlanStore
+from foreshard.errors import ApprovalRequired, ConfigurationError, ForeshardError, IllegalTransition
 from foreshard.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -150,10 +150,21 @@ def answer(
 
 
 def start_plan(control: ControlDatabase, record: PlanRecord) -> str:
-    """A `migrate` run for a proposed plan, now; returns its id."""
-    from tasks.deciding import start_migration
+    """A `migrate` run for a proposed plan, now; returns its id.
 
-    return str(start_migration.fn(record))
+    Raises ForeshardError if a run of it is alive, or somebody else started, rejected or replaced it meanwhile.
+    """
+    from tasks.due_plans import start_run
+    from tasks.runs import state_of
+
+    state = state_of(record.flow_run_id)
+    if state is not None and not state.is_final():
+        raise IllegalTransition(
+            f"Plan {record.id} is started already: its run {record.flow_run_id} is {state.name}.",
+            remedy="See it in the Prefect UI.",
+        )
+    store = PlanStore(control)
+    return str(start_run(store, record, store.claim_start(record.id, seen=record.attempts)))
 
 
 def policy_overrides(settings: Settings) -> Any:

@@ -77,7 +77,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Forecasts shard load and moves buckets of PostgreSQL before a shard saturates.",
-    epilog="Examples: foreshard demo --once · foreshard status · foreshard plan explain 1 · foreshard approve 1 --as Ada",
+    epilog="Examples: foreshard demo · foreshard status · foreshard plan explain 1 · foreshard approve 1 --as Ada",
 )
 app.add_typer(plan_app, name="plan")
 app.add_typer(policy_app, name="policy")

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -23,11 +22,11 @@ from foreshard.load_axes import (
     GREY,
     ORANGE,
     RED,
-    STYLE,
     days,
     draw_load,
     drawn_steps,
     small_png,
+    style,
     time_axis,
 )  # fmt: skip
 from foreshard.planning.plan import Decision, MigrationPlan, Purpose
@@ -70,7 +69,7 @@ class PlanPicture:
 
 def plan_png(picture: PlanPicture) -> bytes:
     """Source and target side by side, in units of capacity: about 20 KB."""
-    with mpl.rc_context(STYLE):
+    with style():
         figure = Figure(figsize=(9.6, 3.2), dpi=100, layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
         for axes, end, role in ((left, picture.source, "source"), (right, picture.target, "target")):
@@ -95,7 +94,7 @@ def timeline_png(
     """The decision's plans along time. ``closed``: when no migration may run, outside of windows or in a blackout."""
     zone = ZoneInfo(timezone)
     plans = decision.plans[:MOST_PLANS]
-    with mpl.rc_context(STYLE):
+    with style():
         figure = Figure(figsize=(9.6, 1.3 + 0.28 * len(plans)), dpi=100, layout="constrained")
         axes = figure.add_subplot()
         axes.set_xlim(*days(timeline_span(decision)))

@@ -83,7 +83,7 @@ def decision_markdown(control: ControlDatabase, settings: Settings, record: Deci
 def plan_with_picture(
     control: ControlDatabase, settings: Settings, plan_id: int, *, forecast_again: bool = False
 ) -> str:
-    """Both ends' forecasts as they were when the plan was made, and with it done; then the plan in words and numbers."""
+    """Both ends' forecasts as they were when the plan was made, and with it done; then the plan in words."""
     record = PlanStore(control).get(plan_id)
     drawn = plan_picture(control, settings, record, forecast_again=forecast_again)
     image = _image(drawn) if drawn is not None else "*The forecast that it was made on is no longer kept.*"
@@ -92,7 +92,7 @@ def plan_with_picture(
 
 def _image(drawn: PlanPicture) -> str:
     ends = ", ".join(
-        f"{cell(one.shard)} peaks at {percent(float(one.band.at(drawn.level).max()) / one.capacity)} of capacity and at "
+        f"{cell(one.shard)} peaks at {percent(float(one.band.at(drawn.level).max()) / one.capacity)} of capacity, "
         f"{percent(float(one.then.max()) / one.capacity)} with the plan done"
         for one in (drawn.source, drawn.target)
     )

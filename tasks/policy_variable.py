@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from foreshard.control.policy_store import VARIABLE
 from prefect.variables import Variable
+
+from foreshard.control.policy_store import VARIABLE
 
 
 def read() -> Any:
