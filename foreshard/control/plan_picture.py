@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from foreshard.control.forecast_picture import read_picture
 from foreshard.control.forecast_store import ForecastStore
 from foreshard.control.plan_store import PlanRecord, PlanStore
 from foreshard.control.what_if import what_if
-from foreshard.errors import ForeshardError
+from foreshard.errors import ForeshardError, NotFound
 from foreshard.forecast.band import Floats
 from foreshard.forecast.series import SeriesKey
 from foreshard.forecast_plot import ForecastPicture
@@ -25,7 +26,8 @@ from foreshard.settings import Settings
 def plan_picture(
     control: ControlDatabase, settings: Settings, record: PlanRecord, *, forecast_again: bool = False
 ) -> PlanPicture | None:
-    """In the resource that the plan is about; None where the forecast that it was made on is no longer kept.
+    """In the resource that the plan is about; None where the forecast or load that it was made on is no
+    longer kept.
 
     The load with the plan done: with ``forecast_again`` both ends are forecast under either placement, and the
     difference is put on the stored forecast, which takes seconds. Else, and where that cannot be done, it is what the
@@ -39,7 +41,8 @@ def plan_picture(
     for shard in (plan.source, plan.target):
         result = ForecastStore(control).result(forecast.id, SeriesKey(shard, None, metric))
         if result is not None:
-            read[shard] = read_picture(control, settings, forecast, result)
+            with suppress(NotFound):
+                read[shard] = read_picture(control, settings, forecast, result)
     if len(read) < 2 or any(one.capacity is None for one in read.values()):
         return None
     level = float(made.policy.get("predicted_quantile", DecisionPolicy().predicted_quantile))
