@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -14,7 +15,8 @@ from uuid import UUID
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.flip_store import ApprovalRecord, FlipStore
 from foreshard.control.migration_store import MigrationStore
-from foreshard.errors import ApprovalRequired, ConfigurationError, ForeshardError
+from foreshard.control.plan_store import PlanRecord, PlanStore
+from foreshard.errors import ApprovalRequired, ConfigurationError, ForeshardError, IllegalTransition
 from foreshard.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -145,3 +147,37 @@ def answer(
         reason = getattr(response.details, "reason", None) or "no reason given"
         raise ForeshardError(f"Prefect refused the answer: {reason}.", remedy="Correct it and answer again.")
     return attempt
+
+
+def start_plan(control: ControlDatabase, record: PlanRecord) -> str:
+    """A `migrate` run for a proposed plan, now; returns its id.
+
+    Raises ForeshardError if a run of it is alive, or somebody else started, rejected or replaced it meanwhile.
+    """
+    from tasks.due_plans import start_run
+    from tasks.runs import state_of
+
+    state = state_of(record.flow_run_id)
+    if state is not None and not state.is_final():
+        raise IllegalTransition(
+            f"Plan {record.id} is started already: its run {record.flow_run_id} is {state.name}.",
+            remedy="See it in the Prefect UI.",
+        )
+    store = PlanStore(control)
+    return str(start_run(store, record, store.claim_start(record.id, seen=record.attempts)))
+
+
+def policy_overrides(settings: Settings) -> Any:
+    """What the Variable of the standing policy holds; None if there is none."""
+    use(settings)
+    from tasks import policy_variable
+
+    return policy_variable.read()
+
+
+def override_policy(settings: Settings, overrides: Mapping[str, Any]) -> None:
+    """Let these fields stand over the settings from the next decision on."""
+    use(settings)
+    from tasks import policy_variable
+
+    policy_variable.write(overrides)

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import psycopg
 import typer
-from rich.markdown import Markdown
 from rich.markup import escape
 from rich.table import Table
 from sqlalchemy.exc import OperationalError
@@ -24,16 +23,17 @@ from foreshard.cli_migration_show import in_words, migration_app
 from foreshard.cli_migrations import commands as migration_commands
 from foreshard.cli_output import AsJson, MigrationId, err, out, show
 from foreshard.cli_pgbouncer import pgbouncer_app
+from foreshard.cli_plan import plan_app
+from foreshard.cli_policy import policy_app
 from foreshard.cli_routers import commands as router_commands
 from foreshard.cli_shards import shard_app
 from foreshard.cli_what_if import commands as what_if_commands
 from foreshard.control.load_store import LoadStore
 from foreshard.control.migration_store import MigrationStore
-from foreshard.control.plan_store import PlanRecord, PlanStore
+from foreshard.control.plan_store import PlanStore
 from foreshard.control.session import session
 from foreshard.control.topology_store import TopologyStore
 from foreshard.errors import ForeshardError, InvalidInput
-from foreshard.planning.explain import explain
 from foreshard.postgres import passwords
 from foreshard.settings import STATE_DIR, load_settings
 
@@ -77,10 +77,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Forecasts shard load and moves buckets of PostgreSQL before a shard saturates.",
-    epilog="Examples: foreshard demo --once · foreshard status · foreshard plan show 1 · foreshard approve 1 --as Ada",
+    epilog="Examples: foreshard demo · foreshard status · foreshard plan explain 1 · foreshard approve 1 --as Ada",
 )
-plan_app = typer.Typer(no_args_is_help=True, help="Plans: what would be moved, why, and when.")
 app.add_typer(plan_app, name="plan")
+app.add_typer(policy_app, name="policy")
 migration_app.add_typer(shadow_commands)
 app.add_typer(migration_app, name="migration")
 app.add_typer(shard_app, name="shard")
@@ -171,45 +171,13 @@ def status(as_json: AsJson = False) -> None:
         table.add_row(name, str(len(placement.buckets_on(shard.name))), *shares)
     out.print(table)
     if proposed:
-        out.print(f"Plans that wait: {', '.join(map(str, proposed))} (foreshard plan show).", highlight=False)
+        out.print(
+            f"Plans that wait: {', '.join(map(str, proposed))} (foreshard plan explain N).", highlight=False
+        )
     for migration in live:
         out.print(f"Migration {migration.id}: {in_words(migration)}", highlight=False)
     if not live:
         out.print("No migration is under way.")
-
-
-@plan_app.command("list")
-def plan_list(as_json: AsJson = False) -> None:
-    """All plans, newest first."""
-    with session() as (_, control):
-        plans = PlanStore(control).all()
-    if as_json:
-        show([_plan_document(record) for record in plans])
-        return
-    table = Table("plan", "state", "from", "to", "buckets", "MB", "excess at (fleet, UTC)")
-    for record in plans:
-        plan = record.plan
-        excess = f"{plan.excess_at:%Y-%m-%d %H:%M}" if plan.excess_at else "none predicted"
-        numbers = str(len(plan.buckets)), f"{plan.bytes / 1e6:.0f}"
-        table.add_row(str(record.id), record.state, plan.source, plan.target, *numbers, excess)
-    out.print(table if plans else "There is no plan yet.")
-
-
-@plan_app.command("show")
-def plan_show(
-    plan_id: Annotated[int, typer.Argument(min=1, help="Number of the plan.")], as_json: AsJson = False
-) -> None:
-    """Why these buckets, why there, why now, what it costs, and what happens if it is not done."""
-    with session() as (_, control):
-        record = PlanStore(control).get(plan_id)
-    if as_json:
-        show(_plan_document(record))
-    else:
-        out.print(Markdown(explain(record.plan)))
-
-
-def _plan_document(record: PlanRecord) -> dict[str, Any]:
-    return {"id": record.id, "state": record.state, "decision": record.decision_id, **record.plan.to_json()}
 
 
 @app.command(rich_help_panel="Decide")

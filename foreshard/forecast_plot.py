@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -14,7 +13,7 @@ from matplotlib.ticker import EngFormatter
 
 from foreshard.forecast.result import ForecastResult
 from foreshard.load.shown_series import unit_of
-from foreshard.load_axes import GREY, RED, STYLE, days, draw_load, small_png, time_axis
+from foreshard.load_axes import GREY, RED, days, draw_load, small_png, style, time_axis
 from foreshard.quantities import chance, resource
 
 SHORTEST_HISTORY, LONGEST_HISTORY = timedelta(hours=6), timedelta(days=4)
@@ -70,7 +69,7 @@ def shown_history(horizon: timedelta) -> timedelta:
 def forecast_png(picture: ForecastPicture) -> bytes:
     """About 10 KB: pictures are kept with every run."""
     zone = ZoneInfo(picture.timezone)
-    with mpl.rc_context(STYLE):
+    with style():
         figure = Figure(figsize=(7.2, 2.8), dpi=100, layout="constrained")
         axes = figure.add_subplot()
         draw_load(axes, picture.history, picture.result.band, picture.step)

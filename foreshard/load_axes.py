@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -18,7 +20,10 @@ from foreshard.forecast.band import Band, Floats
 
 BLUE, GREY, RED, GREEN, ORANGE = "#1f5fa8", "#5b6570", "#c0392b", "#1e7d45", "#b9770e"
 
-STYLE = {"font.size": 8, "axes.spines.top": False, "axes.spines.right": False}
+
+def style() -> AbstractContextManager[None]:
+    """Within it figures are drawn as all our pictures are."""
+    return mpl.rc_context({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False})
 
 
 def draw_load(axes: Axes, history: pd.Series[float], band: Band, step: timedelta, unit: float = 1.0) -> None:

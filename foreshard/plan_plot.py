@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -23,11 +22,11 @@ from foreshard.load_axes import (
     GREY,
     ORANGE,
     RED,
-    STYLE,
     days,
     draw_load,
     drawn_steps,
     small_png,
+    style,
     time_axis,
 )  # fmt: skip
 from foreshard.planning.plan import Decision, MigrationPlan, Purpose
@@ -70,7 +69,7 @@ class PlanPicture:
 
 def plan_png(picture: PlanPicture) -> bytes:
     """Source and target side by side, in units of capacity: about 20 KB."""
-    with mpl.rc_context(STYLE):
+    with style():
         figure = Figure(figsize=(9.6, 3.2), dpi=100, layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
         for axes, end, role in ((left, picture.source, "source"), (right, picture.target, "target")):
@@ -95,16 +94,10 @@ def timeline_png(
     """The decision's plans along time. ``closed``: when no migration may run, outside of windows or in a blackout."""
     zone = ZoneInfo(timezone)
     plans = decision.plans[:MOST_PLANS]
-    marks = [decision.decided_at]
-    for plan in plans:
-        marks += [plan.timeline.not_before, plan.timeline.ends_at]
-        marks += [plan.excess_at] if plan.excess_at else []
-    first, last = days([min(marks), max(marks)])
-    around = max(0.04 * (last - first), 1 / 144)
-    with mpl.rc_context(STYLE):
+    with style():
         figure = Figure(figsize=(9.6, 1.3 + 0.28 * len(plans)), dpi=100, layout="constrained")
         axes = figure.add_subplot()
-        axes.set_xlim(first - around, last + around)
+        axes.set_xlim(*days(timeline_span(decision)))
         for begin, end in closed:
             axes.axvspan(*days([begin, end]), color=GREY, alpha=0.18, linewidth=0)
         for row in range(len(plans)):
@@ -133,6 +126,16 @@ def timeline_png(
             frameon=False,
         )
         return small_png(figure)
+
+
+def timeline_span(decision: Decision) -> tuple[datetime, datetime]:
+    """From when until when a decision's plans are drawn."""
+    marks = [decision.decided_at]
+    for plan in decision.plans[:MOST_PLANS]:
+        marks += [plan.timeline.not_before, plan.timeline.ends_at]
+        marks += [plan.excess_at] if plan.excess_at else []
+    around = max(0.04 * (max(marks) - min(marks)), timedelta(minutes=10))
+    return min(marks) - around, max(marks) + around
 
 
 def _draw_end(axes: Axes, end: EndPicture, picture: PlanPicture) -> None:

@@ -50,7 +50,7 @@ def start_dead_again(control: ControlDatabase) -> list[int]:
         if (
             record.flow_run_id is None
         ):  # whoever took the attempt died before the run was noted, or notes it just now
-            _start(store, record, record.attempts)
+            start_run(store, record, record.attempts)
             continue
         state = runs.state_of(record.flow_run_id)
         if state is not None and state.type in LEFT_TO_PEOPLE:
@@ -74,10 +74,10 @@ def _start_next(store: PlanStore, record: PlanRecord) -> UUID | None:
     except ForeshardError as gone:  # rejected, expired or migrating since it was looked at
         get_run_logger().info("%s", gone.message)
         return None
-    return _start(store, record, attempt)
+    return start_run(store, record, attempt)
 
 
-def _start(store: PlanStore, record: PlanRecord, attempt: int) -> UUID:
+def start_run(store: PlanStore, record: PlanRecord, attempt: int) -> UUID:
     """The attempt's run, made if it is not there."""
     plan = record.plan
     run = runs.start(

@@ -133,6 +133,12 @@ class PlanStore:
             row = session.scalar(select(DecisionRow).order_by(DecisionRow.id.desc()).limit(1))
             return None if row is None else _decision(row)
 
+    def newest_decisions(self, limit: int) -> list[DecisionRecord]:
+        """The newest ones, newest first."""
+        with self._control.transaction() as session:
+            rows = session.scalars(select(DecisionRow).order_by(DecisionRow.id.desc()).limit(limit))
+            return [_decision(row) for row in rows]
+
     def decision_after(self, forecast_run_id: int) -> DecisionRecord | None:
         """The first decision on a forecast newer than the given one, or None."""
         with self._control.transaction() as session:

@@ -32,7 +32,8 @@ def call(*arguments: str) -> Result:
         ("down", "-h"),
         ("status", "--help"),
         ("plan", "list", "--help"),
-        ("plan", "show", "--help"),
+        *(("plan", name, "--help") for name in ("explain", "diff", "apply", "reject")),
+        *(("policy", name, "--help") for name in ("show", "set", "unset", "history")),
         ("migration", "show", "--help"),
         ("doctor", "--help"),
         ("grants", "--help"),
@@ -64,7 +65,7 @@ def test_every_command_explains_itself(arguments: tuple[str, ...]) -> None:
     [
         ("status",),
         ("plan", "list"),
-        ("plan", "show", "1"),
+        ("plan", "explain", "1"),
         ("migration", "show", "1"),
         ("doctor",),
         ("serve",),
@@ -113,7 +114,9 @@ def test_the_doctor_finds_what_is_away_and_says_how_to_mend_it(monkeypatch: pyte
     assert "prefect.api_url is not set" in said.stdout
 
 
-@pytest.mark.parametrize("arguments", [("migration", "show", "0"), ("plan", "show", "x"), ("approve", "1")])
+@pytest.mark.parametrize(
+    "arguments", [("migration", "show", "0"), ("plan", "explain", "x"), ("approve", "1")]
+)
 def test_bad_arguments_exit_2(arguments: tuple[str, ...]) -> None:
     assert call(*arguments).exit_code == 2
 
