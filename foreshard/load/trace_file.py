@@ -18,7 +18,7 @@ from foreshard.simulate.trace import STEPS, Trace
 
 COLUMNS = ("series_id", "ts", "metric", "value")
 DAY = 86_400
-SPANS = (42, 27, 20, 13, 9, 6)
+SPANS = (56, 42, 27, 20, 13, 9, 6)
 """Days: all buckets have the same span, the longest of these that enough series reach."""
 ENOUGH = 6
 JITTER = 1.2
@@ -61,11 +61,12 @@ def read_trace(
     buckets: int | None = None,
     step: timedelta | None = None,
     metric: str | None = None,
+    most_days: int = 56,
     seed: int = 1,
 ) -> Recorded:
     """The file's series as buckets on one grid, ending together (moved by whole weeks, so that weekdays stay true).
 
-    ``buckets``: so many; where the file has fewer series, each is taken again from other days of it, or turned by whole
+    ``most_days``: no longer than that. ``buckets``: so many; where the file has fewer series, each is taken again from other days of it, or turned by whole
     days, some hours earlier or later and smaller or larger. ``step``: the finest that enough series are sampled at.
     Series of several metrics have no unit in common: each is divided by its mean. Their load stands for queries too.
 

@@ -13,7 +13,7 @@ from foreshard.simulate.trace import Trace
 
 SATURATED = (0.02, 0.05, 0.10)
 """Share of shard-minutes that are saturated if nothing is moved: at least, aimed at, at most."""
-SLACK = 0.75
+SLACK = 0.7
 """Of the fleet's capacity, what its busiest minutes (all but one in a thousand) may take."""
 
 
