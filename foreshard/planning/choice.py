@@ -83,20 +83,14 @@ def _relieve(
 
 
 def _exactly(fleet: Fleet, risky: Sequence[int], targets: frozenset[int]) -> Mapping[int, tuple[Move, ...]]:
-    """The moves of least bytes for all shards at risk at once; nothing where that is not asked for, or has no solution.
-
-    The exact planner reckons with the forecast only; where the present load is too high already, the search does.
-    """
+    """The moves of least bytes for all shards at risk; nothing where that is not asked for, or has no solution."""
     policy = fleet.policy
-    present = [row for row in risky if (fleet.loads.current[row] > policy.knee).any()]
-    movable = {row: fleet.movable(row) for row in risky}
-    movable = {row: rows for row, rows in movable.items() if len(rows) and row not in present}
+    movable = {row: rows for row in risky if len(rows := fleet.movable(row))}
     pairs = sum(map(len, movable.values())) * len(targets)
     if policy.planner == "greedy" or not pairs or (policy.planner == "auto" and pairs > policy.exact_pairs):
         return {}
-    cool = [row for row in sorted(targets) if (fleet.loads.current[row] <= policy.knee).all()]
-    room = {row: np.maximum(fleet.limit[:, None] - fleet.loads.path(row), 0.0) for row in cool}
-    may = {row: fleet.may_go(np.arange(len(fleet.view.buckets.names)), row) for row in cool}
+    room = {row: np.maximum(fleet.limit[:, None] - fleet.loads.path(row), 0.0) for row in sorted(targets)}
+    may = {row: fleet.may_go(np.arange(len(fleet.view.buckets.names)), row) for row in room}
     found = exact_moves(
         fleet.loads,
         fleet.view.buckets.size_bytes,
@@ -105,6 +99,7 @@ def _exactly(fleet: Fleet, risky: Sequence[int], targets: frozenset[int]) -> Map
         room,
         lambda bucket, target: bool(may[target][bucket]),
         fleet.apart,
+        policy.knee,
     )
     moves: dict[int, tuple[Move, ...]] = {}
     for source in movable:
