@@ -60,8 +60,8 @@ def schedule(
     exceeds: then a copy on top is the lesser evil.
 
     With ``start`` "trough" a draft starts where the highest load of both ends is least but for `AS_GOOD`, before its
-    deadline and early enough for later drafts with the same shards to keep theirs; if plans are late because others wait
-    for a trough, none waits. Late ones start as soon as they may.
+    deadline and early enough for later drafts with the same shards to keep theirs; if plans are late because others
+    wait for a trough, none waits. Late ones start as soon as they may.
     """
     spans = _spans(drafts, view, policy)
     best = _Attempt(drafts, view, loads, policy, spans, policy.start)
