@@ -22,6 +22,11 @@ from foreshard.quantities import duration
 A_WEEK = timedelta(days=8)
 """Every window of the week opens within it."""
 
+AS_GOOD = 0.01
+"""Of capacity: the earliest start that is no worse than the best by more is taken. Forecasts are not more exact, and a
+plan without a deadline would be put off from trough to trough.
+"""
+
 
 @dataclass(frozen=True)
 class Scheduled:
@@ -54,9 +59,9 @@ def schedule(
     and afterwards too: one that needs the room of others comes after them. So does its source, unless it is what
     exceeds: then a copy on top is the lesser evil.
 
-    With ``start`` "trough" a draft starts where the highest load of both ends is least, before its deadline and early
-    enough for later drafts with the same shards to keep theirs; if plans are late because others wait for a trough,
-    none waits. Late ones start as soon as they may.
+    With ``start`` "trough" a draft starts where the highest load of both ends is least but for `AS_GOOD`, before its
+    deadline and early enough for later drafts with the same shards to keep theirs; if plans are late because others
+    wait for a trough, none waits. Late ones start as soon as they may.
     """
     spans = _spans(drafts, view, policy)
     best = _Attempt(drafts, view, loads, policy, spans, policy.start)
@@ -185,7 +190,7 @@ class _Attempt:
                 hurry += ": were troughs waited for, plans would be late"
             return _Chosen(float(starts.at[row]), hurry)
         peaks = np.where(early, starts.peak, np.inf)
-        row = int(np.argmin(peaks))
+        row = int(np.argmax(peaks <= peaks.min() + AS_GOOD))
         trough = f"trough: both ends at {starts.peak[row]:.2f} at most"
         first = int(np.argmax(candidates))
         delay = self._delay(number, starts, row) if row == first else ""

@@ -143,7 +143,7 @@ class Slots:
                     return f"{names[common[0]]} is in the plan {names[run.source]} -> {names[run.target]} until then"
         ends = [run.end for run in self.runs] + [self.seconds(end) for end in self._view.busy.values()]
         if begin > 0 and begin in ends:
-            return f"no more than {self._policy.max_migrations} migrations run at once"
+            return f"no more than {self._policy.max_migrations} at a time, and one ends then"
         return ""
 
     def _path(self, shard: int) -> Floats:

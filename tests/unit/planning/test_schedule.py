@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,7 +17,7 @@ from foreshard.planning.loads import fleet_loads
 from foreshard.planning.plan import Purpose
 from foreshard.planning.policy import DecisionPolicy
 from foreshard.planning.prediction import Prediction
-from foreshard.planning.schedule import Scheduled, Unscheduled, schedule
+from foreshard.planning.schedule import AS_GOOD, Scheduled, Unscheduled, schedule
 from foreshard.planning.view import BucketsView, FleetView, ShardsView
 from foreshard.planning.windows import Blackout
 
@@ -192,7 +191,7 @@ def test_nobody_waits_for_a_trough_that_makes_others_late() -> None:
     assert not first.timeline.late
     assert not second.timeline.late
     assert first.timeline.why == "at once: were troughs waited for, plans would be late"
-    assert second.timeline.why.startswith("no more than 1 migrations run at once")
+    assert second.timeline.why.startswith("no more than 1 at a time, and one ends then")
 
 
 def test_busy_shards_and_the_fleets_number_are_waited_for() -> None:
@@ -204,7 +203,7 @@ def test_busy_shards_and_the_fleets_number_are_waited_for() -> None:
     assert isinstance(others, Scheduled)
     assert (begin(ours), begin(others)) == (1, 2)
     assert ours.timeline.why == "shard-0001 is busy until then"
-    assert others.timeline.why == "no more than 1 migrations run at once"
+    assert others.timeline.why == "no more than 1 at a time, and one ends then"
     assert others.after == ()
 
 
@@ -423,8 +422,11 @@ def test_a_trough_is_the_least_peak_of_all_starts(
         return  # late, or on top of what the source cannot bear: told above
     assert isinstance(found, Scheduled)
     assert not found.timeline.late
-    assert peak(found.timeline.not_before) == pytest.approx(min(peaks.values()))
-    first = min(start for start, of in peaks.items() if of <= min(peaks.values()) + 1e-12)
+    as_good = min(peaks.values()) + AS_GOOD
+    chosen = peak(found.timeline.not_before)
+    assert chosen is not None
+    assert chosen <= as_good + 1e-9
+    first = min(start for start, of in peaks.items() if of <= as_good - 1e-9)
     assert found.timeline.not_before <= first
 
 
