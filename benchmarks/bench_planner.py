@@ -26,6 +26,9 @@ SIZES = "10x1000,100x10000,1000x100000"
 WITH_ROOM = 10
 """Shards up to which the integer program keeps to the targets' room; beyond, it gives a bound."""
 
+FEW = 100
+"""Shards beyond which a third of the fleets is compared: a minute each."""
+
 Size = tuple[int, int]
 
 
@@ -108,7 +111,7 @@ def _taken(name: str, decided: Sequence[Decided]) -> dict[str, object]:
 
 def _comparisons(size: Size, seeds: int) -> list[Compared | None]:
     with_room = size[0] <= WITH_ROOM
-    many = seeds if with_room else -(-seeds // 3)
+    many = seeds if size[0] <= FEW else -(-seeds // 3)
     return [compared(*size, seed, with_room) for seed in range(1, many + 1)]
 
 

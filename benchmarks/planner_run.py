@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +45,8 @@ def decider(shards: int, buckets: int, seed: int) -> Iterator[subprocess.Popen[s
             yield process
         finally:
             if process.stdin is not None:
-                process.stdin.close()
+                with suppress(BrokenPipeError):  # it has ended
+                    process.stdin.close()
 
 
 def one_more(process: subprocess.Popen[str]) -> Decided:
