@@ -162,6 +162,12 @@ class _Targets:
                 if len(together) > 1:
                     program.at_most(together, np.ones((1, len(together))), np.ones(1))
 
+    def lets(self, buckets: Indexes, there: Sequence[int], target: int) -> bool:
+        """Whether the target may get all of them beside those that come ``there`` already, its room not asked."""
+        coming = np.array([*there, *buckets], np.intp)
+        together = any(np.isin(coming, rows).sum() > 1 for rows in self.apart)
+        return not together and bool(self._takes(buckets, target).all())
+
     def _takes(self, buckets: Indexes, target: int) -> Mask:
         may = np.array([self.allowed(int(row), target) for row in buckets], bool)
         for rows in self.apart:
@@ -188,6 +194,9 @@ def _needed(source: _Source, rows: Indexes) -> Indexes:
 
 def _places(going: Sequence[_Source], targets: _Targets) -> dict[int, int] | None:
     """A target for every bucket, with the fewest pairs of source and target; None if they do not fit."""
+    whole = _one_target_each(going, targets)
+    if whole is not None:
+        return whole
     pairs = targets.pairs(going)
     ends, end = np.unique(np.stack([pairs.source, pairs.target]), axis=1, return_inverse=True)
     many = len(pairs.bucket)
@@ -206,6 +215,26 @@ def _places(going: Sequence[_Source], targets: _Targets) -> dict[int, int] | Non
     if chosen is None:
         return None
     return {int(pairs.bucket[at]): int(pairs.target[at]) for at in np.flatnonzero(chosen[:many])}
+
+
+def _one_target_each(going: Sequence[_Source], targets: _Targets) -> dict[int, int] | None:
+    """Each source's buckets together on the first target that has room for them; None if one finds no such target.
+
+    There can be no fewer pairs, and in most fleets there is room enough: it saves solving the larger program.
+    """
+    free = {target: targets.free(target) for target in sorted(targets.room)}
+    places: dict[int, int] = {}
+    for source in going:
+        for target in free:
+            brings = _cells(targets.loads, source.buckets, target).sum(axis=0)
+            there = [row for row, to in places.items() if to == target]
+            if (brings <= free[target] + TOLERANCE).all() and targets.lets(source.buckets, there, target):
+                free[target] = free[target] - brings
+                places |= dict.fromkeys(source.buckets.tolist(), target)
+                break
+        else:
+            return None
+    return places
 
 
 def _all_at_once(sources: Sequence[_Source], targets: _Targets) -> dict[int, int] | None:
