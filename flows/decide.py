@@ -43,6 +43,7 @@ def decide(
             events.decision_completed(decided.id, decided.forecast_run_id, decided.plan_ids, started)
         # A picture that cannot be drawn is a failed task, not a failed decision.
         plan_artifacts.show_risks(decided, return_state=True)
+        plan_artifacts.show_decision(control, settings, decided, return_state=True)
         for plan_id in decided.plan_ids:
             plan_artifacts.show_plan(control, settings, PlanStore(control).get(plan_id), return_state=True)
         return list(decided.plan_ids)
