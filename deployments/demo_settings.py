@@ -16,7 +16,8 @@ SOAK_S = 25.0
 DEMO: Mapping[str, Mapping[str, object]] = {
     # Without Prophet, whose fits take longer than all others together.
     "forecast": {"horizon_hours": 12, "models": ["seasonal_naive", "ets", "lightgbm"], "workers": 2},
-    "decision": {"soak_s": SOAK_S, "margin_s": 300.0},
+    # At once: the next trough is hours away.
+    "decision": {"start": "now", "soak_s": SOAK_S, "margin_s": 300.0},
     "migration": {
         "canary_percent": [1.0, 10.0, 50.0],
         "canary_min_writes": 200,

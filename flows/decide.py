@@ -16,10 +16,8 @@ from tasks.policy_form import STANDING, PolicyOverrides
 @flow(name="decide", persist_result=False)
 def decide(
     policy: PolicyOverrides = STANDING,
-    dry_run: Annotated[bool, Field(description="Decide and show; store nothing, start nothing")] = False,
-    forecast_id: Annotated[
-        int | None, Field(ge=1, description="The forecast to decide on. Empty: the newest of the whole fleet")
-    ] = None,
+    dry_run: bool = False,
+    forecast_id: Annotated[int, Field(ge=1)] | None = None,
 ) -> list[int]:
     """Decides on a forecast, starts a `migrate` run for each plan whose turn it is, returns the plans' numbers.
 
@@ -27,6 +25,11 @@ def decide(
     run) in its place, and with those that are filled in here in theirs. A value out of its range fails the run and
     names the field; nothing is stored then. Running it again changes nothing: one decision a forecast and policy, one
     run a plan. Plans of earlier decisions expire, unless this one makes the same move or they are migrations already.
+
+    Args:
+        policy: Numbers of the policy for this run only. Empty: as the standing policy has them.
+        dry_run: Decide and show; store nothing, start nothing.
+        forecast_id: The forecast to decide on. Empty: the newest of the whole fleet.
     """
     with session() as (settings, control):
         effective = deciding.read_policy(control, settings, policy.given(), dry_run)
@@ -40,6 +43,7 @@ def decide(
             events.decision_completed(decided.id, decided.forecast_run_id, decided.plan_ids, started)
         # A picture that cannot be drawn is a failed task, not a failed decision.
         plan_artifacts.show_risks(decided, return_state=True)
+        plan_artifacts.show_decision(control, settings, decided, return_state=True)
         for plan_id in decided.plan_ids:
             plan_artifacts.show_plan(control, settings, PlanStore(control).get(plan_id), return_state=True)
         return list(decided.plan_ids)

@@ -10,10 +10,12 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from foreshard.control.bucket_work import bucket_work
+from foreshard.control.calendar_store import CalendarStore
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.forecast_arrays import ForecastArrays, forecast_arrays
 from foreshard.control.forecast_input import ACTIVITY
 from foreshard.control.forecast_store import ForecastRecord
+from foreshard.control.latency_input import latency_curve
 from foreshard.control.load_sql import transaction
 from foreshard.control.load_store import LoadStore
 from foreshard.control.rate_store import RateStore
@@ -94,6 +96,8 @@ def fleet_view(control: ControlDatabase, settings: Settings, run: ForecastRecord
         draining=frozenset(shard.name for shard in shards if shard.draining),
         unknown=unknown,
         rates=RateStore(control).learnt(),
+        latency=latency_curve(control, now),
+        blackouts=CalendarStore(control).blackouts(now, arrays.starts_at + len(bands[0, 0]) * run.step),
         timezone=zone,
     )
 

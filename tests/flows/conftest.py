@@ -97,6 +97,10 @@ class Deployed:
             run_flow(self._flow, flow_run=fresh, parameters=fresh.parameters, return_type="state")
         return self._client.read_flow_run(run.id)
 
+    def delete(self, run: FlowRun) -> None:
+        """As retention, or a person, does."""
+        self._client.delete_flow_run(run.id)
+
     def runs(self) -> list[FlowRun]:
         """All its runs."""
         ours = DeploymentFilter(id=DeploymentFilterId(any_=[self._id]))
