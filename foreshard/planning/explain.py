@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 
 from foreshard.markdown import cell
@@ -26,6 +27,7 @@ PURPOSES = {
 _COSTS = {
     "copy": "reading on the source, writing on the target",
     "wal": "the target's write-ahead log",
+    "verify": "reading on both to compare them",
     "network": "the link between them",
     "pause": "seconds in which writes are refused",
     "operator": "the people who watch, as the policy states it",
@@ -126,7 +128,7 @@ def _when(plan: MigrationPlan, waits_for: Sequence[str]) -> list[str]:
     start_by = _at(when.start_by) + (" (**has passed** at the planned start)" if when.late else "")
     rows = [
         ("planned start", _at(when.not_before) + (f": {cell(when.why)}" if when.why else "")),
-        ("must start by", start_by if when.excess_at else "no deadline"),
+        ("must start by", start_by if when.excess_at else _undated(plan)),
         ("expected end", f"{_at(when.ends_at)}, with margin"),
         ("predicted excess", excess),
         ("predicted duration", duration(when.predicted_s) + _parts(plan.prediction)),
@@ -145,6 +147,11 @@ def _when(plan: MigrationPlan, waits_for: Sequence[str]) -> list[str]:
         "*Excess* is load above capacity: requests queue and time out. The *write pause* is how long writes of these "
         "buckets are refused, and repeated by the router, while their owner changes.",
     ]
+
+
+def _undated(plan: MigrationPlan) -> str:
+    """Instead of a deadline."""
+    return "now: the present load presses" if plan.purpose is Purpose.RELIEF else "no deadline"
 
 
 def _changes(plan: MigrationPlan) -> list[str]:
@@ -178,11 +185,11 @@ def _changes(plan: MigrationPlan) -> list[str]:
 
 
 def _costs(plan: MigrationPlan) -> list[str]:
-    total = plan.cost.total
+    total, parts = plan.cost.total, asdict(plan.cost)
     rows = [
         f"| {name} | {value:.5f} | {f'{value / total:.0%}' if total else '-'} | {said} |"
         for name, said in _COSTS.items()
-        for value in [getattr(plan.cost, name)]
+        if (value := parts.get(name)) is not None
     ]
     return [
         "## Cost, gain and turn",
