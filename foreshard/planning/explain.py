@@ -54,7 +54,7 @@ def explain(plan: MigrationPlan, waits_for: Sequence[str] = ()) -> str:
         "## Why",
     ]
     for reason in plan.reasons:
-        lines += ["", f"**{reason.question.value.capitalize()}?** {reason.text}"]
+        lines += ["", f"**{reason.question.value.capitalize()}:** {reason.text}"]
     return "\n".join([*lines, "", *_costs(plan)]) + "\n"
 
 
@@ -103,7 +103,8 @@ def _trouble(plan: MigrationPlan) -> str:
     likely = max((one for one in known if one is not None), default=None)
     if likely is None:
         return f"{name} is forecast to pass its capacity at {_at(excess_at)}."
-    return f"{name} is forecast to pass its capacity with a probability of {chance(likely)}, first at {_at(excess_at)}."
+    verb = "is forecast to" if likely >= 0.5 else "may"
+    return f"{name} {verb} pass its capacity at {_at(excess_at)} (probability {chance(likely)})."
 
 
 def _remedy(plan: MigrationPlan) -> str:
@@ -187,10 +188,12 @@ def _changes(plan: MigrationPlan) -> list[str]:
 def _costs(plan: MigrationPlan) -> list[str]:
     total, parts = plan.cost.total, asdict(plan.cost)
     rows = [
-        f"| {name} | {value:.5f} | {f'{value / total:.0%}' if total else '-'} | {said} |"
+        f"| {name} | {_share(value)} | {chance(value / total) if total else '-'} | {said} |"
         for name, said in _COSTS.items()
         if (value := parts.get(name)) is not None
     ]
+    gain = plan.risk_before - plan.risk_after - total
+    gained = f": a gain of {gain:.3f}" if plan.purpose is Purpose.RELIEF else ""
     return [
         "## Cost, gain and turn",
         "",
@@ -198,11 +201,15 @@ def _costs(plan: MigrationPlan) -> list[str]:
         "|---|---:|---:|---|",
         *rows,
         "",
-        f"The risk is {plan.risk_before:.3f} before and {plan.risk_after:.3f} after, the cost {total:.4f}: a gain of "
-        f"{plan.risk_before - plan.risk_after - total:.3f}. *Risk* and cost are in the same unit, shares of a shard's "
-        f"capacity over the forecast's time, so that the one can be taken from the other. Priority {plan.priority:.3f} "
-        f"(risk times latency saved): of two plans the higher goes first.",
+        f"The risk is {plan.risk_before:.3f} before and {plan.risk_after:.3f} after, the cost {total:.4f}{gained}. *Risk* "
+        "and cost are in the same unit, shares of a shard's capacity over the forecast's time, so that the one can be "
+        f"taken from the other. Priority {round(plan.priority, 3) + 0.0:,.3f}, which is risk times latency saved: of two "
+        "plans for one purpose the higher goes first.",
     ]
+
+
+def _share(value: float) -> str:
+    return f"{value:.5f}" if value >= 5e-6 or value == 0 else "<0.00001"
 
 
 def _parts(prediction: Prediction | None) -> str:

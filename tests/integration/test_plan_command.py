@@ -107,7 +107,7 @@ def test_list_and_explain(call: Call) -> None:
     ] == [3, 1]
     said = words(call("plan", "explain", "3"))
     assert "Plan 3 of decision 2: proposed" in said
-    assert "shard-3 is forecast to pass its capacity with a probability of 62 %" in said
+    assert "shard-3 is forecast to pass its capacity at Wed 27 Nov 18:00 UTC (probability 62 %)" in said
     assert "waits for the end of plan 1" in said.replace("│", "")
     assert "expired by decision 2 at" in words(call("plan", "explain", "2"))
     assert json.loads(call("plan", "explain", "2", "--json").output)["state"] == "expired"
