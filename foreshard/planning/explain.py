@@ -201,10 +201,10 @@ def _costs(plan: MigrationPlan) -> list[str]:
         "|---|---:|---:|---|",
         *rows,
         "",
-        f"The risk is {plan.risk_before:.3f} before and {plan.risk_after:.3f} after, the cost {total:.4f}{gained}. *Risk* "
-        "and cost are in the same unit, shares of a shard's capacity over the forecast's time, so that the one can be "
-        f"taken from the other. Priority {round(plan.priority, 3) + 0.0:,.3f}, which is risk times latency saved: of two "
-        "plans for one purpose the higher goes first.",
+        f"The risk is {plan.risk_before:.3f} before and {plan.risk_after:.3f} after, the cost {total:.4f}{gained}. "
+        "*Risk* and cost are in the same unit, shares of a shard's capacity over the forecast's time, so that the one "
+        f"can be taken from the other. Priority {round(plan.priority, 3) + 0.0:,.3f}, which is risk times latency "
+        "saved: of two plans for one purpose the higher goes first.",
     ]
 
 
