@@ -163,6 +163,8 @@ def test_what_cannot_start(call: Call, fleet: ControlDatabase) -> None:
     assert "it waits for plan 1, which is proposed" in words(waits)
     assert "A newer forecast no longer supports it" in words(call("plan", "apply", "2", "--yes"))
     MigrationStore(fleet).open(1)
+    PlanStore(fleet).recheck(1, 2, 0.004, supported=False)
+    assert "By decision 2 it is not asked for any more" in words(call("plan", "explain", "1"))
     assert "`foreshard status` shows how far it is" in words(call("plan", "apply", "1", "--yes"))
     assert "it waits for plan 1, which is migrating" in words(call("plan", "apply", "3", "--dry-run"))
 
