@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -100,6 +101,8 @@ def plan_explain(
         show(plan_document(record))
         return
     out.print(f"Plan {record.id} of decision {record.decision_id}: {_state(record)}", highlight=False)
+    if record.recheck is not None:
+        out.print(_recheck(record.recheck), highlight=False)
     out.print(Markdown(explain(record.plan, names_of_earlier(record))))
 
 
@@ -234,6 +237,12 @@ def _state(record: PlanRecord) -> str:
     by = f" by {record.closed_by}" if record.closed_by else ""
     at = f" at {record.closed_at:%Y-%m-%d %H:%M} UTC" if record.closed_at else ""
     return f"{record.state}{by}{at}{f': {record.reason}' if record.reason else ''}"
+
+
+def _recheck(found: Mapping[str, Any]) -> str:
+    """What a newer decision says of a plan whose migration waits for approval."""
+    needed = "is still needed" if found["supported"] else "[yellow]is not asked for any more[/]"
+    return f"By decision {found['decision_id']} it {needed}: without it the source's risk would be {found['risk']:.3f}."
 
 
 def _must_be_proposed(record: PlanRecord, what: str) -> None:

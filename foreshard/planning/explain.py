@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 
 from foreshard.markdown import cell
@@ -26,6 +27,7 @@ PURPOSES = {
 _COSTS = {
     "copy": "reading on the source, writing on the target",
     "wal": "the target's write-ahead log",
+    "verify": "reading on both to compare them",
     "network": "the link between them",
     "pause": "seconds in which writes are refused",
     "operator": "the people who watch, as the policy states it",
@@ -52,7 +54,7 @@ def explain(plan: MigrationPlan, waits_for: Sequence[str] = ()) -> str:
         "## Why",
     ]
     for reason in plan.reasons:
-        lines += ["", f"**{reason.question.value.capitalize()}?** {reason.text}"]
+        lines += ["", f"**{reason.question.value.capitalize()}:** {reason.text}"]
     return "\n".join([*lines, "", *_costs(plan)]) + "\n"
 
 
@@ -101,7 +103,8 @@ def _trouble(plan: MigrationPlan) -> str:
     likely = max((one for one in known if one is not None), default=None)
     if likely is None:
         return f"{name} is forecast to pass its capacity at {_at(excess_at)}."
-    return f"{name} is forecast to pass its capacity with a probability of {chance(likely)}, first at {_at(excess_at)}."
+    verb = "is forecast to" if likely >= 0.5 else "may"
+    return f"{name} {verb} pass its capacity at {_at(excess_at)} (probability {chance(likely)})."
 
 
 def _remedy(plan: MigrationPlan) -> str:
@@ -126,7 +129,7 @@ def _when(plan: MigrationPlan, waits_for: Sequence[str]) -> list[str]:
     start_by = _at(when.start_by) + (" (**has passed** at the planned start)" if when.late else "")
     rows = [
         ("planned start", _at(when.not_before) + (f": {cell(when.why)}" if when.why else "")),
-        ("must start by", start_by if when.excess_at else "no deadline"),
+        ("must start by", start_by if when.excess_at else _undated(plan)),
         ("expected end", f"{_at(when.ends_at)}, with margin"),
         ("predicted excess", excess),
         ("predicted duration", duration(when.predicted_s) + _parts(plan.prediction)),
@@ -145,6 +148,11 @@ def _when(plan: MigrationPlan, waits_for: Sequence[str]) -> list[str]:
         "*Excess* is load above capacity: requests queue and time out. The *write pause* is how long writes of these "
         "buckets are refused, and repeated by the router, while their owner changes.",
     ]
+
+
+def _undated(plan: MigrationPlan) -> str:
+    """Instead of a deadline."""
+    return "now: the present load presses" if plan.purpose is Purpose.RELIEF else "no deadline"
 
 
 def _changes(plan: MigrationPlan) -> list[str]:
@@ -178,12 +186,14 @@ def _changes(plan: MigrationPlan) -> list[str]:
 
 
 def _costs(plan: MigrationPlan) -> list[str]:
-    total = plan.cost.total
+    total, parts = plan.cost.total, asdict(plan.cost)
     rows = [
-        f"| {name} | {value:.5f} | {f'{value / total:.0%}' if total else '-'} | {said} |"
+        f"| {name} | {_share(value)} | {chance(value / total) if total else '-'} | {said} |"
         for name, said in _COSTS.items()
-        for value in [getattr(plan.cost, name)]
+        if (value := parts.get(name)) is not None
     ]
+    gain = plan.risk_before - plan.risk_after - total
+    gained = f": a gain of {gain:.3f}" if plan.purpose is Purpose.RELIEF else ""
     return [
         "## Cost, gain and turn",
         "",
@@ -191,11 +201,15 @@ def _costs(plan: MigrationPlan) -> list[str]:
         "|---|---:|---:|---|",
         *rows,
         "",
-        f"The risk is {plan.risk_before:.3f} before and {plan.risk_after:.3f} after, the cost {total:.4f}: a gain of "
-        f"{plan.risk_before - plan.risk_after - total:.3f}. *Risk* and cost are in the same unit, shares of a shard's "
-        f"capacity over the forecast's time, so that the one can be taken from the other. Priority {plan.priority:.3f} "
-        f"(risk times latency saved): of two plans the higher goes first.",
+        f"The risk is {plan.risk_before:.3f} before and {plan.risk_after:.3f} after, the cost {total:.4f}{gained}. "
+        "*Risk* and cost are in the same unit, shares of a shard's capacity over the forecast's time, so that the one "
+        f"can be taken from the other. Priority {round(plan.priority, 3) + 0.0:,.3f}, which is risk times latency "
+        "saved: of two plans for one purpose the higher goes first.",
     ]
+
+
+def _share(value: float) -> str:
+    return f"{value:.5f}" if value >= 5e-6 or value == 0 else "<0.00001"
 
 
 def _parts(prediction: Prediction | None) -> str:

@@ -107,7 +107,7 @@ def test_list_and_explain(call: Call) -> None:
     ] == [3, 1]
     said = words(call("plan", "explain", "3"))
     assert "Plan 3 of decision 2: proposed" in said
-    assert "shard-3 is forecast to pass its capacity with a probability of 62 %" in said
+    assert "shard-3 is forecast to pass its capacity at Wed 27 Nov 18:00 UTC (probability 62 %)" in said
     assert "waits for the end of plan 1" in said.replace("│", "")
     assert "expired by decision 2 at" in words(call("plan", "explain", "2"))
     assert json.loads(call("plan", "explain", "2", "--json").output)["state"] == "expired"
@@ -163,6 +163,8 @@ def test_what_cannot_start(call: Call, fleet: ControlDatabase) -> None:
     assert "it waits for plan 1, which is proposed" in words(waits)
     assert "A newer forecast no longer supports it" in words(call("plan", "apply", "2", "--yes"))
     MigrationStore(fleet).open(1)
+    PlanStore(fleet).recheck(1, 2, 0.004, supported=False)
+    assert "By decision 2 it is not asked for any more" in words(call("plan", "explain", "1"))
     assert "`foreshard status` shows how far it is" in words(call("plan", "apply", "1", "--yes"))
     assert "it waits for plan 1, which is migrating" in words(call("plan", "apply", "3", "--dry-run"))
 

@@ -15,8 +15,8 @@ from tests.made_plans import EXCESS, NOW, RATE, REASONS, drained, made_decision,
 
 def test_two_sentences_first() -> None:
     said = (
-        "shard-3 is forecast to pass its capacity with a probability of 62 %, first at Wed 27 Nov 18:00 UTC. Moving 5 "
-        "buckets (39.0 MB) to shard-4, starting Wed 27 Nov 15:10, takes 4 min and leaves both under 85 % of capacity."
+        "shard-3 is forecast to pass its capacity at Wed 27 Nov 18:00 UTC (probability 62 %). Moving 5 buckets "
+        "(39.0 MB) to shard-4, starting Wed 27 Nov 15:10, takes 4 min and leaves both under 85 % of capacity."
     )
     text = explain(made_plan())
     assert text.startswith(f"# Move 5 buckets from shard-3 to shard-4\n\n{said}\n")
