@@ -174,7 +174,7 @@ def _frame(file: Path) -> pd.DataFrame:
 
 
 def _csv(file: Path, columns: list[str]) -> pd.DataFrame:
-    return pd.read_csv(file, usecols=columns)
+    return pd.DataFrame(pd.read_csv(file, usecols=columns))
 
 
 def _at_least(series: Sequence[Series], step: timedelta, days: int) -> list[Series]:
