@@ -2,7 +2,7 @@
 
     python -m benchmarks.bench_value --traces vms.parquet services.parquet --json value.json
     python -m benchmarks.bench_value --traces vms.parquet --shapes 6_skewed --seeds 1 --days 4
-    python -m benchmarks.bench_value --traces vms.parquet --ways none,reactive,oracle      # no forecasts: a minute or two
+    python -m benchmarks.bench_value --traces vms.parquet --ways none,reactive,oracle  # no forecasts: minutes
     python -m benchmarks.bench_value --traces vms.parquet --policy '{"relief_probability": 0.1}'
 
 A file has the columns series_id, ts, metric and value. All fleets of a file are replayed at the same time, so that one
@@ -38,7 +38,6 @@ from foreshard.planning.policy import DecisionPolicy
 from foreshard.simulate.comparison import summary
 from foreshard.simulate.contender import Way, contenders
 from foreshard.simulate.foresight import Pace
-from foreshard.simulate.outcome import Outcome
 from foreshard.simulate.scenario import Shape, fleet
 from foreshard.simulate.simulation import Schedule, simulate
 
@@ -90,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.add_argument(
         "--policy", default="{}", metavar="JSON", help="other than the default decision policy"
     )
-    options.add_argument("--every-hours", type=int, default=3, help="between forecasts; default: %(default)s")
+    options.add_argument("--every-hours", type=int, default=4, help="between forecasts; default: %(default)s")
     options.add_argument("--refit-days", type=int, default=5, help="between fits; default: %(default)s")
     options.add_argument(
         "--origins", type=int, default=8, help="past forecasts to judge by; default: %(default)s"

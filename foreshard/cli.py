@@ -27,6 +27,7 @@ from foreshard.cli_plan import plan_app
 from foreshard.cli_policy import policy_app
 from foreshard.cli_routers import commands as router_commands
 from foreshard.cli_shards import shard_app
+from foreshard.cli_simulate import commands as simulate_commands
 from foreshard.cli_what_if import commands as what_if_commands
 from foreshard.control.load_store import LoadStore
 from foreshard.control.migration_store import MigrationStore
@@ -92,6 +93,7 @@ app.add_typer(fleet_commands)
 app.add_typer(router_commands)
 app.add_typer(forecast_commands)
 app.add_typer(what_if_commands)
+app.add_typer(simulate_commands)
 
 
 @app.command(rich_help_panel="Demo")

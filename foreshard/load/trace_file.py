@@ -66,9 +66,9 @@ def read_trace(
 ) -> Recorded:
     """The file's series as buckets on one grid, ending together (moved by whole weeks, so that weekdays stay true).
 
-    ``most_days``: no longer than that. ``buckets``: so many; where the file has fewer series, each is taken again from other days of it, or turned by whole
-    days, some hours earlier or later and smaller or larger. ``step``: the finest that enough series are sampled at.
-    Series of several metrics have no unit in common: each is divided by its mean. Their load stands for queries too.
+    ``most_days``: no longer than that. ``buckets``: so many; where the file has fewer series, each is taken again,
+    turned by whole days, some hours earlier or later and smaller or larger. ``step``: the finest that enough series are
+    sampled at. Series of several metrics have no unit in common: each is divided by its mean. Load stands for queries.
 
     Raises ``InvalidInput`` (field ``traces``): no such file, other columns, nothing that can be replayed.
     """
@@ -81,6 +81,7 @@ def read_trace(
         (
             (days, of)
             for days in SPANS
+            if days <= most_days
             if len(of := _at_least(found, chosen, days)) >= min(ENOUGH, len(found))
         ),
         (0, []),
@@ -173,7 +174,7 @@ def _frame(file: Path) -> pd.DataFrame:
 
 
 def _csv(file: Path, columns: list[str]) -> pd.DataFrame:
-    return pd.read_csv(file, usecols=columns)
+    return pd.DataFrame(pd.read_csv(file, usecols=columns))
 
 
 def _at_least(series: Sequence[Series], step: timedelta, days: int) -> list[Series]:

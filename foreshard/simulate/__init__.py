@@ -1,1 +1,1 @@
-"""A policy replayed on history: what prediction is worth. Pure: the same trace, fleet and policy give the same report."""
+"""A policy replayed on history: what prediction is worth. Pure: same trace, fleet and policy, same report."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import numpy as np
@@ -21,6 +21,8 @@ from foreshard.planning.view import Floats, Indexes
 from foreshard.simulate.fleet import Fleet
 from foreshard.simulate.outlook import Outlook, highest, yesterday
 from foreshard.simulate.trace import Trace
+
+ORIGINS_OF_BUCKETS = 6
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,16 @@ class Foresight:
         if self._trained is None or (now - self._fitted_at) * self._trace.step >= self._pace.refit:
             kept = None if self._trained is None else self._trained.kept()
             self._trained, self._fitted_at = train(panel, options, kept), now
-        results = forecast(self._trained, panel, options, self._before, self._turn)
+        # Shards by themselves: how far off the maxima of single buckets were says little of sums of many. Of buckets
+        # only the median counts, which few past origins are enough to choose a model for.
+        buckets = len(self._trace.names) * len(self._trace.metrics)
+        results = []
+        for rows, origins in (
+            (np.arange(buckets), min(options.origins, ORIGINS_OF_BUCKETS)),
+            (np.arange(buckets, len(panel.keys)), options.origins),
+        ):
+            asked = replace(options, origins=origins)
+            results += forecast(self._trained, panel.rows(rows), asked, self._before, self._turn)
         self._turn += 1
         self._before = {one.key: Before(one.model, one.scores) for one in results}
         return self._split(now, fleets, placements, results)
@@ -103,8 +114,8 @@ class Foresight:
 
     def _steps_of(self, values: Floats, each: int) -> Values:
         if self._pace.of_highest:
-            return highest(values, each).astype(np.float32)
-        return values.reshape(len(values), -1, each).mean(axis=2).astype(np.float32)
+            return np.asarray(highest(values, each), np.float32)
+        return np.asarray(values.reshape(len(values), -1, each).mean(axis=2), np.float32)
 
     def _split(
         self,

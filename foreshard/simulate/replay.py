@@ -9,15 +9,15 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from foreshard.planning.latency import stretch
+from foreshard.planning.learnt_rates import LearntRates
 from foreshard.planning.plan import Decision, MigrationPlan
 from foreshard.planning.policy import DecisionPolicy
 from foreshard.planning.prediction import predict
 from foreshard.planning.view import NEVER, BucketsView, FleetView, Floats, Indexes, ShardsView
-from foreshard.planning.learnt_rates import LearntRates
 from foreshard.simulate.contender import Contender
 from foreshard.simulate.fleet import Fleet
-from foreshard.simulate.outlook import Outlook
 from foreshard.simulate.outcome import Moved, Outcome
+from foreshard.simulate.outlook import Outlook
 from foreshard.simulate.trace import Trace
 
 Decide = Callable[[FleetView, DecisionPolicy], Decision]
@@ -217,7 +217,7 @@ class Replay:
                 moment,
                 cutover_at,
                 moment + timedelta(seconds=takes.work_s),
-            )  # fmt: skip
+            )
         )
         self._pause_s += takes.pause_ms / 1000
 
@@ -240,7 +240,7 @@ class Replay:
                 one.started_at,
                 one.cutover_at,
                 undone,
-            )  # fmt: skip
+            )
         )
 
     def _assignment(self) -> Floats:

@@ -44,7 +44,7 @@ def simulate(
     policy: DecisionPolicy,
     pace: Pace,
     schedule: Schedule,
-    tell: Tell = lambda done, of: None,
+    tell: Tell | None = None,
     decide: Decide = planner,
 ) -> list[Outcome]:
     """The outcome of every fleet under every contender, fleet by fleet.
@@ -70,7 +70,8 @@ def simulate(
         for one in replays:
             _act(now, one, pace, schedule, decide)
             one.pass_step(now)
-        tell(now - schedule.first + 1, schedule.until - schedule.first)
+        if tell is not None:
+            tell(now - schedule.first + 1, schedule.until - schedule.first)
     return [one.outcome() for one in replays]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from foreshard.errors import InvalidInput
 from foreshard.forecast.calendar import Event
+from foreshard.forecast.panel import UTC_ZONE
 from foreshard.planning.view import Floats, Sizes
 
 STEPS = tuple(timedelta(minutes=minutes) for minutes in (5, 15, 60))
@@ -34,7 +35,7 @@ class Trace:
     starts_at: datetime
     step: timedelta
     events: tuple[Event, ...] = ()
-    timezone: ZoneInfo = ZoneInfo("UTC")
+    timezone: ZoneInfo = UTC_ZONE
 
     def __post_init__(self) -> None:
         if self.step not in STEPS:
