@@ -8,7 +8,6 @@ import numpy as np
 
 from foreshard.planning.cost import MigrationCost, migration_cost
 from foreshard.planning.fleet import Fleet
-from foreshard.planning.latency import stretch
 from foreshard.planning.plan import Effect
 from foreshard.planning.prediction import Prediction, predict
 from foreshard.planning.relief import Move
@@ -90,12 +89,9 @@ def _score(fleet: Fleet, shard: int) -> float:
 
 def _latency_saved(fleet: Fleet, later: Fleet, move: Move) -> float:
     """Each bucket's queries/s times the change of its latency, which follows its shard's busiest resource."""
-    curve = fleet.view.latency
-    service = 1.0 if curve.service_s is None else curve.service_s
 
     def latency(of: Fleet, shard: int) -> Floats:
-        found: Floats = service * stretch(of.loads.path(shard).max(axis=0))
-        return found
+        return fleet.view.latency.latency(of.loads.path(shard).max(axis=0))
 
     queries = fleet.view.buckets.queries
     source, target = move.source, move.target

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -20,7 +20,8 @@ from foreshard.planning.view import Floats
 @dataclass(frozen=True, eq=False)
 class Choice:
     """A move that will be a plan. ``movable``: how many buckets of the source might have moved; ``here``: how many lie
-    there. ``relieved``: whether all moves of the source together bring it under its ceiling.
+    there. ``relieved``: whether all moves of the source together bring it under its ceiling. ``strained``: there is no
+    room to keep the ceiling, only the policy's strained one.
     """
 
     move: Move
@@ -29,6 +30,7 @@ class Choice:
     movable: int
     here: int
     relieved: bool = True
+    strained: bool = False
 
 
 @dataclass(eq=False)
@@ -63,23 +65,49 @@ def _relieve(
     fleet: Fleet, risky: Sequence[int], risks: Sequence[ShardRisk], targets: frozenset[int], choices: Choices
 ) -> None:
     exact = _exactly(fleet, risky, targets)
+    strained = fleet.strained()
     for source in risky:
-        found = exact.get(source) or find_relief(fleet, source, targets, fleet.ceiling)
-        if isinstance(found, NoMove):
-            choices.notes.append(found.why)
-            if found.lacks_room:
-                choices.lacking.append(source)
+        chosen = _relief(fleet, source, exact.get(source), targets)
+        if isinstance(chosen, NoMove):
+            choices.notes.append(chosen.why)
+        if _lacks_room(chosen):
+            choices.lacking.append(source)
+            chosen = _better(chosen, _strained_relief(strained, source))
+        if isinstance(chosen, NoMove):
             continue
-        chosen = _assessed(fleet, found, Purpose.RELIEF, fleet.ceiling)
         cost = sum(one.assessment.cost.total for one in chosen)
         choices.costs[source] = cost
         objection = _too_dear(fleet, risks[source].score - cost, cost) or _too_little(fleet, chosen)
         if objection:
-            choices.notes.append(f"{fleet.name(source)}: moving {_in_words(fleet, found)} {objection}")
+            words = _in_words(fleet, [one.move for one in chosen])
+            choices.notes.append(f"{fleet.name(source)}: moving {words} {objection}")
             continue
         _accept(fleet, chosen, choices)
-        if not chosen[0].relieved:
-            choices.lacking.append(source)
+
+
+def _relief(
+    fleet: Fleet, source: int, exact: tuple[Move, ...] | None, targets: frozenset[int]
+) -> list[Choice] | NoMove:
+    found = exact or find_relief(fleet, source, targets, fleet.ceiling)
+    return found if isinstance(found, NoMove) else _assessed(fleet, found, Purpose.RELIEF, fleet.ceiling)
+
+
+def _lacks_room(chosen: list[Choice] | NoMove) -> bool:
+    return chosen.lacks_room if isinstance(chosen, NoMove) else not chosen[0].relieved
+
+
+def _strained_relief(strained: Fleet, source: int) -> list[Choice] | NoMove:
+    """To any shard, also one at risk, that stays under the strained ceiling."""
+    anywhere = frozenset(np.flatnonzero(~strained.draining).tolist()) - {source}
+    chosen = _relief(strained, source, None, anywhere)
+    return chosen if isinstance(chosen, NoMove) else [replace(one, strained=True) for one in chosen]
+
+
+def _better(chosen: list[Choice] | NoMove, strained: list[Choice] | NoMove) -> list[Choice] | NoMove:
+    """What relieves by the strained ceiling, before what only brings the source nearer to the other."""
+    if isinstance(strained, NoMove) or (not isinstance(chosen, NoMove) and not strained[0].relieved):
+        return chosen
+    return strained
 
 
 def _exactly(fleet: Fleet, risky: Sequence[int], targets: frozenset[int]) -> Mapping[int, tuple[Move, ...]]:
@@ -105,8 +133,8 @@ def _exactly(fleet: Fleet, risky: Sequence[int], targets: frozenset[int]) -> Map
     for source in movable:
         ends = sorted({target for bucket, target in found or () if fleet.loads.shard[bucket] == source})
         for target in ends:
-            rows = [one for one, to in found or () if to == target and fleet.loads.shard[one] == source]
-            move = Move(source, target, np.array(rows, np.intp), fleet.limit, exact=True)
+            going = [one for one, to in found or () if to == target and fleet.loads.shard[one] == source]
+            move = Move(source, target, np.array(going, np.intp), fleet.limit, exact=True)
             moves[source] = (*moves.get(source, ()), move)
     return moves
 
@@ -205,5 +233,5 @@ def _at_target(choice: Choice) -> float:
     return max(one.peak_after for one in ends[len(ends) // 2 :])  # the source's effects come first
 
 
-def _in_words(fleet: Fleet, moves: tuple[Move, ...]) -> str:
+def _in_words(fleet: Fleet, moves: Sequence[Move]) -> str:
     return ", ".join(f"{', '.join(fleet.names(move.buckets))} to {fleet.name(move.target)}" for move in moves)

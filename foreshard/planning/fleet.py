@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from foreshard.planning.loads import FleetLoads, fleet_loads
+from foreshard.planning.loads import FleetLoads, fleet_loads, planned_level
 from foreshard.planning.policy import DecisionPolicy
 from foreshard.planning.risk import ShardRisk, shard_risk
 from foreshard.planning.view import FleetView, Floats, Indexes
@@ -40,6 +40,21 @@ class Fleet:
         other = copy(self)  # with what was reckoned already
         other.loads = self.loads.copy()
         return other
+
+    def strained(self) -> Fleet:
+        """The same loads by what is asked where the fleet has too little room for its ceiling, and for fair shares.
+
+        A move in one is a move in the other.
+        """
+        policy = self.policy.model_copy(
+            update={
+                "target_ceiling": self.policy.strained_ceiling,
+                "relief_probability": self.policy.strained_probability,
+                "balance_above": 1.0,
+            }
+        )
+        level = planned_level(policy.relief_probability, policy)
+        return Fleet(self.view, self.loads.at(level), policy)
 
     def risk(self, shard: int) -> ShardRisk:
         """The shard's risk as loads are now."""

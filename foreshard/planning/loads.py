@@ -14,7 +14,7 @@ Risk Management, 8.4).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -103,12 +103,13 @@ class FleetLoads:
         self.current[target] = self.current[target] + self.now_of(buckets, target).sum(axis=0)
         self.shard[buckets] = target
 
+    def at(self, planned: int) -> FleetLoads:
+        """The same loads, planned by another level; a move in one is a move in the other."""
+        return replace(self, planned=planned)
+
     def copy(self) -> FleetLoads:
         """One that can be moved in without changing this one."""
-        return FleetLoads(
-            list(self.levels), self.planned, self.current.copy(), self.part, self.origin, self.shard.copy(),
-            self.capacity, self._first, self._now,
-        )  # fmt: skip
+        return replace(self, levels=list(self.levels), current=self.current.copy(), shard=self.shard.copy())
 
 
 def fleet_loads(view: FleetView, policy: DecisionPolicy) -> FleetLoads:
@@ -117,10 +118,12 @@ def fleet_loads(view: FleetView, policy: DecisionPolicy) -> FleetLoads:
     capacity = np.asarray(shards.capacity, float)
     levels = _levels(view, policy) / capacity[:, None, :, None]
     part = _parts(view)
+    current = shards.current / capacity
+    planned = planned_level(policy.relief_probability, policy)
+    lies = buckets.shard.copy()
     loads = FleetLoads(
-        list(levels), _planned(policy), shards.current / capacity, part, buckets.shard, buckets.shard.copy(), capacity,
-        levels, shards.current / capacity,
-    )  # fmt: skip
+        list(levels), planned, current.copy(), part, buckets.shard, lies, capacity, levels, current
+    )
     _arrive(view.moving, view, loads)
     return loads
 
@@ -136,11 +139,11 @@ def _levels(view: FleetView, policy: DecisionPolicy) -> Floats:
     return levels
 
 
-def _planned(policy: DecisionPolicy) -> int:
-    """The level that is exceeded with ``relief_probability``."""
+def planned_level(probability: float, policy: DecisionPolicy) -> int:
+    """The level that is exceeded with this probability."""
     if policy.policy == "threshold":
         return 0
-    return int(np.argmin(np.abs(np.array(PEAK_LEVELS) - (1 - policy.relief_probability))))
+    return int(np.argmin(np.abs(np.array(PEAK_LEVELS) - (1 - probability))))
 
 
 def _parts(view: FleetView) -> Floats:

@@ -86,6 +86,7 @@ class MigrationPlan:
     ``bytes`` is their size. ``risk_before`` is the source's score, ``risk_after`` the higher score of the two
     ends after the move; both without the migration's ``cost``, so before - after - cost is the gain.
     ``priority`` is risk x latency saved, to order plans by. ``prediction`` is None in plans stored before it was kept.
+    ``strained``: the fleet has no room to keep the ceiling, so ends are planned by the policy's strained one.
     ``after``: positions in the decision's plans of those that must have ended first: the same shard is in them, or they
     make the room that this one needs.
     """
@@ -104,6 +105,7 @@ class MigrationPlan:
     prediction: Prediction | None = None
     purpose: Purpose = Purpose.RELIEF
     after: tuple[int, ...] = ()
+    strained: bool = False
 
     def __post_init__(self) -> None:
         if self.source == self.target:

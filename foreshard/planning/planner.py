@@ -103,6 +103,7 @@ def _plans(
                 prediction=assessment.prediction,
                 purpose=choice.purpose,
                 after=time.after,
+                strained=choice.strained,
             )
         )
     return tuple(

@@ -46,6 +46,17 @@ class DecisionPolicy(BaseModel):
         description="present load at which one would act without forecasts",
     )
     target_ceiling: float = Field(0.85, gt=0, le=1, description="both ends are planned to peak at most here")
+    strained_probability: float = Field(
+        0.2,
+        description="`probabilistic`: where no placement keeps the ceiling, either end exceeds `strained_ceiling` but "
+        "with this probability",
+    )
+    strained_ceiling: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="where no placement keeps the ceiling, both ends are planned to peak at most here",
+    )
     epsilon: float = Field(0.25, gt=0, description="a target may exceed its fair share of load by this part")
     balance_above: float = Field(
         0.5, ge=0, le=1, description="below this utilisation a shard's share of a resource is not bounded"
@@ -97,7 +108,9 @@ class DecisionPolicy(BaseModel):
     )
     soak_s: float = Field(60, ge=0, description="from cutover to finalise, seconds")
     margin_s: float = Field(600, ge=0, description="safety added to the predicted duration, seconds")
-    expected_pause_s: float = Field(0.05, ge=0, description="write pause of all flips together, seconds")
+    expected_pause_s: float = Field(
+        0.05, ge=0, description="write pause of all flips together, until it is learnt, seconds"
+    )
     operator_overhead: float = Field(0.002, ge=0, description="what a migration costs its watchers")
 
     def __init__(self, **values: Any) -> None:
@@ -125,7 +138,7 @@ class DecisionPolicy(BaseModel):
             raise ValueError(refused.message.removeprefix("windows: ")) from None
         return texts
 
-    @field_validator("relief_probability")
+    @field_validator("relief_probability", "strained_probability")
     @classmethod
     def _is_level(cls, probability: float) -> float:
         levels = [round(1 - level, 6) for level in PEAK_LEVELS if level >= 0.8]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from foreshard.planning.choice import Choice
@@ -62,7 +63,12 @@ def _why_these(choice: Choice, fleet: Fleet) -> Reason:
         else "are what relieves it with the fewest bytes found"
     )
     text = f"Of the {choice.movable} buckets of {source} that may move, {names} {chosen}: {change}"
-    if effect.peak_after <= effect.limit:
+    if choice.strained:
+        text += (
+            f". The fleet has no room to keep the ceiling of {fleet.policy.target_ceiling:.2f}: this keeps "
+            f"{effect.limit:.2f}, which load exceeds with a probability of {fleet.policy.strained_probability:.0%}."
+        )
+    elif effect.peak_after <= effect.limit:
         text += f", under the ceiling of {effect.limit:.2f}. Leaving out any of them would not."
     elif choice.relieved:
         text += f"; with the other plans of this source it comes under the ceiling of {effect.limit:.2f}."
@@ -135,16 +141,11 @@ def _what_it_costs(choice: Choice) -> Reason:
     count = len(choice.move.buckets)
     return Reason(
         Question.WHAT_IT_COSTS,
-        f"{cost.total:.4f} of capacity over the horizon: copy {cost.copy:.4f}, WAL {cost.wal:.4f}, "
-        f"network {cost.network:.4f}, write pause {cost.pause:.6f}, operator {cost.operator:.4f}. "
+        f"{cost.total:.4f} of capacity over the horizon: {_parts(cost.parts)}. "
         f"Writes of {count} bucket{'' if count == 1 else 's'} pause for about {predicted.pause_ms:.0f} ms in all. "
         f"Rates reckoned with: {'; '.join(predicted.rates)}.",
         {
-            "copy": cost.copy,
-            "wal": cost.wal,
-            "network": cost.network,
-            "pause": cost.pause,
-            "operator": cost.operator,
+            **cost.parts,
             "total": cost.total,
             "pause_ms": predicted.pause_ms,
             "copy_s": predicted.copy_s,
@@ -152,6 +153,15 @@ def _what_it_costs(choice: Choice) -> Reason:
             "catch_up_s": predicted.catch_up_s,
             "verify_s": predicted.verify_s,
         },
+    )
+
+
+_NAMES = {"wal": "WAL", "pause": "write pause", "verify": "verification"}
+
+
+def _parts(parts: Mapping[str, float]) -> str:
+    return ", ".join(
+        f"{_NAMES.get(name, name)} {value:.{6 if name == 'pause' else 4}f}" for name, value in parts.items()
     )
 
 
