@@ -55,14 +55,20 @@ def test_dropping_any_bucket_leaves_the_source_above_its_threshold(
         plans = [plan for plan in decision.plans if plan.source == source]
         row = view.shards.names.index(source)
 
-        def above(plans: list[MigrationPlan], row: int = row) -> float:
-            path = loads_at(view, policy, planned_level(policy), plans)[row]
+        strained = plans[0].strained
+        assert all(plan.strained is strained for plan in plans)
+        ceiling = policy.strained_ceiling if strained else policy.target_ceiling
+
+        def above(
+            plans: list[MigrationPlan], row: int = row, ceiling: float = ceiling, strained: bool = strained
+        ) -> float:
+            path = loads_at(view, policy, planned_level(policy, strained), plans)[row]
             moved = {name for plan in plans for name in plan.buckets}
             rows = [at for at, name in enumerate(view.buckets.names) if name in moved]
             here, first = view.shards.at(0.5)[row, :, 0], view.buckets.load[rows][:, :, 0].sum(axis=0)
             part = np.divide(first, here, out=np.zeros_like(here), where=here > 0)
             now = view.shards.current[row] * (1 - part) / view.shards.capacity[row]
-            return max(float(path.max()) - policy.target_ceiling, float(now.max()) - policy.knee)
+            return max(float(path.max()) - ceiling, float(now.max()) - policy.knee)
 
         for plan in plans:
             for bucket in plan.buckets:
@@ -83,11 +89,15 @@ def test_no_target_is_overloaded_beyond_the_stated_probability(
     """At every level up to the stated one, at every step, whatever order the plans end in."""
     view = build(**fleet)
     plans = decide(view, policy).plans
-    targets = sorted({view.shards.names.index(plan.target) for plan in plans})
-    for level in (0.5, 0.9, planned_level(policy)):
-        if level <= planned_level(policy) and targets:
-            after = loads_at(view, policy, level, plans)[targets]
-            assert after.max() <= policy.target_ceiling + NEARLY
+    for strained, ceiling in ((False, policy.target_ceiling), (True, policy.strained_ceiling)):
+        stated = planned_level(policy, strained)
+        targets = {plan.target for plan in plans if plan.strained is strained}
+        if not strained:  # a strained plan may bring a shard above the ceiling afterwards
+            targets -= {plan.target for plan in plans if plan.strained}
+        rows = [view.shards.names.index(name) for name in sorted(targets)]
+        for level in (0.5, 0.9, stated):
+            if level <= stated and rows:
+                assert loads_at(view, policy, level, plans)[rows].max() <= ceiling + NEARLY
     for plan in plans:
         for effect in plan.effects:
             assert effect.shard != plan.target or effect.peak_after <= effect.limit + NEARLY
@@ -217,7 +227,7 @@ def test_a_present_load_above_the_knee_needs_no_forecast_of_excess(build: BuildV
     ("peaks", "change", "said", "shards"),
     [
         ({"shard-1": 1.2}, {}, "no shard is free", 1),
-        ({"shard-1": 1.3, "shard-2": 0.85}, {}, "no shard can take any of it", 1),
+        ({"shard-1": 1.3, "shard-2": 0.97}, {}, "no shard can take any of it", 1),
         ({"shard-1": 1.3, "shard-2": 1.3}, {}, "no shard is free", 2),
         (
             {"shard-1": 1.2, "shard-2": 0.0},
@@ -236,6 +246,19 @@ def test_no_solution_is_a_note_and_says_what_is_missing(
     assert (0 if decision.shortage is None else decision.shortage.shards) == shards
     if decision.shortage is not None:
         assert decision.shortage.capacity == {"cpu_cores": 8.0, "queries_per_s": 100.0}
+
+
+def test_without_room_for_the_ceiling_a_strained_one_is_kept(build: BuildView) -> None:
+    view = build({"shard-1": 1.12, "shard-2": 0.8})
+    decision = decide(view, DEFAULTS)
+    (plan,) = decision.plans
+    assert plan.strained
+    assert decision.shortage is not None
+    assert "no room to keep the ceiling of 0.85" in explain(plan)
+    for effect in plan.effects:
+        assert effect.exceeds_after is not None
+        assert effect.exceeds_after <= DEFAULTS.strained_probability + NEARLY
+    assert decide(view, DecisionPolicy(strained_ceiling=0.8)).plans == ()
 
 
 def test_a_bucket_that_fills_a_shard_is_said_to(build: BuildView) -> None:
