@@ -114,12 +114,12 @@ def _at_few_bytes(
         return ()
     fewest = movable[found]
     for at, target in enumerate(order):
-        if len(_what_fits(fleet, target, fewest)) == len(fewest):
+        if _all_fit(fleet, target, fewest):
             return (Move(source, target, fewest, fleet.limit, *_passed(fleet, order[:at])),)
     one: tuple[Move, ...] = ()
     for at, target in enumerate(order):
         room = fleet.room(target)
-        if room.min() > 0:
+        if room.min() > 0 and _could_take(fleet, source, need, target, room):
             chosen = _cover(fleet, target, movable, parts, need, sizes, room)
             if chosen is not None:
                 one = (Move(source, target, chosen, fleet.limit, *_passed(fleet, order[:at])),)
@@ -146,12 +146,23 @@ def _spread(fleet: Fleet, source: int, buckets: Indexes, targets: Sequence[int])
     return () if len(left) else tuple(moves)
 
 
+def _could_take(fleet: Fleet, source: int, need: Floats, target: int, room: Floats) -> bool:
+    """Whether there is room for what is needed at all, whichever buckets bring it: cheaper than to look for them."""
+    scale = fleet.loads.capacity[source] / fleet.loads.capacity[target]
+    each = np.concatenate([np.repeat(scale, fleet.view.steps), scale])
+    return bool((need * each <= room + ROUNDING).all())
+
+
+def _all_fit(fleet: Fleet, target: int, buckets: Indexes) -> bool:
+    if not fleet.may_go(buckets, target).all() or fleet.together(buckets):
+        return False
+    return bool((fleet.parts(buckets, target).sum(axis=0) <= fleet.room(target) + ROUNDING).all())
+
+
 def _what_fits(fleet: Fleet, target: int, buckets: Indexes) -> Indexes:
     """Those of the buckets, asked in their order, that the target can take together."""
     may, parts = fleet.may_go(buckets, target), fleet.parts(buckets, target)
     room = fleet.room(target) + ROUNDING
-    if may.all() and (parts.sum(axis=0) <= room).all() and not fleet.together(buckets):
-        return buckets
     chosen: list[int] = []
     for at in np.flatnonzero(may & (parts <= room).all(axis=1)):
         if (parts[at] <= room).all() and not fleet.together(buckets[np.array([*chosen, at])]):
