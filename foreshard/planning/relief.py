@@ -8,6 +8,8 @@ Where none can, the buckets go to several; where all together cannot, as much go
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +17,12 @@ import numpy as np
 from foreshard.planning.cover import cover
 from foreshard.planning.fleet import ROUNDING, Fleet
 from foreshard.planning.view import Floats, Indexes, Sizes
+
+ASKED = 100
+"""So many shards are asked whether they can take the fewest bytes."""
+
+DEARER = 1.05
+"""So many times the fewest bytes are moved to keep to one target, and one plan."""
 
 TOLD = 3
 """So many shards that were passed over are told of, each with its reason."""
@@ -71,8 +79,8 @@ def find_relief(
     parts = fleet.parts(movable, source)
     enough = bool((parts.sum(axis=0) >= need - ROUNDING).all())
     first = int(movable[_by_relief(parts, need, fleet.view.buckets.size_bytes[movable])[0]])
-    if enough and (move := _to_one(fleet, source, first, movable, parts, need, targets)) is not None:
-        return (move,)
+    if enough and (moves := _at_few_bytes(fleet, source, first, movable, parts, need, targets)):
+        return moves
     moves = _to_several(fleet, source, movable, need, targets)
     if moves:
         return moves
@@ -86,7 +94,7 @@ def _by_relief(parts: Floats, need: Floats, sizes: Sizes) -> Indexes:
     return np.argsort(-relief, kind="stable")
 
 
-def _to_one(
+def _at_few_bytes(
     fleet: Fleet,
     source: int,
     first: int,
@@ -94,22 +102,78 @@ def _to_one(
     parts: Floats,
     need: Floats,
     targets: frozenset[int],
-) -> Move | None:
-    """The first target clockwise that can take all that is needed."""
+) -> tuple[Move, ...]:
+    """To the first target clockwise that can take the fewest bytes; if none can, the first that can take enough.
+
+    Where that means more bytes by more than ``DEARER``, to several targets that can take the fewest together.
+    """
     sizes = fleet.view.buckets.size_bytes[movable]
-    passed: list[PassedOver] = []
-    more = 0
-    for target in fleet.clockwise(first, targets):
+    order = list(itertools.islice(fleet.clockwise(first, targets), ASKED))
+    found = cover(parts, need, sizes)
+    if found is None:
+        return ()
+    fewest = movable[found]
+    for at, target in enumerate(order):
+        if _all_fit(fleet, target, fewest):
+            return (Move(source, target, fewest, fleet.limit, *_passed(fleet, order[:at])),)
+    one: tuple[Move, ...] = ()
+    for at, target in enumerate(order):
         room = fleet.room(target)
-        if room.min() > 0:
+        if room.min() > 0 and _could_take(fleet, source, need, target, room):
             chosen = _cover(fleet, target, movable, parts, need, sizes, room)
             if chosen is not None:
-                return Move(source, target, chosen, fleet.limit, tuple(passed), more)
-        if len(passed) < TOLD:
-            passed.append(PassedOver(fleet.name(target), _why_not(fleet, target, room)))
-        else:
-            more += 1
-    return None
+                one = (Move(source, target, chosen, fleet.limit, *_passed(fleet, order[:at])),)
+                break
+    if one and fleet.bytes(one[0].buckets) <= DEARER * fleet.bytes(fewest):
+        return one
+    return _spread(fleet, source, fewest, order) or one
+
+
+def _spread(fleet: Fleet, source: int, buckets: Indexes, targets: Sequence[int]) -> tuple[Move, ...]:
+    """All of them, again and again to the target that has room for most of what is left; nothing if some stay."""
+    busiest = fleet.parts(buckets, source).max(axis=1)
+    left = buckets[np.argsort(-busiest, kind="stable")]
+    moves: list[Move] = []
+    open_ = list(targets)
+    while len(left) and open_:
+        fits = [_what_fits(fleet, target, left) for target in open_]
+        most = max(range(len(fits)), key=lambda at: len(fits[at]))
+        if not len(fits[most]):
+            return ()
+        going = buckets[np.isin(buckets, fits[most])]
+        moves.append(Move(source, open_.pop(most), going, fleet.limit))
+        left = left[~np.isin(left, going)]
+    return () if len(left) else tuple(moves)
+
+
+def _could_take(fleet: Fleet, source: int, need: Floats, target: int, room: Floats) -> bool:
+    """Whether there is room for what is needed at all, whichever buckets bring it: cheaper than to look for them."""
+    scale = fleet.loads.capacity[source] / fleet.loads.capacity[target]
+    each = np.concatenate([np.repeat(scale, fleet.view.steps), scale])
+    return bool((need * each <= room + ROUNDING).all())
+
+
+def _all_fit(fleet: Fleet, target: int, buckets: Indexes) -> bool:
+    if not fleet.may_go(buckets, target).all() or fleet.together(buckets):
+        return False
+    return bool((fleet.parts(buckets, target).sum(axis=0) <= fleet.room(target) + ROUNDING).all())
+
+
+def _what_fits(fleet: Fleet, target: int, buckets: Indexes) -> Indexes:
+    """Those of the buckets, asked in their order, that the target can take together."""
+    may, parts = fleet.may_go(buckets, target), fleet.parts(buckets, target)
+    room = fleet.room(target) + ROUNDING
+    chosen: list[int] = []
+    for at in np.flatnonzero(may & (parts <= room).all(axis=1)):
+        if (parts[at] <= room).all() and not fleet.together(buckets[np.array([*chosen, at])]):
+            chosen.append(int(at))
+            room = room - parts[at]
+    return buckets[np.array(chosen, np.intp)]
+
+
+def _passed(fleet: Fleet, targets: Sequence[int]) -> tuple[tuple[PassedOver, ...], int]:
+    told = tuple(PassedOver(fleet.name(one), _why_not(fleet, one, fleet.room(one))) for one in targets[:TOLD])
+    return told, len(targets) - len(told)
 
 
 def _cover(
