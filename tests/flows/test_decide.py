@@ -36,7 +36,7 @@ from foreshard.forecast.result import ForecastResult
 from foreshard.forecast.series import SeriesKey
 from foreshard.planning.plan import MigrationPlan
 from foreshard.planning.policy import DecisionPolicy
-from tasks import due_plans, plan_artifacts
+from tasks import due_plans, events, plan_artifacts
 from tasks.policy_form import PolicyOverrides
 from tests.flows.conftest import BUCKETS, Deployed
 
@@ -100,9 +100,14 @@ def started_for(deployed: Deployed, plan_id: int) -> list[FlowRun]:
 
 
 def test_deciding_twice_starts_one_migration(
-    deployed: Deployed, control: ControlDatabase, forecast: int
+    deployed: Deployed, control: ControlDatabase, forecast: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    told: list[dict[str, Any]] = []
+    monkeypatch.setattr(events, "emit_event", lambda **event: told.append(event))
     first, again = decide(), decide()
+    assert [(one["event"], one["payload"]["plans"], one["payload"]["started"]) for one in told] == [
+        ("foreshard.decision.completed", first, first)
+    ]
     assert first == again
     (plan,) = PlanStore(control).all()
     assert [plan.id] == first
