@@ -37,7 +37,7 @@ def decide(
         if dry_run:
             deciding.show_dry_run(decided, return_state=True)
             return []
-        due_plans.start_dead_again(control)
+        due_plans.start_dead_again(control, settings)
         started = due_plans.start_due(control, settings)
         if decided.new:
             events.decision_completed(decided.id, decided.forecast_run_id, decided.plan_ids, started)

@@ -36,7 +36,7 @@ def janitor(
             else [migration.id for migration in recovery.unattended(control) if recovery.restart(migration)]
         )
         if not dry_run:
-            due_plans.start_dead_again(control)
+            due_plans.start_dead_again(control, settings)
             due_plans.start_due(control, settings)
         recovery.clean_up(control, dry_run)
         return restarted

@@ -12,14 +12,13 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.runtime import flow_run
 from prefect.tasks import Task
-from prefect.variables import Variable
 
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.fleet_view import fleet_view
 from foreshard.control.forecast_store import ForecastRecord, ForecastStore
 from foreshard.control.migration_store import MigrationStore
 from foreshard.control.plan_store import DecisionRecord, PlanStore
-from foreshard.control.policy_store import VARIABLE, PolicyStore, effective
+from foreshard.control.policy_store import PolicyStore, effective
 from foreshard.errors import ForeshardError, InvalidInput, NotFound, OutOfDate
 from foreshard.planning.explain import explain
 from foreshard.planning.explain_decision import explain_decision
@@ -29,6 +28,7 @@ from foreshard.planning.policy import DecisionPolicy
 from foreshard.planning.recheck import recheck
 from foreshard.planning.view import FleetView
 from foreshard.settings import Settings
+from tasks import policy_variable
 from tasks.retries import is_transient
 
 TRIES = 4
@@ -61,7 +61,7 @@ def read_policy(
 
     Raises InvalidInput that names layer and field; then nothing is kept.
     """
-    variable: Any = Variable.get(VARIABLE, default=None)
+    variable = policy_variable.read()
     policy = effective(settings.decision, variable, parameters)
     if not dry_run:
         who = f"flow run {flow_run.name} ({flow_run.id})"

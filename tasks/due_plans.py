@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, StateType
 
+from foreshard.control.calendar_store import CalendarStore
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.plan_store import PlanRecord, PlanStore, run_key
 from foreshard.control.topology_store import TopologyStore
-from foreshard.errors import ForeshardError, PlanTaken
+from foreshard.errors import ForeshardError, InvalidInput, PlanTaken
+from foreshard.planning.policy import DecisionPolicy
+from foreshard.planning.windows import allowed, parse_windows
 from foreshard.settings import Settings
 from tasks import runs
 from tasks.recovery import LEFT_TO_PEOPLE, ON_ITS_WAY, run_name
@@ -30,21 +34,23 @@ def start_due(control: ControlDatabase, settings: Settings) -> list[int]:
     Two that do this at once start one run between them: the attempt is taken in the control database first.
     """
     store = PlanStore(control)
-    newest = store.newest_decision()
-    if newest is None:
+    policy = _policy(store, settings)
+    if policy is None or not _open_now(control, settings, policy):
         return []
-    at_once = int(newest.policy.get("max_migrations", settings.decision.max_migrations))
-    due = store.due(settings.clock.fleet_clock().now(), at_once)
+    due = store.due(settings.clock.fleet_clock().now(), policy.max_migrations)
     return [record.id for record in due if _start_next(store, record) is not None]
 
 
 @task(name="start dead plans again", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2)
-def start_dead_again(control: ControlDatabase) -> list[int]:
+def start_dead_again(control: ControlDatabase, settings: Settings) -> list[int]:
     """A new run for each plan that has no migration and whose run failed, crashed or is gone; returns their numbers.
 
     The second time at once, then after 2, 4, 8... minutes, at most an hour. One that a person cancelled is left alone.
     """
     store, logger = PlanStore(control), get_run_logger()
+    policy = _policy(store, settings)
+    if policy is None or not _open_now(control, settings, policy):
+        return []
     started = []
     for record in store.claimed():
         if (
@@ -64,6 +70,24 @@ def start_dead_again(control: ControlDatabase) -> list[int]:
                 logger.warning("Plan %d had no run any more: attempt %d.", record.id, record.attempts + 1)
                 started.append(record.id)
     return started
+
+
+def _policy(store: PlanStore, settings: Settings) -> DecisionPolicy | None:
+    """That of the newest decision, whose plans these are; None before the first."""
+    try:
+        return store.newest_policy()
+    except InvalidInput:  # of a version with other fields
+        return settings.decision
+
+
+def _open_now(control: ControlDatabase, settings: Settings, policy: DecisionPolicy) -> bool:
+    """Whether it is a maintenance window, and no blackout: one may have been declared since the plans were made."""
+    now = settings.clock.fleet_clock().now()
+    soon = now + timedelta(seconds=1)
+    blackouts = CalendarStore(control).blackouts(now, soon)
+    return bool(
+        allowed(parse_windows(policy.windows), blackouts, now, soon, ZoneInfo(settings.clock.timezone))
+    )
 
 
 def _start_next(store: PlanStore, record: PlanRecord) -> UUID | None:

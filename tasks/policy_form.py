@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 from foreshard.planning.policy import DecisionPolicy
 
 
-def _optional(field: FieldInfo) -> tuple[Any, FieldInfo]:
+def _optional(field: FieldInfo) -> tuple[Any, Any]:
     """The field with its type, range and description, None by default."""
     kind: Any = field.annotation
     for rule in field.metadata:

@@ -139,6 +139,17 @@ class PlanStore:
             rows = session.scalars(select(DecisionRow).order_by(DecisionRow.id.desc()).limit(limit))
             return [_decision(row) for row in rows]
 
+    def newest_policy(self) -> DecisionPolicy | None:
+        """The policy that the newest decision was made by; None before the first.
+
+        Raises:
+            InvalidInput: it is of a version with other fields.
+        """
+        query = select(DecisionRow.policy).order_by(DecisionRow.id.desc()).limit(1)
+        with self._control.transaction() as session:
+            stored = session.scalar(query)
+        return None if stored is None else DecisionPolicy(**stored)
+
     def decision_after(self, forecast_run_id: int) -> DecisionRecord | None:
         """The first decision on a forecast newer than the given one, or None."""
         with self._control.transaction() as session:

@@ -21,6 +21,7 @@ from sqlalchemy import update
 from flows.decide import decide
 from flows.janitor import janitor
 from flows.migrate import migrate
+from foreshard.control.calendar_store import CalendarStore
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.forecast_store import ForecastStore
 from foreshard.control.migration_store import MigrationStore
@@ -29,12 +30,13 @@ from foreshard.control.plan_store import PlanStore
 from foreshard.control.policy_store import VARIABLE, Layer, PolicyStore
 from foreshard.errors import InvalidInput, NotFound
 from foreshard.forecast.band import Band
+from foreshard.forecast.calendar import Event, EventKind
 from foreshard.forecast.peak import Peak
 from foreshard.forecast.result import ForecastResult
 from foreshard.forecast.series import SeriesKey
 from foreshard.planning.plan import MigrationPlan
 from foreshard.planning.policy import DecisionPolicy
-from tasks import due_plans, plan_artifacts
+from tasks import due_plans, events, plan_artifacts
 from tasks.policy_form import PolicyOverrides
 from tests.flows.conftest import BUCKETS, Deployed
 
@@ -98,9 +100,14 @@ def started_for(deployed: Deployed, plan_id: int) -> list[FlowRun]:
 
 
 def test_deciding_twice_starts_one_migration(
-    deployed: Deployed, control: ControlDatabase, forecast: int
+    deployed: Deployed, control: ControlDatabase, forecast: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    told: list[dict[str, Any]] = []
+    monkeypatch.setattr(events, "emit_event", lambda **event: told.append(event))
     first, again = decide(), decide()
+    assert [(one["event"], one["payload"]["plans"], one["payload"]["started"]) for one in told] == [
+        ("foreshard.decision.completed", first, first)
+    ]
     assert first == again
     (plan,) = PlanStore(control).all()
     assert [plan.id] == first
@@ -293,6 +300,14 @@ def test_a_plan_starts_when_its_time_has_come(
         session.execute(update(Plan).values(not_before=datetime.now(UTC)))
     janitor(dry_run=True)
     assert deployed.runs() == []
+    now = datetime.now(UTC)
+    calendar = CalendarStore(control)
+    blackout = calendar.add(
+        Event("audit", now - timedelta(hours=1), now + timedelta(hours=1), None, kind=EventKind.BLACKOUT)
+    )
+    janitor()
+    assert deployed.runs() == [], "declared since it was planned"
+    calendar.remove(blackout.id)
     janitor()
     janitor()
     assert len(started_for(deployed, plan)) == 1
