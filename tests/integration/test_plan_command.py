@@ -276,7 +276,7 @@ def test_a_policy_that_cannot_be(call: Call, arguments: tuple[str, ...], said: s
 
 
 def test_the_picture_forecast_again(fleet: ControlDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What moving changes in a forecast of now is put on the stored one; steps that are over change as the next does."""
+    """What moving changes in a forecast of now is put on the stored one; past steps change as the first of now does."""
 
     def forecast_of_now(*_: object) -> list[Compared]:
         found = []
