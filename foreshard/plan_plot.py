@@ -74,7 +74,7 @@ def plan_png(picture: PlanPicture) -> bytes:
         left, right = figure.subplots(1, 2, sharey=True)
         for axes, end, role in ((left, picture.source, "source"), (right, picture.target, "target")):
             _draw_end(axes, end, picture)
-            axes.set_title(f"{role}: {end.shard}", loc="left", fontsize=9, fontweight="bold")
+            axes.set_title(f"{role}: {_short(end.shard, 36)}", loc="left", fontsize=9, fontweight="bold")
         right.set_title(picture.timezone, loc="right", fontsize=7, color=GREY)
         left.set_ylim(0, 1.22 * max(_top(picture.source), _top(picture.target)))
         left.yaxis.set_major_formatter(PercentFormatter(1.0))
@@ -118,13 +118,8 @@ def timeline_png(
         axes.set_title(timezone, loc="right", fontsize=7, color=GREY)
         axes.xaxis.grid(visible=True, color=GREY, alpha=0.2, linewidth=0.6)
         _keep_limits(axes, zone)
-        figure.legend(
-            handles=_row_marks(plans, bool(closed)),
-            loc="outside lower center",
-            ncols=8,
-            fontsize=7,
-            frameon=False,
-        )
+        marks = _row_marks(plans, bool(closed))
+        figure.legend(handles=marks, loc="outside lower center", ncols=len(marks), fontsize=7, frameon=False)
         return small_png(figure)
 
 
@@ -243,5 +238,5 @@ def _top(end: EndPicture) -> float:
     return max(1.0, highest / end.capacity)
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= 20 else f"{name[:19]}…"
+def _short(name: str, most: int = 20) -> str:
+    return name if len(name) <= most else f"{name[: most - 1]}…"

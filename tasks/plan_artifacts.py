@@ -75,7 +75,7 @@ def decision_markdown(control: ControlDatabase, settings: Settings, record: Deci
     words = explain_decision(record.decision, names)
     if not record.plan_ids:
         return words
-    closed = _closed(control, settings, record)
+    closed = closed_times(control, settings, record)
     png = timeline_png(record.decision, names, closed, settings.clock.timezone)
     return "\n\n".join([as_markdown(png, "when the plans run"), words])
 
@@ -99,7 +99,7 @@ def _image(drawn: PlanPicture) -> str:
     return as_markdown(plan_png(drawn), f"{resource(drawn.metric)}: {ends}")
 
 
-def _closed(
+def closed_times(
     control: ControlDatabase, settings: Settings, record: DecisionRecord
 ) -> list[tuple[datetime, datetime]]:
     """When no migration may run, of the time that is drawn: outside of windows, and in blackouts."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from foreshard.control.plan_picture import plan_picture
 from foreshard.control.plan_store import PlanRecord, PlanStore
 from foreshard.control.policy_store import PolicyStore
 from foreshard.control.topology_store import ShardRecord, TopologyStore
+from foreshard.control.what_if import Compared
 from foreshard.forecast.band import Band
 from foreshard.forecast.peak import PEAK_LEVELS, Peak
 from foreshard.forecast.result import ForecastResult
@@ -271,3 +273,23 @@ def test_a_policy_that_cannot_be(call: Call, arguments: tuple[str, ...], said: s
     refused = call("policy", *arguments)
     assert refused.exit_code == 2
     assert said in words(refused)
+
+
+def test_the_picture_forecast_again(fleet: ControlDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What moving changes in a forecast of now is put on the stored one; past steps change as the first of now does."""
+
+    def forecast_of_now(*_: object) -> list[Compared]:
+        found = []
+        for shard, present, then in (("shard-3", 100.0, 60.0), ("shard-4", 20.0, 60.0)):
+            ends = [result(shard, level) for level in (present, then)]
+            later = [
+                replace(one, band=Band(one.band.ts[2:], one.band.quantiles[2:])) for one in ends
+            ]  # two hours have gone by
+            found.append(Compared(shard, RATE, 100.0, *later))
+        return found
+
+    monkeypatch.setattr("foreshard.control.plan_picture.what_if", forecast_of_now)
+    drawn = plan_picture(fleet, load_settings(), PlanStore(fleet).get(1), forecast_again=True)
+    assert drawn is not None
+    assert drawn.source.then == pytest.approx(drawn.source.band.at(0.9) - 40 * 1.2)
+    assert drawn.target.then == pytest.approx(drawn.target.band.at(0.9) + 40 * 1.2)
