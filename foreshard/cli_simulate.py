@@ -120,8 +120,9 @@ def simulate_policies(
 
 def _ways(text: str) -> tuple[Way, ...]:
     names = [name.strip() for name in text.split(",") if name.strip()]
-    if unknown := [name for name in names if name not in list(Way)] or not names:
-        said = f"names {', '.join(unknown)}" if isinstance(unknown, list) else "names none"
+    unknown = [name for name in names if name not in list(Way)]
+    if unknown or not names:
+        said = f"names {', '.join(unknown)}" if unknown else "names none"
         raise InvalidInput("--policies", said, remedy=f"Choose among {', '.join(Way)}.")
     return tuple(way for way in Way if way in names)
 
@@ -129,8 +130,9 @@ def _ways(text: str) -> tuple[Way, ...]:
 def _models(text: str) -> tuple[str, ...]:
     known = ModelName.__args__  # type: ignore[attr-defined]
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    if not names or (unknown := [name for name in names if name not in known]):
-        said = f"names {', '.join(unknown)}" if names else "names none"
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        said = f"names {', '.join(unknown)}" if unknown else "names none"
         raise InvalidInput("--models", said, remedy=f"Choose among {', '.join(known)}.")
     return names
 
@@ -195,14 +197,14 @@ def _show(
     table = Table(box=None, pad_edge=False)
     heads = (
         "policy",
-        "saturated shard-min",
+        "saturated min",
         "of all",
         "worst",
         "latency",
-        "buckets moved",
+        "moved",
         "undone",
         "GB",
-        "gap closed",
+        "gap",
     )
     for head in heads:
         table.add_column(head, justify="left" if head == "policy" else "right")
@@ -222,7 +224,7 @@ def _show(
         )
     out.print(table)
     out.print(
-        "Latency: in service times, the mean over all queries. Gap closed: of what oracle spares over reactive.",
+        "Saturated: minutes, summed over shards. Latency: in service times. Gap: of what oracle spares over reactive.",
         highlight=False,
     )
     for note in notes:

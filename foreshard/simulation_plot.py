@@ -19,7 +19,7 @@ COLOURS = (
     "#e08a1e",
     "#2e8b57",
     "#8e5ea2",
-    "#b0862b",
+    "#3b3b3b",
     "#17a2b8",
     "#d6568c",
     "#6b7f2a",
@@ -39,9 +39,9 @@ def utilisation_png(outcomes: Sequence[Outcome]) -> bytes:
         top = min(HIGHEST_DRAWN, max(1.15, 1.05 * max(float(one.utilisation.max()) for one in outcomes)))
         for axes, one in zip(all_axes, outcomes, strict=True):
             _draw(axes, one, top)
-        locator = AutoDateLocator()
+        locator = AutoDateLocator()  # type: ignore[no-untyped-call]
         all_axes[-1].xaxis.set_major_locator(locator)
-        all_axes[-1].xaxis.set_major_formatter(ConciseDateFormatter(locator))
+        all_axes[-1].xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
         if len(outcomes[0].shards) <= len(COLOURS):
             handles, labels = all_axes[0].get_legend_handles_labels()
             figure.legend(
@@ -74,7 +74,7 @@ def saturation_png(outcomes: Sequence[Outcome]) -> bytes:
 
 def _draw(axes: Axes, one: Outcome, top: float) -> None:
     days = (
-        mpl.dates.date2num(one.starts_at)
+        one.starts_at.timestamp() / 86_400
         + np.arange(one.utilisation.shape[1]) * one.step.total_seconds() / 86_400
     )
     each = max(1, -(-len(days) // POINTS))
@@ -95,7 +95,7 @@ def _draw(axes: Axes, one: Outcome, top: float) -> None:
     )
     axes.axhline(1.0, color=RED, linewidth=0.9, linestyle="--")
     if one.moves:
-        ends = mpl.dates.date2num([move.cutover_at for move in one.moves])
+        ends = [move.cutover_at.timestamp() / 86_400 for move in one.moves]
         axes.plot(ends, np.full(len(ends), -0.04 * top), "|", color=GREY, markersize=5, clip_on=False)
     axes.set_ylim(-0.08 * top, top)
     axes.set_yticks([0, 0.5, 1.0])

@@ -35,7 +35,7 @@ def simulate_input(
     metrics = [
         metric
         for metric in (kind, *load.apportioned)
-        if metric and shards and all(metric in shard.load_capacity for shard in shards)
+        if kind and shards and all(metric in shard.load_capacity for shard in shards)
     ]
     if not metrics:
         raise NotFound(

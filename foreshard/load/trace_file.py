@@ -98,7 +98,11 @@ def read_trace(
     random = np.random.default_rng(seed)
     seconds = int(chosen.total_seconds())
     steps, day = span * DAY // seconds, DAY // seconds
-    end = int(max(one.stamps[-1] for one in usable) // DAY) * DAY
+    grids = [_on_grid(one, seconds) for one in usable]
+    last = max(grid.until for grid in grids)
+    grids = [grid.up_to(last, steps, day) for grid in grids]
+    if off := sum((last - grid.until) % (7 * day) > 0 for grid in grids):
+        notes.append(f"{off} series are too short to be moved by whole weeks: their weekdays are not true")
     mixed = len({one.metric for one in usable}) > 1
     if mixed:
         notes.append("series of several metrics: each is divided by its mean")
@@ -107,9 +111,9 @@ def read_trace(
         notes.append(f"{many} buckets of {len(usable)} series: other days of them, other hours, other scales")
     loads, gaps = [], 0.0
     for number in range(many):
-        one, again = usable[number % len(usable)], number // len(usable)
-        whole, share = _on_grid(one, seconds)
-        gaps += share / many
+        grid, again = grids[number % len(usable)], number // len(usable)
+        whole = grid.values
+        gaps += grid.gaps / many
         if again:
             whole = np.roll(whole, int(random.integers(1, max(2, len(whole) // day))) * day)
             whole = np.roll(whole, int(random.integers(-3, 4)) * 3600 // seconds)
@@ -127,7 +131,7 @@ def read_trace(
         load=load[:, None],
         queries=100.0 * load / np.maximum(load.mean(axis=1, keepdims=True), 1e-9),
         size_bytes=size,
-        starts_at=datetime.fromtimestamp(end - steps * seconds, UTC),
+        starts_at=datetime.fromtimestamp((last - steps) * seconds, UTC),
         step=chosen,
     )
     return Recorded(trace, tuple(notes))
@@ -170,7 +174,8 @@ def _frame(file: Path) -> pd.DataFrame:
         if isinstance(error, InvalidInput):
             raise
         raise InvalidInput("traces", f"{file} cannot be read ({str(error).splitlines()[0]})") from error
-    return frame[frame["ts"].notna() & np.isfinite(frame["value"]) & (frame["value"] >= 0)]
+    kept: pd.DataFrame = frame[frame["ts"].notna() & np.isfinite(frame["value"]) & (frame["value"] >= 0)]
+    return kept
 
 
 def _csv(file: Path, columns: list[str]) -> pd.DataFrame:
@@ -182,8 +187,23 @@ def _at_least(series: Sequence[Series], step: timedelta, days: int) -> list[Seri
     return [one for one in series if one.sampling <= most and one.days >= days]
 
 
-def _on_grid(one: Series, seconds: int) -> tuple[Floats, float]:
-    """Means over steps, whole days, to the end of the last whole day; and the share of gaps that were filled."""
+@dataclass(frozen=True, eq=False)
+class _Grid:
+    """Means over steps, whole days, up to the step ``until`` since 1970; ``gaps``: the share that was filled."""
+
+    values: Floats
+    until: int
+    gaps: float
+
+    def up_to(self, last: int, steps: int, day: int) -> _Grid:
+        """Without its last days, so that it ends whole weeks before ``last``, if so many ``steps`` are left."""
+        cut = -(last - self.until) % (7 * day)
+        if not cut or len(self.values) - cut < steps:
+            return self
+        return _Grid(self.values[:-cut], self.until - cut, self.gaps)
+
+
+def _on_grid(one: Series, seconds: int) -> _Grid:
     day = DAY // seconds
     at = (one.stamps // seconds).astype(np.int64)
     first, until = -(-int(at[0]) // day) * day, (int(at[-1]) + 1) // day * day
@@ -194,4 +214,4 @@ def _on_grid(one: Series, seconds: int) -> tuple[Floats, float]:
     sums = np.bincount(at[inside] - first, weights=one.values[inside], minlength=until - first)
     known = np.flatnonzero(counts)
     means = np.interp(np.arange(until - first), known, sums[known] / counts[known])
-    return means, float((counts == 0).mean())
+    return _Grid(means, until, float((counts == 0).mean()))

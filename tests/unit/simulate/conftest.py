@@ -36,7 +36,7 @@ def daily(buckets: int = 8, hours: int = HOURS, height: float = 1.0) -> np.ndarr
     return np.maximum(height * (wave + noise), 0.0)
 
 
-def fleet_of(trace: Trace, on: list[int], capacity: float, shards: int = 3) -> Fleet:
+def fleet_of(on: list[int], capacity: float, shards: int = 3) -> Fleet:
     """``on``: each bucket's shard at first."""
     names = tuple(f"s{number}" for number in range(shards))
     return Fleet("small", names, np.full((shards, 1), capacity), np.array(on, np.intp))
@@ -48,11 +48,11 @@ def trace() -> Trace:
 
 
 @pytest.fixture
-def crowded(trace: Trace) -> Fleet:
+def crowded() -> Fleet:
     """Six buckets of eight on one shard, which saturates every noon; two others have room."""
-    return fleet_of(trace, [0, 0, 0, 0, 0, 0, 1, 2], capacity=7.5)
+    return fleet_of([0, 0, 0, 0, 0, 0, 1, 2], capacity=7.5)
 
 
 @pytest.fixture
-def roomy(trace: Trace) -> Fleet:
-    return fleet_of(trace, [0, 0, 0, 1, 1, 1, 2, 2], capacity=20.0)
+def roomy() -> Fleet:
+    return fleet_of([0, 0, 0, 1, 1, 1, 2, 2], capacity=20.0)
