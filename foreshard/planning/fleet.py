@@ -154,9 +154,11 @@ class Fleet:
         )
 
     def here(self, shard: int) -> Indexes:
-        """The buckets of the shard that no migration moves, by row."""
+        """The buckets of the shard that no migration moves, and no plan yet, by row."""
         on = self.loads.on(shard)
-        return on[~self._fixed[on]]
+        settled = self.loads.shard[on] == self.loads.origin[on]
+        found: Indexes = on[settled & ~self._fixed[on]]
+        return found
 
     def movable(self, shard: int) -> Indexes:
         """Those of them that have rested and are not pinned there."""
@@ -167,7 +169,8 @@ class Fleet:
 
     def misplaced(self) -> Indexes:
         """Buckets that are not where they are pinned to."""
-        away = (self._pin >= 0) & (self._pin != self.loads.shard) & ~self._fixed
+        settled = self.loads.shard == self.loads.origin
+        away = (self._pin >= 0) & (self._pin != self.loads.shard) & settled & ~self._fixed
         return np.flatnonzero(away)
 
     def pin(self, bucket: int) -> int:
