@@ -8,6 +8,7 @@ from dataclasses import replace
 from foreshard.planning.choice import Choice, Choices, choose
 from foreshard.planning.draft import Draft
 from foreshard.planning.fleet import Fleet
+from foreshard.planning.loads import planned_level
 from foreshard.planning.plan import Decision, MigrationPlan, Purpose
 from foreshard.planning.policy import DecisionPolicy
 from foreshard.planning.reasons import reasons
@@ -31,6 +32,10 @@ def decide(view: FleetView, policy: DecisionPolicy) -> Decision:
     choices = choose(fleet, risks)
     chosen = sorted(choices.chosen, key=lambda one: _order(one, fleet))
     drafts = [_draft(one, risks[one.move.source], _priority(one)) for one in chosen]
+    if any(
+        one.strained for one in chosen
+    ):  # by the level that these were chosen by, or none would ever have room
+        before = before.at(planned_level(policy.strained_probability, policy))
     plans = _plans(chosen, schedule(drafts, view, before, policy), risks, fleet, choices)
     for row, cost in choices.costs.items():
         risks[row] = risks[row].less(cost)

@@ -63,8 +63,9 @@ def length_s(draft: Draft) -> int:
 class Slots:
     """What is under way and what was put in so far.
 
-    Migrations take ``copy_load`` of both ends from start to end. A target has the load of its buckets from the start, a
-    source loses it with the first step after the end. Load behind the forecasts is their highest.
+    Migrations take ``copy_load`` of both ends from start to end. A target has the load of its buckets from the start,
+    but not on top of their copy, which ends as they arrive; a source loses it with the first step after the end. Load
+    behind the forecasts is their highest.
     """
 
     def __init__(
@@ -102,17 +103,19 @@ class Slots:
         length = length_s(draft)
         at = self._moments()
         first, until = self._steps(at, length)
+        # The copy ends as the buckets arrive: the target has one or the other, in a step of both the larger.
         source = _busiest(self._path(draft.source)) + self._policy.copy_load
-        target = _busiest(self._path(draft.target) + self._given(draft))
-        during = np.maximum(source, target + self._policy.copy_load)
-        later = np.maximum.accumulate((target[:-1] + self._copy(draft.target))[::-1])[::-1]
+        copying = _busiest(self._path(draft.target)) + self._policy.copy_load
+        given = _busiest(self._path(draft.target) + self._given(draft))
+        during = np.maximum(np.maximum(source, copying), given)
+        later = np.maximum.accumulate((given[:-1] + self._copy(draft.target))[::-1])[::-1]
         full = 1.0 + _ROUNDING
         return Starts(
             at=at,
             peak=_highest(during, first, until),
             open=self._open(at, length),
             free=self._free(draft, at, length),
-            room=(_highest(target, first, until) + self._policy.copy_load <= full) & (later[first] <= full),
+            room=(_highest(copying, first, until) <= full) & (later[first] <= full),
             bearable=_highest(source, first, until) <= full,
         )
 
