@@ -4,7 +4,8 @@ The quantiles of single steps do not hold it: how far their highest median lies 
 how many steps miss together. So the maximum is predicted by itself. Where it will be: from the highest median of the
 forecast and the maxima of the same hours on the days before, weighed by least squares over all series' past windows;
 and, for the other half, from the band alone. How far off each is: from how far off it was, each series' own misses
-together with those of all series.
+together with those of all series of its kind: how far off the maxima of single buckets were says little of a shard,
+which is a sum of many.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from scipy.stats import norm, t
 
 from foreshard.errors import InvalidInput
@@ -67,13 +69,24 @@ def peaks(
         raise InvalidInput("predicted", "hold a value that is not finite")
     values = _of_band(predicted)
     if past is not None and len(past.origins):
-        learnt, strangeness = _learnt(panel, predicted, past)
-        values = np.where(np.isfinite(learnt), learnt + strangeness[:, None] * (values - learnt), values)
+        for rows in _kinds(panel):
+            of_kind = PastWindows(past.origins, past.predicted[:, rows], past.truth[:, rows])
+            learnt, strangeness = _learnt(panel.rows(rows), predicted[rows], of_kind)
+            band = values[rows]
+            values[rows] = np.where(
+                np.isfinite(learnt), learnt + strangeness[:, None] * (band - learnt), band
+            )
     if factors is not None:
         median = predicted[..., quantile_column(0.5)]
         ordinary, moved = median.max(axis=1), (median * factors).max(axis=1)
         values *= np.where(ordinary > 0, moved / np.maximum(ordinary, 1e-30), factors.max(axis=1))[:, None]
     return [Peak(row) for row in np.maximum.accumulate(values, axis=1)]
+
+
+def _kinds(panel: Panel) -> list[npt.NDArray[np.intp]]:
+    """The rows of buckets, and those of shards."""
+    buckets = np.array([key.shard is None for key in panel.keys], bool)
+    return [rows for of in (buckets, ~buckets) if len(rows := np.flatnonzero(of))]
 
 
 def _of_band(predicted: Floats) -> Floats:

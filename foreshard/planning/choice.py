@@ -68,12 +68,11 @@ def _relieve(
     strained = fleet.strained()
     for source in risky:
         chosen = _relief(fleet, source, exact.get(source), targets)
-        if isinstance(chosen, NoMove):
-            choices.notes.append(chosen.why)
         if _lacks_room(chosen):
             choices.lacking.append(source)
             chosen = _better(chosen, _strained_relief(strained, source))
         if isinstance(chosen, NoMove):
+            choices.notes.append(chosen.why)
             continue
         cost = sum(one.assessment.cost.total for one in chosen)
         choices.costs[source] = cost

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -96,6 +97,26 @@ def test_quantiles_of_single_steps_do_not_say_it(said_and_came: tuple[Floats, Fl
     said, read, came = said_and_came
     assert len(unreliable(read, came)) >= 4
     assert np.mean((said - came) ** 2) < 0.85 * np.mean((read - came) ** 2)
+
+
+def test_what_buckets_do_is_not_held_against_shards() -> None:
+    """Wild buckets beside calm shards: the shards' peaks are those of the shards by themselves."""
+    rng = np.random.default_rng(3)
+    calm = autoregressive(6, 30 * HORIZON)
+    wild = np.clip(autoregressive(40, 30 * HORIZON, seed=2) + rng.standard_t(2, (40, 30 * HORIZON)), 0, None)
+    both, now = np.concatenate([wild, calm]), 29 * HORIZON
+    panel = panel_of(both[:, :now] ** 2)
+    keys = tuple(
+        key if row < 40 else SeriesKey(f"shard-{row}", None, "queries_per_s")
+        for row, key in enumerate(panel.keys)
+    )
+    origins = list(range(now - 10 * HORIZON, now - HORIZON + 1, HORIZON))
+    together = peaks(replace(panel, keys=keys), perfect(both, now), windows(both, origins))[40:]
+    alone = peaks(
+        replace(panel.rows(np.arange(40, 46)), keys=keys[40:]), perfect(calm, now), windows(calm, origins)
+    )
+    for one, other in zip(together, alone, strict=True):
+        assert one.values == pytest.approx(other.values)
 
 
 def test_without_a_past_the_steps_miss_together() -> None:
