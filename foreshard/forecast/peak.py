@@ -6,7 +6,6 @@ the highest quantile may be fine while one of forty is not, and neighbouring ste
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,22 +60,30 @@ class Peak:
         of just the capacity does not exceed it. Beyond the outermost an exponential tail of the slope there. No
         forecast is certain: within 0.0001 and 0.9999 while the distribution has any width.
         """
-        values, levels = self.values, np.asarray(PEAK_LEVELS)
-        if values[0] == values[-1]:
-            return float(values[0] > capacity)
-        if capacity >= values[-1]:
-            return max(LEAST, (1 - PEAK_LEVELS[-1]) * _tail(capacity - values[-1], values[-1] - values[-3]))
-        if capacity < values[0]:
-            return min(1 - LEAST, 1 - PEAK_LEVELS[0] * _tail(values[0] - capacity, values[2] - values[0]))
-        right = int(np.searchsorted(values, capacity, side="right"))
-        share = (capacity - values[right - 1]) / (values[right] - values[right - 1])
-        return 1.0 - float(levels[right - 1] + share * (levels[right] - levels[right - 1]))
+        return float(above(self.values, capacity))
 
 
 _E_FOLDS = float(np.log((1 - PEAK_LEVELS[-3]) / (1 - PEAK_LEVELS[-1])))
 """How often an exponential tail falls by e between the outermost level and the third."""
 
 
-def _tail(beyond: float, width: float) -> float:
+def above(values: Floats, capacity: float) -> Floats:
+    """What ``Peak.above`` says of each of many distributions, ``values`` (..., 17); shape (...)."""
+    levels = np.asarray(PEAK_LEVELS)
+    first, last = values[..., 0], values[..., -1]
+    right = np.clip((values <= capacity).sum(axis=-1), 1, len(levels) - 1)
+    left = np.take_along_axis(values, right[..., None] - 1, axis=-1)[..., 0]
+    width = np.take_along_axis(values, right[..., None], axis=-1)[..., 0] - left
+    share = np.divide(capacity - left, width, out=np.zeros_like(width), where=width > 0)
+    within = 1.0 - (levels[right - 1] + share * (levels[right] - levels[right - 1]))
+    high = np.maximum(LEAST, (1 - levels[-1]) * _tail(capacity - last, last - values[..., -3]))
+    low = np.minimum(1 - LEAST, 1 - levels[0] * _tail(first - capacity, values[..., 2] - first))
+    found: Floats = np.where(capacity >= last, high, np.where(capacity < first, low, within))
+    return np.where(first == last, first > capacity, found)
+
+
+def _tail(beyond: Floats, width: Floats) -> Floats:
     """What is left of a tail so far ``beyond`` the outermost level; ``width``: from there to the third level."""
-    return math.exp(-float(beyond) * _E_FOLDS / float(width)) if width > 0 else float(beyond <= 0)
+    folds = np.divide(np.maximum(beyond, 0.0), width, out=np.zeros_like(width), where=width > 0)
+    left: Floats = np.where(width > 0, np.exp(-_E_FOLDS * folds), beyond <= 0)
+    return left

@@ -50,40 +50,30 @@ def assess(fleet: Fleet, move: Move, ceiling: Floats) -> Assessment:
     later = fleet.trial()
     later.loads.move(move.buckets, move.target)
     ends = (move.source, move.target)
+    peaks = np.stack([[of.levels[shard].max(axis=2).T for shard in ends] for of in (loads, later.loads)])
+    current = np.stack([of.current[list(ends)] for of in (loads, later.loads)])
+    exceeds = exceeding(peaks)[0] if policy.policy == "probabilistic" else None
+    scores = level_score(peaks, current, policy).max(axis=2)
     effects = tuple(
         Effect(
             shard=fleet.name(shard),
             metric=metric,
-            peak_before=float(loads.path(shard)[row].max()),
-            peak_after=float(later.loads.path(shard)[row].max()),
+            peak_before=float(peaks[0, end, row, loads.planned]),
+            peak_after=float(peaks[1, end, row, loads.planned]),
             limit=float((ceiling if shard == move.source else move.limit)[row]),
-            exceeds_before=_exceeds(fleet, shard, row),
-            exceeds_after=_exceeds(later, shard, row),
+            exceeds_before=None if exceeds is None else float(exceeds[0, end, row]),
+            exceeds_after=None if exceeds is None else float(exceeds[1, end, row]),
         )
-        for shard in ends
+        for end, shard in enumerate(ends)
         for row, metric in enumerate(view.metrics)
     )
     return Assessment(
         prediction=prediction,
         cost=migration_cost(prediction, view.horizon_s, policy),
         effects=effects,
-        risk_before=_score(fleet, move.source),
-        risk_after=max(_score(later, shard) for shard in ends),
+        risk_before=float(scores[0, 0]),
+        risk_after=float(scores[1].max()),
         latency_saved=_latency_saved(fleet, later, move),
-    )
-
-
-def _exceeds(fleet: Fleet, shard: int, row: int) -> float | None:
-    if fleet.policy.policy == "threshold":
-        return None
-    return exceeding(fleet.loads.levels[shard][:, row].max(axis=1))[0]
-
-
-def _score(fleet: Fleet, shard: int) -> float:
-    levels, current = fleet.loads.levels[shard].max(axis=2), fleet.loads.current[shard]
-    return max(
-        level_score(levels[:, row], float(current[row]), fleet.policy)
-        for row in range(len(fleet.view.metrics))
     )
 
 

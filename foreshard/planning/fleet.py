@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from foreshard.planning.loads import FleetLoads, fleet_loads, planned_level
 from foreshard.planning.policy import DecisionPolicy
-from foreshard.planning.risk import ShardRisk, shard_risk
+from foreshard.planning.risk import ShardRisk, shard_risks
 from foreshard.planning.view import FleetView, Floats, Indexes
 from foreshard.topology.ring import HashRing
 
@@ -58,7 +58,11 @@ class Fleet:
 
     def risk(self, shard: int) -> ShardRisk:
         """The shard's risk as loads are now."""
-        return shard_risk(self.view, self.loads, shard, self.policy)
+        return shard_risks(self.view, self.loads, [shard], self.policy)[0]
+
+    def risks(self) -> list[ShardRisk]:
+        """Every shard's risk as loads are now."""
+        return shard_risks(self.view, self.loads, range(len(self.view.shards.names)), self.policy)
 
     def name(self, shard: int) -> str:
         """Of a shard."""

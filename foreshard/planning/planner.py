@@ -28,7 +28,7 @@ def decide(view: FleetView, policy: DecisionPolicy) -> Decision:
     view = view.ahead()
     fleet = Fleet.of(view, policy)
     before = fleet.loads.copy()
-    risks = [fleet.risk(row) for row in range(len(view.shards.names))]
+    risks = fleet.risks()
     choices = choose(fleet, risks)
     chosen = sorted(choices.chosen, key=lambda one: _order(one, fleet))
     drafts = [_draft(one, risks[one.move.source], _priority(one)) for one in chosen]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
 
-from foreshard.forecast.peak import PEAK_LEVELS, Peak
+from foreshard.forecast.peak import PEAK_LEVELS, above
 from foreshard.planning.loads import FleetLoads
 from foreshard.planning.policy import DecisionPolicy
 from foreshard.planning.view import FleetView, Floats
@@ -71,65 +72,80 @@ def score(predicted: float, current: float, capacity: float, cost: float, policy
     ``0.8 * max(0, predicted - capacity) + 0.2 * max(0, current - 0.8 * capacity) - migration_cost``, with the
     two weights and the knee (the second 0.8) taken from the policy; ``cost`` is a share of capacity already.
     """
-    return _weighed(max(0.0, predicted / capacity - 1.0), current / capacity, policy) - cost
+    ahead, present = np.asarray(predicted / capacity - 1.0), np.asarray(current / capacity)
+    return float(_weighed(np.maximum(ahead, 0.0), present, policy)) - cost
 
 
-def _weighed(above: float, utilisation: float, policy: DecisionPolicy) -> float:
-    return policy.predicted_weight * above + policy.current_weight * max(0.0, utilisation - policy.knee)
+def _weighed(ahead: Floats, utilisation: Floats, policy: DecisionPolicy) -> Floats:
+    present = np.maximum(utilisation - policy.knee, 0.0)
+    weighed: Floats = policy.predicted_weight * ahead + policy.current_weight * present
+    return weighed
 
 
-def exceeding(peaks: Floats) -> tuple[float, float]:
-    """Probability that load exceeds capacity within the window, and the expected excess over it.
+def exceeding(peaks: Floats) -> tuple[Floats, Floats]:
+    """Probability that load exceeds capacity within the window, and the expected excess over it; of each (...).
 
-    ``peaks``, shape (17,): quantiles of the window's largest load at ``PEAK_LEVELS``, in units of capacity. The
+    ``peaks``, shape (..., 17): quantiles of the window's largest load at ``PEAK_LEVELS``, in units of capacity. The
     expected excess is the mean of ``max(0, load - 1)`` by the trapezoidal rule over the levels, the outermost values
     standing for what is beyond them.
     """
-    levels = np.array([0.0, *PEAK_LEVELS, 1.0])
-    peaks = np.maximum.accumulate(peaks)  # sums of many parts may cross by their last digit
-    over = np.maximum(np.array([peaks[0], *peaks, peaks[-1]]) - 1.0, 0.0)
-    return Peak(np.array(peaks, np.float64)).above(1.0), float(np.trapezoid(over, levels))
+    rising = np.maximum.accumulate(
+        np.asarray(peaks, np.float64), axis=-1
+    )  # sums may cross by their last digit
+    over = np.maximum(np.concatenate([rising[..., :1], rising, rising[..., -1:]], axis=-1) - 1.0, 0.0)
+    excess: Floats = np.trapezoid(over, [0.0, *PEAK_LEVELS, 1.0], axis=-1)
+    return above(rising, 1.0), excess
 
 
-def level_score(peaks: Floats, utilisation: float, policy: DecisionPolicy) -> float:
-    """The score of one resource, without a cost. ``peaks``, shape (L,): the peak of each level, in units of capacity.
+def level_score(peaks: Floats, utilisation: Floats, policy: DecisionPolicy) -> Floats:
+    """The scores of resources, without a cost, (...). ``peaks`` (..., L): the peak of each level, in units of capacity.
 
     `threshold` has one level and the seed's rule; `probabilistic` puts the probability of excess plus the expected
     excess in the place of the point, with the same weights.
     """
     if policy.policy == "threshold":
-        return score(float(peaks[0]), utilisation, 1.0, 0.0, policy)
-    return _weighed(sum(exceeding(peaks)), utilisation, policy)
+        return _weighed(np.maximum(peaks[..., 0] - 1.0, 0.0), utilisation, policy)
+    exceeds, excess = exceeding(peaks)
+    return _weighed(exceeds + excess, utilisation, policy)
 
 
-def shard_risk(view: FleetView, loads: FleetLoads, shard: int, policy: DecisionPolicy) -> ShardRisk:
-    """The shard's risk before the cost of any migration, with what is under way or planned counted as done."""
-    name = view.shards.names[shard]
-    resources = tuple(_resource_risk(view, loads, shard, row, policy) for row in range(len(view.metrics)))
+def shard_risks(
+    view: FleetView, loads: FleetLoads, shards: Sequence[int], policy: DecisionPolicy
+) -> list[ShardRisk]:
+    """The shards' risks before the cost of any migration, with what is under way or planned counted as done."""
+    levels = np.stack([loads.levels[shard] for shard in shards])
+    peaks = np.moveaxis(levels.max(axis=3), 1, 2)
+    scores = level_score(peaks, loads.current[shards], policy)
+    exceeds, excess = exceeding(peaks) if policy.policy == "probabilistic" else (None, None)
+    return [
+        _shard_risk(
+            view.shards.names[shard],
+            [
+                ResourceRisk(
+                    metric=metric,
+                    current=float(loads.current[shard, row] * view.shards.capacity[shard, row]),
+                    predicted=float(peaks[at, row, loads.planned] * view.shards.capacity[shard, row]),
+                    capacity=float(view.shards.capacity[shard, row]),
+                    utilisation=float(loads.current[shard, row]),
+                    predicted_utilisation=float(peaks[at, row, loads.planned]),
+                    score=float(scores[at, row]),
+                    excess_at=_first_excess(view, levels[at, loads.planned, row]),
+                    exceeds=None if exceeds is None else float(exceeds[at, row]),
+                    expected_excess=None if excess is None else float(excess[at, row]),
+                )
+                for row, metric in enumerate(view.metrics)
+            ],
+        )
+        for at, shard in enumerate(shards)
+    ]
+
+
+def _shard_risk(name: str, resources: Sequence[ResourceRisk]) -> ShardRisk:
     worst = max(resources, key=lambda one: (one.score, one.predicted_utilisation))
     excesses = [one.excess_at for one in resources if one.excess_at is not None]
-    return ShardRisk(name, worst.score, 0.0, worst.metric, resources, min(excesses, default=None))
+    return ShardRisk(name, worst.score, 0.0, worst.metric, tuple(resources), min(excesses, default=None))
 
 
-def _resource_risk(
-    view: FleetView, loads: FleetLoads, shard: int, row: int, policy: DecisionPolicy
-) -> ResourceRisk:
-    capacity = float(view.shards.capacity[shard, row])
-    utilisation = float(loads.current[shard, row])
-    levels = loads.levels[shard][:, row]
-    peaks = levels.max(axis=1)
-    path = levels[loads.planned]
+def _first_excess(view: FleetView, path: Floats) -> datetime | None:
     over = np.flatnonzero(path > 1.0)
-    exceeds, excess = (None, None) if policy.policy == "threshold" else exceeding(peaks)
-    return ResourceRisk(
-        metric=view.metrics[row],
-        current=utilisation * capacity,
-        predicted=float(path.max()) * capacity,
-        capacity=capacity,
-        utilisation=utilisation,
-        predicted_utilisation=float(path.max()),
-        score=level_score(peaks, utilisation, policy),
-        excess_at=view.at(int(over[0])) if len(over) else None,
-        exceeds=exceeds,
-        expected_excess=excess,
-    )
+    return view.at(int(over[0])) if len(over) else None

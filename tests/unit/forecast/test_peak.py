@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from foreshard.errors import InvalidInput
-from foreshard.forecast.peak import PEAK_LEVELS, Peak
+from foreshard.forecast.peak import LEAST, PEAK_LEVELS, Peak, above
 
 NORMAL = Peak(np.maximum(100 + 10 * norm.ppf(PEAK_LEVELS), 0.0))
 
@@ -37,6 +38,30 @@ def test_load_of_just_the_capacity_does_not_exceed_it() -> None:
 def test_a_peak_without_width_is_certain() -> None:
     assert Peak(np.full(17, 5.0)).above(4.9) == 1.0
     assert Peak(np.full(17, 5.0)).above(5.0) == 0.0
+
+
+def one_above(values: list[float], capacity: float) -> float:
+    """Of one distribution, case by case."""
+    if values[0] == values[-1]:
+        return float(values[0] > capacity)
+    if capacity >= values[-1]:
+        width = values[-1] - values[-3]
+        left = (
+            math.exp(-(capacity - values[-1]) * math.log(5) / width) if width > 0 else capacity <= values[-1]
+        )
+        return max(LEAST, 0.005 * left)
+    if capacity < values[0]:
+        width = values[2] - values[0]
+        left = math.exp(-(values[0] - capacity) * math.log(5) / width) if width > 0 else 0.0
+        return min(1 - LEAST, 1 - 0.005 * left)
+    return 1.0 - float(np.interp(capacity, values, PEAK_LEVELS))
+
+
+@given(st.lists(st.lists(st.floats(0, 3), min_size=17, max_size=17), min_size=1, max_size=6), st.floats(0, 4))
+def test_of_many_at_once_it_is_as_of_each(values: list[list[float]], capacity: float) -> None:
+    values = [sorted(one) for one in values]
+    said = above(np.array(values), capacity)
+    assert said.tolist() == pytest.approx([one_above(one, capacity) for one in values], abs=1e-9)
 
 
 @given(st.lists(st.floats(0, 1e12), min_size=17, max_size=17), st.lists(st.floats(0, 2e12), min_size=2))

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from foreshard.forecast.peak import PEAK_LEVELS
+from foreshard.forecast.peak import PEAK_LEVELS, Peak
 from foreshard.planning.loads import fleet_loads
 from foreshard.planning.policy import DecisionPolicy
-from foreshard.planning.risk import exceeding, level_score, score, shard_risk
+from foreshard.planning.risk import ShardRisk, exceeding, level_score, score, shard_risks
 from foreshard.planning.view import FleetView
 
 DEFAULTS = DecisionPolicy()
@@ -21,6 +21,10 @@ capacities = st.floats(0.01, 10)
 def seed_rule(predicted: float, current: float, capacity: float, migration_cost: float) -> float:
     """The seed's rule, letter by letter."""
     return 0.8 * max(0, predicted - capacity) + 0.2 * max(0, current - 0.8 * capacity) - migration_cost
+
+
+def risk_of_the_first(view: FleetView, policy: DecisionPolicy) -> ShardRisk:
+    return shard_risks(view, fleet_loads(view, policy), [0], policy)[0]
 
 
 @given(loads, loads, st.floats(0, 2))
@@ -54,7 +58,7 @@ def test_every_number_of_it_can_be_changed(
 def test_a_shard_is_as_risky_as_its_worst_resource(build: Callable[..., FleetView], rule: str) -> None:
     policy = DecisionPolicy(policy=rule)
     view = build({"shard-1": 1.2})
-    risk = shard_risk(view, fleet_loads(view, policy), 0, policy)
+    risk = risk_of_the_first(view, policy)
     assert risk.worst == "queries_per_s"
     assert risk.worst_resource.capacity == 100.0
     assert risk.utilisation == pytest.approx(0.6)
@@ -77,7 +81,7 @@ def test_a_shard_is_as_risky_as_its_worst_resource(build: Callable[..., FleetVie
 
 def test_below_capacity_and_knee_there_is_no_risk(build: Callable[..., FleetView]) -> None:
     view, policy = build({"shard-1": 0.99}), DecisionPolicy(policy="threshold")
-    risk = shard_risk(view, fleet_loads(view, policy), 0, policy)
+    risk = risk_of_the_first(view, policy)
     assert (risk.score, risk.excess_at) == (0.0, None)
 
 
@@ -91,16 +95,25 @@ def test_the_expected_excess_is_that_of_a_sample(values: list[float]) -> None:
     assert exceeds == pytest.approx((drawn > 1).mean(), abs=0.02)
 
 
+@given(st.lists(st.lists(st.floats(0, 3), min_size=17, max_size=17), min_size=1, max_size=6))
+def test_of_many_at_once_it_is_as_of_each(values: list[list[float]]) -> None:
+    peaks = np.sort(np.array(values))
+    together = exceeding(peaks)
+    for at, one in enumerate(peaks):
+        assert together[0][at] == pytest.approx(Peak(one).above(1.0), abs=1e-12)
+        assert together[1][at] == pytest.approx(exceeding(one)[1], abs=1e-12)
+
+
 @given(st.floats(0, 3), st.floats(0, 2))
 def test_of_a_forecast_that_is_certain_only_the_excess_is_not_the_seeds(peak: float, now: float) -> None:
     certain = np.full(len(PEAK_LEVELS), peak)
     seeds = seed_rule(peak, now, 1.0, 0.0)
-    assert level_score(certain, now, DEFAULTS) == pytest.approx(seeds + 0.8 * (peak > 1))
+    assert level_score(certain, np.array(now), DEFAULTS) == pytest.approx(seeds + 0.8 * (peak > 1))
 
 
 def test_the_cost_is_taken_off_every_score(build: Callable[..., FleetView]) -> None:
     view = build({"shard-1": 1.2})
-    before = shard_risk(view, fleet_loads(view, DEFAULTS), 0, DEFAULTS)
+    before = risk_of_the_first(view, DEFAULTS)
     after = before.less(0.01)
     assert after.score == pytest.approx(before.score - 0.01)
     assert after.cost == pytest.approx(0.01)
