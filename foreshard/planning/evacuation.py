@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from foreshard.planning.fleet import ROUNDING, Fleet
-from foreshard.planning.relief import Move, NoMove, PassedOver
-from foreshard.planning.view import Floats, Indexes
+from foreshard.planning.fitting import Fitting, what_fits
+from foreshard.planning.fleet import Fleet
+from foreshard.planning.relief import TOLD, Move, NoMove, PassedOver
+from foreshard.planning.view import Indexes
 
 
 def find_evacuation(fleet: Fleet, source: int, targets: frozenset[int]) -> tuple[Move, ...] | NoMove:
@@ -48,7 +49,7 @@ def find_pinned(fleet: Fleet, targets: frozenset[int]) -> tuple[tuple[Move, ...]
         pins = np.array([fleet.pin(int(row)) for row in here])
         for target in np.unique(pins):
             of = here[pins == target]
-            fits = _what_fits(fleet, of, int(target)) if target in targets else of[:0]
+            fits = what_fits(fleet, int(target), of) if target in targets else of[:0]
             if len(fits):
                 moves.append(Move(int(source), int(target), fits, fleet.limit))
             if len(fits) < len(of):
@@ -58,33 +59,16 @@ def find_pinned(fleet: Fleet, targets: frozenset[int]) -> tuple[tuple[Move, ...]
 
 
 def _largest(fleet: Fleet, source: int, left: Indexes, targets: frozenset[int]) -> Move | None:
-    best: tuple[int, Indexes] | None = None
-    passed: list[tuple[int, int]] = []
-    for target in fleet.clockwise(int(left[0]), targets):
-        fits = _what_fits(fleet, left, target)
-        if best is None or len(fits) > len(best[1]):
-            best = target, fits
-        if len(fits) == len(left):
-            break
-        passed.append((target, len(fits)))
-    if best is None or not len(best[1]):
+    order = list(fleet.clockwise(int(left[0]), targets))
+    target, fits = Fitting(fleet, source, left, order).most(left)
+    if not len(fits):
         return None
-    before = []
-    for target, count in passed:
-        if target == best[0]:
-            break
-        before.append(PassedOver(fleet.name(target), f"has room for {count} of the {len(left)} buckets only"))
-    return Move(source, best[0], best[1], fleet.limit, tuple(before[:3]), max(0, len(before) - 3))
-
-
-def _what_fits(fleet: Fleet, buckets: Indexes, target: int) -> Indexes:
-    """The buckets that the target has room for, asked in their order."""
-    room: Floats = fleet.room(target)
-    chosen: list[int] = []
-    may, parts = fleet.may_go(buckets, target), fleet.parts(buckets, target)
-    for at, row in enumerate(buckets):
-        fits = may[at] and (parts[at] <= room + ROUNDING).all()
-        if fits and not fleet.together(np.array([*chosen, row], np.intp)):
-            chosen.append(int(row))
-            room = room - parts[at]
-    return np.array(chosen, np.intp)
+    before = order[: order.index(target)]
+    told = tuple(
+        PassedOver(
+            fleet.name(one),
+            f"has room for {len(what_fits(fleet, one, left))} of the {len(left)} buckets only",
+        )
+        for one in before[:TOLD]
+    )
+    return Move(source, target, fits, fleet.limit, told, len(before) - len(told))

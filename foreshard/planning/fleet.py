@@ -114,6 +114,33 @@ class Fleet:
         path = self.limit[:, None] - self.loads.path(shard)
         return np.concatenate([path.ravel(), self.policy.knee - self.loads.current[shard]])
 
+    def could_take(self, load: Floats, source: int, targets: Indexes) -> Mask:
+        """Which of the targets have room for ``load`` (cells,), given in shares of the source's capacity; shape (n,).
+
+        A few roundings more than there is count as room: who is found may still lack it, who is not does.
+        """
+        amount = load * self._in_cells(self.loads.capacity[source])
+        found: Mask = np.all(amount <= self._spare()[targets], axis=1)
+        return found
+
+    def _spare(self) -> Floats:
+        """The room of all shards, (S, cells), in the metrics' units; only that of shards whose loads changed is new."""
+        room, of = self._known_room
+        for shard, levels in enumerate(self.loads.levels):
+            if of[shard] is not levels:
+                of[shard] = levels
+                room[shard] = (self.room(shard) + 2 * ROUNDING) * self._in_cells(self.loads.capacity[shard])
+        return room
+
+    @cached_property
+    def _known_room(self) -> tuple[Floats, list[Floats | None]]:
+        """And the levels that it was reckoned from; trials share it."""
+        shards, cells = len(self.loads.levels), len(self.view.metrics) * (self.view.steps + 1)
+        return np.empty((shards, cells)), [None] * shards
+
+    def _in_cells(self, of_resources: Floats) -> Floats:
+        return np.concatenate([np.repeat(of_resources, self.view.steps), of_resources])
+
     def need(self, shard: int, ceiling: Floats) -> Floats:
         """By how much the shard stands above ``ceiling`` (R,), in the same cells; above the knee at present."""
         path = self.loads.path(shard) - ceiling[:, None]

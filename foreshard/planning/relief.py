@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from foreshard.planning.cover import cover
+from foreshard.planning.fitting import Fitting
 from foreshard.planning.fleet import ROUNDING, Fleet
 from foreshard.planning.view import Floats, Indexes, Sizes
 
@@ -79,11 +80,13 @@ def find_relief(
     parts = fleet.parts(movable, source)
     enough = bool((parts.sum(axis=0) >= need - ROUNDING).all())
     first = int(movable[_by_relief(parts, need, fleet.view.buckets.size_bytes[movable])[0]])
-    if enough and (moves := _at_few_bytes(fleet, source, first, movable, parts, need, targets)):
-        return moves
-    moves = _to_several(fleet, source, movable, need, targets)
-    if moves:
-        return moves
+    possible = np.array(sorted(targets), np.intp)
+    possible = possible[fleet.could_take(parts.min(axis=0), source, possible)]
+    if len(possible):  # else no search finds room for even one bucket
+        if enough and (moves := _at_few_bytes(fleet, source, first, movable, parts, need, targets)):
+            return moves
+        if moves := _to_several(fleet, source, movable, parts, need, possible):
+            return moves
     return NoMove(f"{name}: no shard can take any of it: {_refusals(fleet, first, targets)}", lacks_room=True)
 
 
@@ -113,13 +116,14 @@ def _at_few_bytes(
     if found is None:
         return ()
     fewest = movable[found]
-    for at, target in enumerate(order):
-        if _all_fit(fleet, target, fewest):
+    could = fleet.could_take(parts[found].sum(axis=0), source, np.array(order))
+    for at in np.flatnonzero(could).tolist():
+        if _all_fit(fleet, target := order[at], fewest):
             return (Move(source, target, fewest, fleet.limit, *_passed(fleet, order[:at])),)
     one: tuple[Move, ...] = ()
-    for at, target in enumerate(order):
-        room = fleet.room(target)
-        if room.min() > 0 and _could_take(fleet, source, need, target, room):
+    for at in np.flatnonzero(fleet.could_take(need, source, np.array(order))).tolist():
+        room = fleet.room(target := order[at])
+        if room.min() > 0:
             chosen = _cover(fleet, target, movable, parts, need, sizes, room)
             if chosen is not None:
                 one = (Move(source, target, chosen, fleet.limit, *_passed(fleet, order[:at])),)
@@ -133,42 +137,23 @@ def _spread(fleet: Fleet, source: int, buckets: Indexes, targets: Sequence[int])
     """All of them, again and again to the target that has room for most of what is left; nothing if some stay."""
     busiest = fleet.parts(buckets, source).max(axis=1)
     left = buckets[np.argsort(-busiest, kind="stable")]
+    fitting = Fitting(fleet, source, buckets, targets)
     moves: list[Move] = []
-    open_ = list(targets)
-    while len(left) and open_:
-        fits = [_what_fits(fleet, target, left) for target in open_]
-        most = max(range(len(fits)), key=lambda at: len(fits[at]))
-        if not len(fits[most]):
+    while len(left):
+        target, fits = fitting.most(left)
+        if not len(fits):
             return ()
-        going = buckets[np.isin(buckets, fits[most])]
-        moves.append(Move(source, open_.pop(most), going, fleet.limit))
+        going = buckets[np.isin(buckets, fits)]
+        moves.append(Move(source, target, going, fleet.limit))
+        fitting.leave_out(target)
         left = left[~np.isin(left, going)]
-    return () if len(left) else tuple(moves)
-
-
-def _could_take(fleet: Fleet, source: int, need: Floats, target: int, room: Floats) -> bool:
-    """Whether there is room for what is needed at all, whichever buckets bring it: cheaper than to look for them."""
-    scale = fleet.loads.capacity[source] / fleet.loads.capacity[target]
-    each = np.concatenate([np.repeat(scale, fleet.view.steps), scale])
-    return bool((need * each <= room + ROUNDING).all())
+    return tuple(moves)
 
 
 def _all_fit(fleet: Fleet, target: int, buckets: Indexes) -> bool:
     if not fleet.may_go(buckets, target).all() or fleet.together(buckets):
         return False
     return bool((fleet.parts(buckets, target).sum(axis=0) <= fleet.room(target) + ROUNDING).all())
-
-
-def _what_fits(fleet: Fleet, target: int, buckets: Indexes) -> Indexes:
-    """Those of the buckets, asked in their order, that the target can take together."""
-    may, parts = fleet.may_go(buckets, target), fleet.parts(buckets, target)
-    room = fleet.room(target) + ROUNDING
-    chosen: list[int] = []
-    for at in np.flatnonzero(may & (parts <= room).all(axis=1)):
-        if (parts[at] <= room).all() and not fleet.together(buckets[np.array([*chosen, at])]):
-            chosen.append(int(at))
-            room = room - parts[at]
-    return buckets[np.array(chosen, np.intp)]
 
 
 def _passed(fleet: Fleet, targets: Sequence[int]) -> tuple[tuple[PassedOver, ...], int]:
@@ -194,34 +179,40 @@ def _cover(
 
 
 def _to_several(
-    fleet: Fleet, source: int, movable: Indexes, need: Floats, targets: frozenset[int]
+    fleet: Fleet, source: int, movable: Indexes, parts: Floats, need: Floats, targets: Indexes
 ) -> tuple[Move, ...]:
     """Bucket by bucket, the best relief per byte first, each to the first target clockwise that has room for it."""
-    trial = fleet.trial()
-    left, missing = movable, need
+    trial, sizes = fleet.trial(), fleet.view.buckets.size_bytes[movable]
+    left, missing = np.arange(len(movable)), need
     taken: dict[int, list[int]] = {}
     while len(left) and (missing > 0).any():
-        parts = fleet.parts(left, source)
-        best = int(_by_relief(parts, missing, fleet.view.buckets.size_bytes[left])[0])
-        if not (parts[best, missing > 0] > 0).any():
-            break
-        bucket = left[best]
-        left = np.delete(left, best)
-        for target in fleet.clockwise(int(bucket), targets):
-            one = np.array([bucket])
-            if (
-                trial.may_go(one, target)[0]
-                and (trial.room(target) >= trial.parts(one, target)[0] - ROUNDING).all()
-            ):
-                trial.loads.move(one, target)
-                taken.setdefault(target, []).append(int(bucket))
-                missing = np.where(missing - parts[best] > ROUNDING, missing - parts[best], 0.0)
+        ranked = left[_by_relief(parts[left], missing, sizes[left])]
+        helpful = ranked[(parts[np.ix_(ranked, missing > 0)] > 0).any(axis=1)]
+        for at in helpful:
+            target = _first_with_room(trial, int(movable[at]), parts[at], source, targets)
+            if target is not None:
                 break
+        else:
+            break
+        trial.loads.move(movable[[at]], target)
+        taken.setdefault(target, []).append(int(movable[at]))
+        left = left[~np.isin(left, ranked[: int(np.flatnonzero(ranked == at)[0]) + 1])]
+        missing = np.where(missing - parts[at] > ROUNDING, missing - parts[at], 0.0)
     needed = _needed(fleet, source, [row for rows in taken.values() for row in rows], need)
     moves = {target: [row for row in rows if row in needed] for target, rows in taken.items()}
     return tuple(
         Move(source, target, np.array(rows, np.intp), fleet.limit) for target, rows in moves.items() if rows
     )
+
+
+def _first_with_room(fleet: Fleet, bucket: int, part: Floats, source: int, targets: Indexes) -> int | None:
+    could = frozenset(targets[fleet.could_take(part, source, targets)].tolist())
+    one = np.array([bucket])
+    for target in fleet.clockwise(bucket, could) if could else ():
+        fits = (fleet.parts(one, target)[0] <= fleet.room(target) + ROUNDING).all()
+        if fits and fleet.may_go(one, target)[0]:
+            return target
+    return None
 
 
 def _needed(fleet: Fleet, source: int, chosen: list[int], need: Floats) -> set[int]:
@@ -252,8 +243,8 @@ def _why_not(fleet: Fleet, target: int, room: Floats) -> str:
 
 
 def _refusals(fleet: Fleet, first: int, targets: frozenset[int]) -> str:
-    order = list(fleet.clockwise(first, targets))
-    told = [f"{fleet.name(one)} {_why_not(fleet, one, fleet.room(one))}" for one in order[:TOLD]]
-    if len(order) > TOLD:
-        told.append(f"and so for {len(order) - TOLD} more")
+    order = itertools.islice(fleet.clockwise(first, targets), TOLD)
+    told = [f"{fleet.name(one)} {_why_not(fleet, one, fleet.room(one))}" for one in order]
+    if len(targets) > TOLD:
+        told.append(f"and so for {len(targets) - TOLD} more")
     return "; ".join(told)
