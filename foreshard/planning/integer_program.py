@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +19,7 @@ GAP = 1e-3
 _NODES = 2_000  # of the search tree: a limit of time would make the answer depend on the machine
 _MARGIN = 1e-5  # the solver keeps to rows within 1e-6
 _ROUNDING = 1e-12
+_REDIRECTED = threading.Lock()  # two threads that redirect at once would restore each other's
 
 
 @dataclass(eq=False)
@@ -79,13 +84,14 @@ class Program:
                 for values, limits in zip(self._values, self._most, strict=True)
             ]
         )
-        solved = milp(
-            self.costs,
-            integrality=np.ones(len(self.costs)),
-            bounds=Bounds(0, 1),
-            constraints=LinearConstraint(matrix.tocsr(), -np.inf, most),
-            options={"node_limit": _NODES, "mip_rel_gap": GAP},
-        )
+        with _output_to_stderr():
+            solved = milp(
+                self.costs,
+                integrality=np.ones(len(self.costs)),
+                bounds=Bounds(0, 1),
+                constraints=LinearConstraint(matrix.tocsr(), -np.inf, most),
+                options={"node_limit": _NODES, "mip_rel_gap": GAP},
+            )
         if not solved.success:
             return None
         chosen: npt.NDArray[np.bool_] = solved.x > 0.5
@@ -96,3 +102,20 @@ class Program:
             bool((values @ chosen[columns] <= most + _ROUNDING).all())
             for columns, values, most in zip(self._columns, self._values, self._most, strict=True)
         )
+
+
+@contextmanager
+def _output_to_stderr() -> Iterator[None]:
+    """Descriptor 1 leads to standard error meanwhile.
+
+    HiGHS prints a line to standard output where it repairs a solution, whatever ``disp`` says; that would spoil the
+    JSON of a command.
+    """
+    with _REDIRECTED:
+        kept = os.dup(1)
+        try:
+            os.dup2(2, 1)
+            yield
+        finally:
+            os.dup2(kept, 1)
+            os.close(kept)
