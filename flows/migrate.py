@@ -12,7 +12,7 @@ from pydantic import Field
 
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.session import session
-from foreshard.errors import ApprovalRequired
+from foreshard.errors import ApprovalRequired, PlanClosed
 from foreshard.migration.runner import Runner
 from foreshard.settings import Settings
 from tasks import approval, gates, reports, stages
@@ -33,7 +33,10 @@ def migrate(
     are still on their way to its source waits for the migration that brings them.
     """
     with session() as (settings, control):
-        migration = stages.open_migration(control, settings, plan_id, migration_id)
+        try:
+            migration = stages.open_migration(control, settings, plan_id, migration_id)
+        except PlanClosed as closed:
+            return Cancelled(message=closed.message)
         elsewhere = stages.waits_elsewhere(control, migration)
         if elsewhere is not None:
             return Cancelled(message=elsewhere)

@@ -98,6 +98,10 @@ class PlanTaken(ForeshardError):
     """Another run of the plan has been started since it was looked at."""
 
 
+class PlanClosed(ForeshardError):
+    """The plan was rejected or has expired: there is nothing to carry out."""
+
+
 class OutOfDate(ForeshardError):
     """The fleet changed while it was being decided on: decide again on what is there now."""
 

@@ -26,9 +26,9 @@ from foreshard.control.migration_models import (
     Resource,
     StageRun,
 )
-from foreshard.control.models import Bucket, Plan, Shard
+from foreshard.control.models import CLOSED, Bucket, Plan, Shard
 from foreshard.control.topology_store import publish_routing
-from foreshard.errors import BucketBusy, ForeshardError, NotFound
+from foreshard.errors import BucketBusy, ForeshardError, NotFound, PlanClosed
 from foreshard.migration.lifecycle import ENDS, Stage, check
 
 
@@ -67,6 +67,7 @@ class MigrationStore:
         Raises:
             NotFound: no such plan.
             BucketBusy: a bucket is still on its way to the plan's source; ``details['migration']`` brings it.
+            PlanClosed: the plan was rejected, or a later decision let it expire.
             ForeshardError: a bucket of the plan is in another migration that has not ended, has moved away, or was to
                 come by a migration that was given up; or the target is being drained.
         """
@@ -78,6 +79,9 @@ class MigrationStore:
                 present = session.scalar(select(Migration.id).where(Migration.plan_id == plan_id))
                 if present is not None:
                     return present
+                if plan.state in CLOSED:
+                    why = f"{plan.closed_by}: {plan.reason}" if plan.reason else plan.closed_by
+                    raise PlanClosed(f"Plan {plan_id} is {plan.state} by {why}. Nothing was moved.")
                 if plan.state != "proposed":
                     raise ForeshardError(f"Plan {plan_id} is {plan.state}.", remedy="Make a new decision.")
                 _refuse_elsewhere(session, plan)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from sqlalchemy import func, or_, select, text, update
 from sqlalchemy.orm import Session
@@ -62,7 +63,7 @@ class ShardStore:
             rejected = session.execute(
                 update(Plan)
                 .where(Plan.state == "proposed", Plan.target == name)
-                .values(state="rejected")
+                .values(**_rejected(f"{name} is being drained"))
                 .returning(Plan.id)
             ).scalars()
             held = select(func.count()).select_from(Bucket).where(Bucket.shard == name)
@@ -111,7 +112,7 @@ class ShardStore:
             session.execute(
                 update(Plan)
                 .where(Plan.state == "proposed", or_(Plan.target == name, Plan.source == name))
-                .values(state="rejected")
+                .values(**_rejected(f"{name} was removed"))
             )
             left = select(func.count()).where(Resource.shard == name, Resource.removed_at.is_(None))
             return session.execute(left).scalar_one()
@@ -165,3 +166,13 @@ def _obstacles(session: Session, name: str) -> list[str]:
         .order_by(Migration.id)
     )
     return reasons + [f"migration {migration} has not ended" for migration in live]
+
+
+def _rejected(why: str) -> dict[str, Any]:
+    """What a plan becomes that its shard's change forbids."""
+    return {
+        "state": "rejected",
+        "closed_by": "a change of the shards",
+        "closed_at": func.clock_timestamp(),
+        "reason": why,
+    }

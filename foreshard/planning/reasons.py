@@ -48,46 +48,58 @@ def _why_these(choice: Choice, fleet: Fleet) -> Reason:
     )
     if choice.purpose is Purpose.DRAIN:
         left = choice.here - count
+        these = f"this one ({mb:.1f} MB) has" if count == 1 else f"these {count} ({mb:.1f} MB) have"
+        rest = f"{left} {'goes' if left == 1 else 'go'} elsewhere, or later."
         text = (
-            f"{source} is being drained. Of the {choice.here} buckets left on it these {count} ({mb:.1f} MB) have room "
-            f"on {fleet.name(move.target)}. "
-            + ("With them it is empty." if left == 0 else f"{left} go elsewhere, or later.")
+            f"{source} is being drained. Of the {choice.here} buckets left on it {these} room on "
+            f"{fleet.name(move.target)}. {rest if left else 'Then it is empty.'}"
+            if choice.here > 1
+            else f"{source} is being drained. The last bucket left on it ({mb:.1f} MB) has room on "
+            f"{fleet.name(move.target)}. Then it is empty."
         )
         return Reason(Question.WHY_THESE_BUCKETS, text, numbers | {"buckets": count, "here": choice.here})
     if choice.purpose is Purpose.PIN:
         text = f"{names} {'is' if count == 1 else 'are'} pinned to {fleet.name(move.target)}; {change}."
         return Reason(Question.WHY_THESE_BUCKETS, text, numbers)
-    chosen = (
-        "take the fewest bytes of all choices"
-        if move.exact
-        else "are what relieves it with the fewest bytes found"
-    )
+    one = count == 1
+    if move.exact:
+        chosen = f"{'takes' if one else 'take'} the fewest bytes of all choices"
+    elif choice.relieved:
+        chosen = f"{'is' if one else 'are'} what relieves it with the fewest bytes found"
+    else:
+        chosen = f"{'is' if one else 'are'} what there is room for"
     text = f"Of the {choice.movable} buckets of {source} that may move, {names} {chosen}: {change}"
-    if choice.strained:
+    alone = effect.peak_after <= effect.limit
+    if choice.strained and choice.relieved:
         text += (
-            f". The fleet has no room to keep the ceiling of {fleet.policy.target_ceiling:.2f}: this keeps "
-            f"{effect.limit:.2f}, which load exceeds with a probability of {fleet.policy.strained_probability:.0%}."
+            f". The fleet has no room to keep the ceiling of {fleet.policy.target_ceiling:.2f}: "
+            f"{'this' if alone else 'this with the other plans of this source'} keeps {effect.limit:.2f}, which load "
+            f"exceeds with a probability of {fleet.policy.strained_probability:.0%}."
         )
-    elif effect.peak_after <= effect.limit:
-        text += f", under the ceiling of {effect.limit:.2f}. Leaving out any of them would not."
+    elif choice.relieved and alone:
+        text += f", under the ceiling of {effect.limit:.2f}."
+        text += "" if one else " Leaving out any of them would not."
     elif choice.relieved:
         text += f"; with the other plans of this source it comes under the ceiling of {effect.limit:.2f}."
     else:
-        text += f". That is not under the ceiling of {effect.limit:.2f}, but the fleet has no room for more of them."
+        text += (
+            f". All that is planned for {source} does not bring it under the ceiling of {effect.limit:.2f}: the fleet "
+            "has no room for more of its buckets."
+        )
     return Reason(Question.WHY_THESE_BUCKETS, text, numbers)
 
 
 def _why_there(choice: Choice, fleet: Fleet) -> Reason:
     move, effect = choice.move, _target(choice, fleet)
-    target = fleet.name(move.target)
+    target, them = fleet.name(move.target), "it" if len(move.buckets) == 1 else "them"
     if choice.purpose is Purpose.PIN:
-        why = f"The policy pins them to {target}"
+        why = f"The policy pins {them} to {target}"
     elif choice.purpose is Purpose.DRAIN:
-        why = f"{target} has room for most of them"
+        why = f"{target} has room for {'it' if them == 'it' else 'most of them'}"
     elif move.exact:
-        why = f"{target} has room for them, and no other choice moves fewer bytes"
+        why = f"{target} has room for {them}, and no other choice moves fewer bytes"
     else:
-        why = f"{target} is the first shard clockwise on the hash ring that has room for them"
+        why = f"{target} is the first shard clockwise on the hash ring that has room for {them}"
     text = (
         f"{why}: its predicted peak of {effect.metric} goes from {effect.peak_before:.2f} to {effect.peak_after:.2f} "
         f"of capacity, its limit is {effect.limit:.2f}."

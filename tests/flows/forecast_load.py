@@ -23,7 +23,10 @@ SETTINGS = {
 
 
 def put_load(control: ControlDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three weeks of hours: days and nights, near the first shard's capacity; b0003 never does anything."""
+    """Three weeks of hours: days and nights, near the first shard's capacity; b0003 never does anything.
+
+    The day's peak is six hours ahead, at whatever time this runs.
+    """
     for name, value in SETTINGS.items():
         monkeypatch.setenv(f"FORESHARD_FORECAST__{name}", value)
     now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
@@ -31,7 +34,7 @@ def put_load(control: ControlDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
     samples = []
     for hours_ago in range(21 * 24):
         ts = now - hours_ago * HOUR
-        day = 20 + 12 * np.sin(2 * np.pi * ts.hour / 24)
+        day = 20 - 12 * np.sin(2 * np.pi * hours_ago / 24)
         for number, bucket in enumerate(BUCKETS):
             value = 0.0 if bucket == "b0003" else day * (1 + 0.1 * number) * (1 + 0.02 * rng.normal())
             samples.append(Sample(ts, "shard-1", bucket, RATE, float(value)))

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.states import Cancelled, Crashed
 from prefect.utilities.callables import parameter_schema
 from prefect.variables import Variable
@@ -257,7 +257,8 @@ def test_a_newer_forecast_expires_what_it_does_not_ask_for(
     assert PlanStore(control).get(plan).state == "expired"
     run = deployed.carry_out(started_for(deployed, plan)[0])
     assert run.state is not None
-    assert f"Plan {plan} is expired" in (run.state.message or "")
+    assert run.state.type is StateType.CANCELLED
+    assert f"Plan {plan} is expired by decision" in (run.state.message or "")
 
 
 @pytest.mark.usefixtures("deployed")
