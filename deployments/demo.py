@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,7 +23,7 @@ from foreshard.control.engine import ControlDatabase
 from foreshard.control.forecast_store import ForecastRecord, ForecastStore
 from foreshard.control.load_store import LoadStore
 from foreshard.control.migration_store import MigrationRecord, MigrationStore
-from foreshard.control.plan_store import PlanStore
+from foreshard.control.plan_store import PlanRecord, PlanStore
 from foreshard.control.topology_store import ShardRecord, TopologyStore
 from foreshard.errors import ForeshardError
 from foreshard.fleet.airline import fill_fleet, initial_placement
@@ -173,27 +174,43 @@ class Demo:
             raise ForeshardError(
                 "The decision holds no plan.", remedy="Its notes: " + "; ".join(decided.decision.notes)
             )
-        plan = PlanStore(self.control).get(decided.plan_ids[0])
-        self.steps.say(
-            f"Plan {plan.id}: move {len(plan.plan.buckets)} buckets from {plan.plan.source} to {plan.plan.target}; "
-            f"without it {plan.plan.source} exceeds its capacity at {plan.plan.excess_at:%H:%M} UTC (fleet clock)."
-        )
-        migration = self._until("the migration of the plan", lambda: self._migration_of(plan.id), 240)
-        end = self._follow(migration)
-        if end is not Stage.DONE:
-            if self.once:
-                raise ForeshardError(f"The migration ended as {end}.", remedy=self._where_to_look())
-            self.steps.say(f"The migration ended as {end}: {plan.plan.source} owns all its keys, as before.")
-            self._stay_up()
-            return 0
+        plans = [PlanStore(self.control).get(plan_id) for plan_id in decided.plan_ids]
+        for plan in plans:
+            self._tell_plan(plan)
+        migrations = []
+        for plan in plans:  # some wait for others, and all have ended before anything left over is looked for
+            migration = self._until(
+                f"the migration of plan {plan.id}", partial(self._migration_of, plan.id), 900
+            )
+            end = self._follow(migration)
+            if end is not Stage.DONE:
+                if self.once:
+                    raise ForeshardError(f"The migration ended as {end}.", remedy=self._where_to_look())
+                self.steps.say(
+                    f"The migration ended as {end}: {plan.plan.source} owns all its keys, as before."
+                )
+                self._stay_up()
+                return 0
+            migrations.append(migration)
         with self.steps.step("forecast again, with the buckets in their new place"):
             self._flow("forecast")
             after = self._until("a decision", lambda: PlanStore(self.control).decision_after(before.id), 240)
         with self.steps.step("Hold every acknowledged write against its owner"):
             self.stack.workload.stop(patience_s=30)
-            report = build_report(self.stack, self.control, decided, after, migration)
+            report = build_report(self.stack, self.control, decided, after, migrations)
         report.data["seconds"] = round(time.monotonic() - self.started, 1)
         return self._conclude(report)
+
+    def _tell_plan(self, plan: PlanRecord) -> None:
+        made, excess_at = plan.plan, plan.plan.excess_at
+        why = (
+            "" if excess_at is None
+            else f"; without it {made.source} exceeds its capacity at {excess_at:%H:%M} UTC (fleet clock)"
+        )  # fmt: skip
+        count = len(made.buckets)
+        self.steps.say(
+            f"Plan {plan.id}: move {count} bucket{'' if count == 1 else 's'} from {made.source} to {made.target}{why}."
+        )
 
     def _follow(self, migration: int) -> Stage:
         """Tells each step as it ends, and asks for the approval when it is time; returns how it ended."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,10 +17,12 @@ from rich.table import Table
 
 from deployments import leftovers
 from deployments.stack import Stack
+from foreshard.clock import FleetClock
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.flip_store import FlipStore
 from foreshard.control.forecast_store import ForecastStore
-from foreshard.control.migration_store import MigrationStore
+from foreshard.control.migration_models import StageRun
+from foreshard.control.migration_store import MigrationRecord, MigrationStore
 from foreshard.control.plan_store import DecisionRecord, PlanStore
 from foreshard.control.topology_store import TopologyStore
 from foreshard.fleet.checker import CheckResult, OwnerReader, check
@@ -43,17 +46,17 @@ class Report:
     def broken_promises(self) -> list[str]:
         """In words, each promise that was not kept; empty if all were."""
         d = self.data
-        plan, migration, writes, checks = d["plan"], d["migration"], d["writes"], d["checks"]
+        writes, checks = d["writes"], d["checks"]
         decision, load = d["decision"], d["load"]
         kept = {
-            "the plan was made from a forecast of excess": plan["excess_at"] is not None,
+            "every plan was made from a forecast of excess": all(move["excess_at"] for move in d["moves"]),
             "no shard was above its reactive threshold when it was decided": (
                 decision["max_utilisation"] < decision["reactive_threshold"]
             ),
-            "the migration finished before the forecast excess": (
-                plan["excess_at"] is not None
-                and datetime.fromisoformat(migration["finished_at"])
-                < datetime.fromisoformat(plan["excess_at"])
+            "every migration finished before the forecast excess": all(
+                move["excess_at"] is not None
+                and datetime.fromisoformat(move["finished_at"]) < datetime.fromisoformat(move["excess_at"])
+                for move in d["moves"]
             ),
             "live samples were used by the forecast": load["live_samples_used"] > 0,
             "the forecast after the migration does not exceed": not any(
@@ -70,8 +73,8 @@ class Report:
             "no write was doubled": writes["doubled"] == 0,
             "no refused write is there": writes["phantoms"] == 0,
             "checks ran and none failed": checks["passed"] > 0 and checks["failed"] == 0,
-            "nothing of the migration is left over": d["leftovers"] == 0,
-            "the migration is confirmed": d["confirmation"],
+            "nothing of a migration is left over": d["leftovers"] == 0,
+            "every migration is confirmed": all(move["confirmed"] for move in d["moves"]),
         }
         return [promise for promise, was_kept in kept.items() if not was_kept]
 
@@ -95,6 +98,9 @@ class Report:
             )
         table.add_row("plan", f"{len(plan['buckets'])} buckets, {plan['source']} to {plan['target']}, excess forecast "
                       f"for {_hour(plan['excess_at'])}")  # fmt: skip
+        for move in d["moves"][1:]:
+            table.add_row("also", f"{len(move['buckets'])} buckets, {move['source']} to {move['target']}, excess "
+                          f"forecast for {_hour(move['excess_at'])}, finished {_hour(move['finished_at'])}")  # fmt: skip
         table.add_row("stages", ", ".join(f"{name} {s:.1f} s" for name, s in migration["stages"].items()))
         table.add_row("moved", f"{migration['rows'] or 0:,} rows, {(migration['bytes'] or 0) / 1e6:,.0f} MB, finished "
                       f"{_hour(migration['finished_at'])} (fleet clock), {migration['runners']} runner(s)")  # fmt: skip
@@ -117,27 +123,35 @@ class Report:
 
 
 def build_report(
-    stack: Stack, control: ControlDatabase, before: DecisionRecord, after: DecisionRecord, migration_id: int
+    stack: Stack,
+    control: ControlDatabase,
+    before: DecisionRecord,
+    after: DecisionRecord,
+    migration_ids: Sequence[int],
 ) -> Report:
-    """Reads everything back: from the control database, the servers, and the clients' own history."""
+    """Reads everything back: from the control database, the servers, and the clients' own history.
+
+    ``migration_ids``: of the plans of ``before``, in their order. Stages and sizes are told of the first; checks,
+    pauses and writes of all.
+    """
+    migration_id = migration_ids[0]
     settings = load_settings()
     forecast = ForecastStore(control).get(before.forecast_run_id)
     plan = PlanStore(control).get(before.plan_ids[0])
     migrations = MigrationStore(control)
     record, confirmation = migrations.get(migration_id), migrations.confirmation(migration_id) or {}
-    runs = {run.stage: run for run in migrations.stage_runs(migration_id) if run.outcome == "finished"}
-    gates, flips = FlipStore(control).gates(migration_id), FlipStore(control).flips(migration_id)
-    assert record.finished_at is not None
+    runs = _finished_stages(migrations, migration_id)
+    gates = [gate for one in migration_ids for gate in FlipStore(control).gates(one)]
+    flips = [flip for one in migration_ids for flip in FlipStore(control).flips(one)]
     placement = TopologyStore(control).placement()
     dsns = {shard: stack.fleet.operator_dsn(shard) for shard in SHARDS}
     with closing(Ledger(stack.ledger)) as ledger:
         found = check(ledger.operations(), ledger.starts(), OwnerReader(placement.of, dsns))
-        to_moved = ledger.acknowledged_between(
-            record.buckets, runs["backfill"].started_at, runs["finalise"].finished_at or record.finished_at
-        )
+        to_moved = sum(_writes_while_moving(ledger, migrations, one) for one in migration_ids)
         redirected = ledger.redirected_before(runs["cutover"].started_at)
     left = leftovers.find(stack.fleet, placement.of)
     excess_at = plan.plan.excess_at
+    moves = [_move(control, migrations.get(one), settings.clock.fleet_clock()) for one in migration_ids]
     seconds = confirmation.get("stage_seconds", {})
     data = {
         "forecast": {"series": forecast.series, "seconds": round(forecast.seconds, 1)},
@@ -164,9 +178,10 @@ def build_report(
             "rows": confirmation.get("rows"),
             "bytes": confirmation.get("bytes"),
             "write_pause_ms": [flip.pause_ms for flip in flips if flip.state == "opened"],
-            "finished_at": settings.clock.fleet_clock().from_real(record.finished_at).isoformat(),
+            "finished_at": moves[0]["finished_at"],
             "runners": record.attempts,
         },
+        "moves": moves,
         "writes": {**found.summary(), "redirected": redirected, "to_moved_buckets": to_moved},
         "checks": {
             "passed": sum(gate.evaluated - gate.failed for gate in gates),
@@ -174,9 +189,35 @@ def build_report(
             "gates": [f"{gate.checkpoint} for flip {gate.flip_no}" for gate in gates],
         },
         "leftovers": len(left),
-        "confirmation": bool(confirmation),
     }
     return Report(data, [*(f"left over: {what}" for what in left), *_findings(found)])
+
+
+def _move(control: ControlDatabase, record: MigrationRecord, clock: FleetClock) -> dict[str, Any]:
+    """A plan that was carried out, and when its migration ended; fleet time."""
+    plan = PlanStore(control).get(record.plan_id).plan
+    assert record.finished_at is not None
+    return {
+        "plan": record.plan_id,
+        "migration": record.id,
+        "source": record.source,
+        "target": record.target,
+        "buckets": list(record.buckets),
+        "excess_at": plan.excess_at.isoformat() if plan.excess_at else None,
+        "finished_at": clock.from_real(record.finished_at).isoformat(),
+        "confirmed": bool(MigrationStore(control).confirmation(record.id)),
+    }
+
+
+def _finished_stages(migrations: MigrationStore, migration_id: int) -> dict[str, StageRun]:
+    return {run.stage: run for run in migrations.stage_runs(migration_id) if run.outcome == "finished"}
+
+
+def _writes_while_moving(ledger: Ledger, migrations: MigrationStore, migration_id: int) -> int:
+    record, runs = migrations.get(migration_id), _finished_stages(migrations, migration_id)
+    ended = runs["finalise"].finished_at or record.finished_at
+    assert ended is not None
+    return ledger.acknowledged_between(record.buckets, runs["backfill"].started_at, ended)
 
 
 def _findings(found: CheckResult) -> list[str]:
