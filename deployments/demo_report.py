@@ -99,8 +99,9 @@ class Report:
         table.add_row("plan", f"{len(plan['buckets'])} buckets, {plan['source']} to {plan['target']}, excess forecast "
                       f"for {_hour(plan['excess_at'])}")  # fmt: skip
         for move in d["moves"][1:]:
-            table.add_row("also", f"{len(move['buckets'])} buckets, {move['source']} to {move['target']}, excess "
-                          f"forecast for {_hour(move['excess_at'])}, finished {_hour(move['finished_at'])}")  # fmt: skip
+            what = f"{len(move['buckets'])} buckets, {move['source']} to {move['target']}"
+            excess, finished = _hour(move["excess_at"]), _hour(move["finished_at"])
+            table.add_row("also", f"{what}, excess forecast for {excess}, finished {finished}")
         table.add_row("stages", ", ".join(f"{name} {s:.1f} s" for name, s in migration["stages"].items()))
         table.add_row("moved", f"{migration['rows'] or 0:,} rows, {(migration['bytes'] or 0) / 1e6:,.0f} MB, finished "
                       f"{_hour(migration['finished_at'])} (fleet clock), {migration['runners']} runner(s)")  # fmt: skip
