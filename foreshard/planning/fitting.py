@@ -28,8 +28,9 @@ class Fitting:
     def __init__(self, fleet: Fleet, source: int, buckets: Indexes, targets: Sequence[int]) -> None:
         self._fleet, self._targets = fleet, list(targets)
         self._buckets = buckets
-        parts, asked = fleet.parts(buckets, source), np.array(self._targets, np.intp)
-        self._single = np.array([fleet.could_take(part, source, asked) for part in parts])  # (n, targets)
+        self._single = fleet.could_take(
+            fleet.parts(buckets, source), source, np.array(self._targets, np.intp)
+        )
 
     def most(self, buckets: Indexes) -> tuple[int, Indexes]:
         """The first target with room for most of ``buckets``, and those; -1 if none has room for any.

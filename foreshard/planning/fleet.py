@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import compress
+from operator import is_not
 
 import numpy as np
 import numpy.typing as npt
@@ -114,22 +116,28 @@ class Fleet:
         path = self.limit[:, None] - self.loads.path(shard)
         return np.concatenate([path.ravel(), self.policy.knee - self.loads.current[shard]])
 
-    def could_take(self, load: Floats, source: int, targets: Indexes) -> Mask:
-        """Which of the targets have room for ``load`` (cells,), given in shares of the source's capacity; shape (n,).
+    def could_take(self, loads: Floats, source: int, targets: Indexes) -> Mask:
+        """Which of the targets have room for which of ``loads`` (n, cells), shares of the source's capacity.
 
-        A few roundings more than there is count as room: who is found may still lack it, who is not does.
+        Shape (n, targets). Room counts as larger by a few roundings: who is found may still lack it, who is not does.
         """
-        amount = load * self._in_cells(self.loads.capacity[source])
-        found: Mask = np.all(amount <= self._spare()[targets], axis=1)
+        amounts = loads * self._in_cells(self.loads.capacity[source])
+        spare = self._spare()[targets]
+        found = np.empty((len(amounts), len(spare)), bool)
+        if len(amounts) < len(spare):
+            for at, amount in enumerate(amounts):
+                found[at] = np.all(amount <= spare, axis=1)
+        else:
+            for at, room in enumerate(spare):
+                found[:, at] = np.all(amounts <= room, axis=1)
         return found
 
     def _spare(self) -> Floats:
         """The room of all shards, (S, cells), in the metrics' units; only that of shards whose loads changed is new."""
         room, of = self._known_room
-        for shard, levels in enumerate(self.loads.levels):
-            if of[shard] is not levels:
-                of[shard] = levels
-                room[shard] = (self.room(shard) + 2 * ROUNDING) * self._in_cells(self.loads.capacity[shard])
+        for shard in compress(range(len(of)), map(is_not, of, self.loads.levels)):
+            of[shard] = self.loads.levels[shard]
+            room[shard] = (self.room(shard) + 2 * ROUNDING) * self._in_cells(self.loads.capacity[shard])
         return room
 
     @cached_property

@@ -29,20 +29,20 @@ class FleetLoads:
 
     ``levels``: of each shard (L, R, T), replaced by a move and never written into; ``planned``: which level buckets are
     placed by. ``current`` (S, R): the present load.
-    ``part`` (B, R, T): each bucket's part of the shard that it came from, 0 to 1; ``origin`` (B,): the row of that
-    shard, whose spread goes with the bucket. ``shard`` (B,): where each lies now, with all that is planned.
-    ``moved``: bucket row -> where it lies, of those that do not lie at their origin.
+    ``origin`` (B,): the row of the shard that each bucket came from, whose spread goes with it. ``shard`` (B,): where
+    each lies now, with all that is planned.
     """
 
     levels: list[Floats]
     planned: int
     current: Floats
-    part: Floats
     origin: Indexes
     shard: Indexes
     capacity: Floats
     _first: Floats = field(repr=False)  # (S, L, R, T): levels before any move, of which parts are parts
     _now: Floats = field(repr=False)  # (S, R)
+    _load: Floats = field(repr=False)  # (B, R, T)
+    _whole: Floats = field(repr=False)  # (S, R, T): what the loads of a shard's buckets are parts of
 
     def path(self, shard: int) -> Floats:
         """The load that is planned with, shape (R, T)."""
@@ -53,9 +53,14 @@ class FleetLoads:
         """The load that is planned with of every shard, shape (S, R, T)."""
         return np.stack([of[self.planned] for of in self.levels])
 
+    def part(self, buckets: Indexes) -> Floats:
+        """The buckets' parts of the shards that they came from, 0 to 1; (n, R, T)."""
+        found: Floats = self._load[buckets] / self._whole[self.origin[buckets]]
+        return found
+
     def of(self, buckets: Indexes, shard: int) -> Floats:
         """The buckets' load at the planned level if they lie on ``shard``, in units of its capacity: (n, R, T)."""
-        part, origin = self.part[buckets], self.origin[buckets]
+        part, origin = self.part(buckets), self.origin[buckets]
         scale = self.capacity[origin] / self.capacity[shard]
         found: Floats = part * self._first[origin, self.planned] * scale[:, :, None]
         return found
@@ -64,7 +69,7 @@ class FleetLoads:
         """Their load together at every level if they lie on ``shard``, in units of its capacity: (L, R, T)."""
         total = np.zeros(self._first.shape[1:])
         for origin in np.unique(self.origin[buckets]):
-            part = self.part[buckets[self.origin[buckets] == origin]].sum(axis=0)
+            part = self.part(buckets[self.origin[buckets] == origin]).sum(axis=0)
             scale = self.capacity[origin] / self.capacity[shard]
             total += self._first[origin] * (part * scale[:, None])
         return total
@@ -72,9 +77,8 @@ class FleetLoads:
     def now_of(self, buckets: Indexes, shard: int) -> Floats:
         """Their part of the present load if they lie on ``shard``, in units of its capacity: (n, R)."""
         origin = self.origin[buckets]
-        found: Floats = (
-            self.part[buckets, :, 0] * self._now[origin] * self.capacity[origin] / self.capacity[shard]
-        )
+        part = self._load[buckets, :, 0] / self._whole[origin, :, 0]
+        found: Floats = part * self._now[origin] * self.capacity[origin] / self.capacity[shard]
         return found
 
     def on(self, shard: int) -> Indexes:
@@ -117,12 +121,20 @@ def fleet_loads(view: FleetView, policy: DecisionPolicy) -> FleetLoads:
     shards, buckets = view.shards, view.buckets
     capacity = np.asarray(shards.capacity, float)
     levels = _levels(view, policy) / capacity[:, None, :, None]
-    part = _parts(view)
     current = shards.current / capacity
     planned = planned_level(policy.relief_probability, policy)
     lies = buckets.shard.copy()
     loads = FleetLoads(
-        list(levels), planned, current.copy(), part, buckets.shard, lies, capacity, levels, current
+        levels=list(levels),
+        planned=planned,
+        current=current.copy(),
+        origin=buckets.shard,
+        shard=lies,
+        capacity=capacity,
+        _first=levels,
+        _now=current,
+        _load=buckets.load,
+        _whole=_whole(view),
     )
     _arrive(view.moving, view, loads)
     return loads
@@ -146,8 +158,8 @@ def planned_level(probability: float, policy: DecisionPolicy) -> int:
     return int(np.argmin(np.abs(np.array(PEAK_LEVELS) - (1 - probability))))
 
 
-def _parts(view: FleetView) -> Floats:
-    """Shape (B, R, T). Parts of a shard add up to at most 1; the rest is the shard's own."""
+def _whole(view: FleetView) -> Floats:
+    """What buckets' loads are parts of, (S, R, T). Parts of a shard add up to at most 1; the rest is its own."""
     shards, load = view.shards, view.buckets.load
     total = np.array(shards.at(0.5), load.dtype)
     together = np.zeros_like(total)
@@ -155,11 +167,9 @@ def _parts(view: FleetView) -> Floats:
     found, first = np.unique(view.buckets.shard[order], return_index=True)
     if len(found):
         together[found] = np.add.reduceat(load[order], first)
-    whole = np.maximum(total, together)
-    part: Floats = np.divide(
-        load, whole[view.buckets.shard], out=np.zeros_like(load), where=whole[view.buckets.shard] > 0
-    )
-    return part
+    whole: Floats = np.maximum(total, together)
+    whole[whole == 0] = 1  # where no bucket has any load either
+    return whole
 
 
 def _arrive(moving: Mapping[str, str], view: FleetView, loads: FleetLoads) -> None:

@@ -81,7 +81,7 @@ def find_relief(
     enough = bool((parts.sum(axis=0) >= need - ROUNDING).all())
     first = int(movable[_by_relief(parts, need, fleet.view.buckets.size_bytes[movable])[0]])
     possible = np.array(sorted(targets), np.intp)
-    possible = possible[fleet.could_take(parts.min(axis=0), source, possible)]
+    possible = possible[fleet.could_take(parts.min(axis=0)[None], source, possible)[0]]
     if len(possible):  # else no search finds room for even one bucket
         if enough and (moves := _at_few_bytes(fleet, source, first, movable, parts, need, targets)):
             return moves
@@ -116,12 +116,12 @@ def _at_few_bytes(
     if found is None:
         return ()
     fewest = movable[found]
-    could = fleet.could_take(parts[found].sum(axis=0), source, np.array(order))
+    could = fleet.could_take(parts[found].sum(axis=0)[None], source, np.array(order))[0]
     for at in np.flatnonzero(could).tolist():
         if _all_fit(fleet, target := order[at], fewest):
             return (Move(source, target, fewest, fleet.limit, *_passed(fleet, order[:at])),)
     one: tuple[Move, ...] = ()
-    for at in np.flatnonzero(fleet.could_take(need, source, np.array(order))).tolist():
+    for at in np.flatnonzero(fleet.could_take(need[None], source, np.array(order))[0]).tolist():
         room = fleet.room(target := order[at])
         if room.min() > 0:
             chosen = _cover(fleet, target, movable, parts, need, sizes, room)
@@ -183,21 +183,26 @@ def _to_several(
 ) -> tuple[Move, ...]:
     """Bucket by bucket, the best relief per byte first, each to the first target clockwise that has room for it."""
     trial, sizes = fleet.trial(), fleet.view.buckets.size_bytes[movable]
-    left, missing = np.arange(len(movable)), need
+    could = fleet.could_take(parts, source, targets)
+    left, missing = np.flatnonzero(could.any(axis=1)), need
     taken: dict[int, list[int]] = {}
     while len(left) and (missing > 0).any():
         ranked = left[_by_relief(parts[left], missing, sizes[left])]
         helpful = ranked[(parts[np.ix_(ranked, missing > 0)] > 0).any(axis=1)]
-        for at in helpful:
-            target = _first_with_room(trial, int(movable[at]), parts[at], source, targets)
+        asked: list[int] = []
+        for at in helpful.tolist():
+            asked.append(at)
+            target = _first_with_room(trial, int(movable[at]), frozenset(targets[could[at]].tolist()))
             if target is not None:
                 break
         else:
             break
         trial.loads.move(movable[[at]], target)
         taken.setdefault(target, []).append(int(movable[at]))
-        left = left[~np.isin(left, ranked[: int(np.flatnonzero(ranked == at)[0]) + 1])]
         missing = np.where(missing - parts[at] > ROUNDING, missing - parts[at], 0.0)
+        could[:, targets == target] = trial.could_take(parts, source, np.array([target]))
+        could[asked] = False
+        left = left[could[left].any(axis=1)]
     needed = _needed(fleet, source, [row for rows in taken.values() for row in rows], need)
     moves = {target: [row for row in rows if row in needed] for target, rows in taken.items()}
     return tuple(
@@ -205,10 +210,9 @@ def _to_several(
     )
 
 
-def _first_with_room(fleet: Fleet, bucket: int, part: Floats, source: int, targets: Indexes) -> int | None:
-    could = frozenset(targets[fleet.could_take(part, source, targets)].tolist())
+def _first_with_room(fleet: Fleet, bucket: int, targets: frozenset[int]) -> int | None:
     one = np.array([bucket])
-    for target in fleet.clockwise(bucket, could) if could else ():
+    for target in fleet.clockwise(bucket, targets):
         fits = (fleet.parts(one, target)[0] <= fleet.room(target) + ROUNDING).all()
         if fits and fleet.may_go(one, target)[0]:
             return target

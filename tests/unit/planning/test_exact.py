@@ -27,11 +27,19 @@ def loads_of(
     rows = np.array(shard, np.intp)
     path = np.full((shards, *load.shape[1:]), own)
     np.add.at(path, rows, load)
-    part = np.divide(load, path[rows], out=np.zeros_like(load), where=path[rows] > 0)
     now = path[:, :, 0].copy() if current is None else current
     capacity = np.ones((shards, load.shape[1]))
     return FleetLoads(
-        list(path[:, None].copy()), 0, now.copy(), part, rows, rows.copy(), capacity, path[:, None], now
+        levels=list(path[:, None].copy()),
+        planned=0,
+        current=now.copy(),
+        origin=rows,
+        shard=rows.copy(),
+        capacity=capacity,
+        _first=path[:, None],
+        _now=now,
+        _load=load,
+        _whole=np.where(path > 0, path, 1.0),
     )
 
 
