@@ -48,28 +48,29 @@ def _why_these(choice: Choice, fleet: Fleet) -> Reason:
     )
     if choice.purpose is Purpose.DRAIN:
         left = choice.here - count
-        these = f"this one ({mb:.1f} MB) has" if count == 1 else f"these {count} ({mb:.1f} MB) have"
-        rest = f"{left} {'goes' if left == 1 else 'go'} elsewhere, or later."
+        those, has, them = ("this one", "has", "it") if count == 1 else (f"these {count}", "have", "them")
+        rest = (
+            f"{left} {'goes' if left == 1 else 'go'} elsewhere, or later."
+            if left
+            else f"With {them} it is empty."
+        )
         text = (
-            f"{source} is being drained. Of the {choice.here} buckets left on it {these} room on "
-            f"{fleet.name(move.target)}. {rest if left else 'Then it is empty.'}"
-            if choice.here > 1
-            else f"{source} is being drained. The last bucket left on it ({mb:.1f} MB) has room on "
-            f"{fleet.name(move.target)}. Then it is empty."
+            f"{source} is being drained. Of the buckets left on it ({choice.here}) {those} ({mb:.1f} MB) {has} room on "
+            f"{fleet.name(move.target)}. {rest}"
         )
         return Reason(Question.WHY_THESE_BUCKETS, text, numbers | {"buckets": count, "here": choice.here})
     if choice.purpose is Purpose.PIN:
         text = f"{names} {'is' if count == 1 else 'are'} pinned to {fleet.name(move.target)}; {change}."
         return Reason(Question.WHY_THESE_BUCKETS, text, numbers)
-    one = count == 1
+    one, alone = count == 1, effect.peak_after <= effect.limit
     if move.exact:
         chosen = f"{'takes' if one else 'take'} the fewest bytes of all choices"
     elif choice.relieved:
-        chosen = f"{'is' if one else 'are'} what relieves it with the fewest bytes found"
+        part = "what" if alone else "part of what"
+        chosen = f"{'is' if one else 'are'} {part} relieves it with the fewest bytes found"
     else:
         chosen = f"{'is' if one else 'are'} what there is room for"
     text = f"Of the {choice.movable} buckets of {source} that may move, {names} {chosen}: {change}"
-    alone = effect.peak_after <= effect.limit
     if choice.strained and choice.relieved:
         text += (
             f". The fleet has no room to keep the ceiling of {fleet.policy.target_ceiling:.2f}: "

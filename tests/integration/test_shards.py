@@ -15,7 +15,7 @@ from foreshard.control.engine import ControlDatabase
 from foreshard.control.load_store import LoadStore
 from foreshard.control.migration_store import MigrationStore
 from foreshard.control.topology_store import ShardRecord, TopologyStore
-from foreshard.errors import ForeshardError
+from foreshard.errors import ForeshardError, PlanClosed
 from foreshard.fleet.throwaway import ShardDatabase
 from foreshard.load.sample import Sample
 from foreshard.topology.keys import KeyType
@@ -106,7 +106,7 @@ def test_a_shard_is_drained_and_removed(topology: TopologyStore, control: Contro
     assert (drained["buckets"], drained["rejected_plans"]) == (2, [onto])
     assert topology.shard("one").draining
     assert "draining" in call("list").stdout
-    with pytest.raises(ForeshardError, match="rejected"):
+    with pytest.raises(PlanClosed, match="rejected by a change of the shards: one is being drained"):
         MigrationStore(control).open(onto)
     with pytest.raises(
         ForeshardError, match="one, which is draining"
