@@ -4,7 +4,7 @@
     python -m benchmarks.bench_planner --sizes 10x1000,100x10000 --rounds 3 --seeds 5
 
 Made-up fleets of three resources and 48 steps, a tenth of the shards at risk. Figures are <shards>x<buckets>.<figure>;
-benchmarks/README.md says what they mean. Ten minutes on two cores.
+benchmarks/README.md says what they mean. Three minutes on two cores.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     figures: dict[str, object] = {}
     for size, decided in rounds.items():
         figures |= _taken(_name(size), decided)
+        figures |= _if_full(_name(size), size, chosen.rounds)
         figures |= _moved(_name(size), _comparisons(size, chosen.seeds))
         _tell(f"{_name(size)} done")
     if len(sizes) > 1:
@@ -106,6 +107,17 @@ def _taken(name: str, decided: Sequence[Decided]) -> dict[str, object]:
         f"{name}.risky": last.risky,
         f"{name}.plans": last.plans,
         f"{name}.moved_gb": round(last.bytes / 1e9, 1),
+    }
+
+
+def _if_full(name: str, size: Size, rounds: int) -> dict[str, object]:
+    with decider(*size, seed=1, full=True) as process:
+        one_more(process)
+        decided = [one_more(process) for _ in range(rounds)]
+    return {
+        f"{name}.full_seconds": round(median(one.seconds for one in decided), 3),
+        f"{name}.full_cpu_s": round(median(one.cpu_s for one in decided), 3),
+        f"{name}.full_plans": decided[-1].plans,
     }
 
 

@@ -18,12 +18,16 @@ STARTS_AT = datetime(2026, 3, 2, tzinfo=UTC)
 
 _PEAK_AT_RISK = (0.98, 1.15)  # of the 0.9 quantile, in the worst resource, over capacity
 _PEAK_ELSE = (0.3, 0.6)
+_PEAK_IF_FULL = (0.75, 0.84)  # just under the ceiling: hardly any shard has room
 _SPREAD = (0.04, 0.12)  # of a shard's forecast, as a part of its median
 _OWN = 0.05  # of a shard's load comes from no bucket
 
 
-def made_up(shards: int, buckets: int, seed: int) -> FleetView:
-    """A fleet of so many shards with ``buckets / shards`` buckets each; the same for the same numbers."""
+def made_up(shards: int, buckets: int, seed: int, full: bool = False) -> FleetView:
+    """A fleet of so many shards with ``buckets / shards`` buckets each; the same for the same numbers.
+
+    ``full``: nearly, all shards that are not at risk being close to the ceiling.
+    """
     random = np.random.default_rng(seed)
     size, load = _buckets(buckets, random)
     shard = np.repeat(np.arange(shards), -(-buckets // shards))[:buckets]
@@ -41,7 +45,7 @@ def made_up(shards: int, buckets: int, seed: int) -> FleetView:
         metrics=METRICS,
         shards=ShardsView(
             tuple(f"shard-{row:05}" for row in range(shards)),
-            highest / _utilisation(shards, random),
+            highest / _utilisation(shards, random, _PEAK_IF_FULL if full else _PEAK_ELSE),
             median[..., 0],
             bands,
             peaks,
@@ -71,9 +75,9 @@ def _buckets(count: int, random: np.random.Generator) -> tuple[np.ndarray, Float
     return size.astype(np.int64), load
 
 
-def _utilisation(shards: int, random: np.random.Generator) -> Floats:
+def _utilisation(shards: int, random: np.random.Generator, peak_else: tuple[float, float]) -> Floats:
     """Peaks over capacity, (S, R): every tenth shard is at risk in one resource and busy in the others."""
-    peak = random.uniform(*_PEAK_ELSE, (shards, len(METRICS)))
+    peak = random.uniform(*peak_else, (shards, len(METRICS)))
     risky = random.permutation(shards)[: max(1, round(AT_RISK * shards))]
     peak[risky] = random.uniform(0.6, 0.9, (len(risky), len(METRICS)))
     peak[risky, random.integers(len(METRICS), size=len(risky))] = random.uniform(*_PEAK_AT_RISK, len(risky))

@@ -1,4 +1,4 @@
-"""A process that decides on one made-up fleet: `python -m benchmarks.planner_run SHARDS BUCKETS SEED`.
+"""A process that decides on one made-up fleet: `python -m benchmarks.planner_run SHARDS BUCKETS SEED [full]`.
 
 Each line of its input is one decision, each line of its output what that took. So a process's peak of memory is that of
 one size, and decisions of several sizes can be taken in turns.
@@ -37,9 +37,10 @@ class Decided:
 
 
 @contextmanager
-def decider(shards: int, buckets: int, seed: int) -> Iterator[subprocess.Popen[str]]:
-    """The process, with its fleet made up."""
+def decider(shards: int, buckets: int, seed: int, full: bool = False) -> Iterator[subprocess.Popen[str]]:
+    """The process, with its fleet made up; ``full``: a nearly full one."""
     command = [sys.executable, "-m", "benchmarks.planner_run", str(shards), str(buckets), str(seed)]
+    command += ["full"] if full else []
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield process
@@ -60,8 +61,8 @@ def one_more(process: subprocess.Popen[str]) -> Decided:
         raise RuntimeError("the deciding process has ended; its error stands above") from error
 
 
-def _serve(shards: int, buckets: int, seed: int) -> None:
-    view, policy = made_up(shards, buckets, seed), DecisionPolicy(planner="greedy")
+def _serve(shards: int, buckets: int, seed: int, full: bool) -> None:
+    view, policy = made_up(shards, buckets, seed, full), DecisionPolicy(planner="greedy")
     fleet_mb = _peak_mb()
     for _ in sys.stdin:
         gc.collect()
@@ -80,4 +81,5 @@ def _peak_mb() -> float:
 
 
 if __name__ == "__main__":
-    _serve(*(int(argument) for argument in sys.argv[1:4]))
+    numbers, rest = sys.argv[1:4], sys.argv[4:]
+    _serve(int(numbers[0]), int(numbers[1]), int(numbers[2]), rest == ["full"])
