@@ -70,7 +70,7 @@ def _relieve(
         chosen = _relief(fleet, source, exact.get(source), targets)
         if _lacks_room(chosen):
             choices.lacking.append(source)
-            chosen = _better(chosen, _strained_relief(strained, source))
+            chosen = _strained_relief(strained, source, chosen)
         if isinstance(chosen, NoMove):
             choices.notes.append(chosen.why)
             continue
@@ -95,18 +95,20 @@ def _lacks_room(chosen: list[Choice] | NoMove) -> bool:
     return chosen.lacks_room if isinstance(chosen, NoMove) else not chosen[0].relieved
 
 
-def _strained_relief(strained: Fleet, source: int) -> list[Choice] | NoMove:
-    """To any shard, also one at risk, that stays under the strained ceiling."""
+def _strained_relief(strained: Fleet, source: int, instead: list[Choice] | NoMove) -> list[Choice] | NoMove:
+    """To any shard, also one at risk, that stays under the strained ceiling; ``instead`` if that has no room either.
+
+    Only where it presses: what helps a little would be done again with each forecast.
+    """
+    if not strained.presses(source):
+        return NoMove(
+            f"{strained.name(source)}: the fleet has no room to keep its ceiling, and it exceeds "
+            f"{strained.policy.target_ceiling:.2f} of its capacity with a probability of "
+            f"{strained.policy.strained_above:.0%} at most: nothing is moved"
+        )
     anywhere = frozenset(np.flatnonzero(~strained.draining).tolist()) - {source}
     chosen = _relief(strained, source, None, anywhere)
-    return chosen if isinstance(chosen, NoMove) else [replace(one, strained=True) for one in chosen]
-
-
-def _better(chosen: list[Choice] | NoMove, strained: list[Choice] | NoMove) -> list[Choice] | NoMove:
-    """What relieves by the strained ceiling, before what only brings the source nearer to the other."""
-    if isinstance(strained, NoMove) or (not isinstance(chosen, NoMove) and not strained[0].relieved):
-        return chosen
-    return strained
+    return instead if isinstance(chosen, NoMove) else [replace(one, strained=True) for one in chosen]
 
 
 def _exactly(fleet: Fleet, risky: Sequence[int], targets: frozenset[int]) -> Mapping[int, tuple[Move, ...]]:

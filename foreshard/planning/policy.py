@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from foreshard.errors import InvalidInput
 from foreshard.forecast.band import QUANTILES
@@ -46,10 +46,14 @@ class DecisionPolicy(BaseModel):
         description="present load at which one would act without forecasts",
     )
     target_ceiling: float = Field(0.85, gt=0, le=1, description="both ends are planned to peak at most here")
-    strained_probability: float = Field(
+    strained_above: float = Field(
         0.2,
-        description="`probabilistic`: where no placement keeps the ceiling, either end exceeds `strained_ceiling` but "
-        "with this probability",
+        description="`probabilistic`: where no placement keeps the ceiling, a shard is helped if it exceeds "
+        "`strained_ceiling` with more than this probability",
+    )
+    strained_probability: float = Field(
+        0.1,
+        description="`probabilistic`: it is helped until it does so with this probability only; so does no target",
     )
     strained_ceiling: float = Field(
         1.0,
@@ -138,7 +142,14 @@ class DecisionPolicy(BaseModel):
             raise ValueError(refused.message.removeprefix("windows: ")) from None
         return texts
 
-    @field_validator("relief_probability", "strained_probability")
+    @field_validator("strained_probability")
+    @classmethod
+    def _below_what_starts_it(cls, probability: float, info: ValidationInfo) -> float:
+        if probability > info.data.get("strained_above", 1.0):
+            raise ValueError(f"Input should be at most strained_above, {info.data['strained_above']}")
+        return probability
+
+    @field_validator("relief_probability", "strained_above", "strained_probability")
     @classmethod
     def _is_level(cls, probability: float) -> float:
         levels = [round(1 - level, 6) for level in PEAK_LEVELS if level >= 0.8]
