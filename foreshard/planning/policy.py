@@ -69,7 +69,7 @@ class DecisionPolicy(BaseModel):
         False,
         description="also move what a shard carries beyond its share though nothing is at risk, at the lowest priority",
     )
-    minimum_gain: float = Field(0.02, ge=0, description="the worse end's peak must fall by at least this")
+    minimum_gain: float = Field(0.1, ge=0, description="the worse end's peak must fall by at least this")
     cooldown_s: float = Field(21_600, ge=0, description="a bucket that moved stays for this long, seconds")
     no_return_s: float = Field(
         172_800, ge=0, description="a bucket does not go back to the shard it left within this, seconds"
