@@ -74,8 +74,9 @@ def above(values: Floats, capacity: float) -> Floats:
     right = np.clip((values <= capacity).sum(axis=-1), 1, len(levels) - 1)
     left = np.take_along_axis(values, right[..., None] - 1, axis=-1)[..., 0]
     width = np.take_along_axis(values, right[..., None], axis=-1)[..., 0] - left
-    share = np.divide(capacity - left, width, out=np.zeros_like(width), where=width > 0)
-    within = 1.0 - (levels[right - 1] + share * (levels[right] - levels[right - 1]))
+    with np.errstate(over="ignore"):  # beyond the outermost levels, where it is not used
+        share = np.divide(capacity - left, width, out=np.zeros_like(width), where=width > 0)
+    within = 1.0 - (levels[right - 1] + np.clip(share, 0.0, 1.0) * (levels[right] - levels[right - 1]))
     high = np.maximum(LEAST, (1 - levels[-1]) * _tail(capacity - last, last - values[..., -3]))
     low = np.minimum(1 - LEAST, 1 - levels[0] * _tail(first - capacity, values[..., 2] - first))
     found: Floats = np.where(capacity >= last, high, np.where(capacity < first, low, within))
@@ -84,6 +85,7 @@ def above(values: Floats, capacity: float) -> Floats:
 
 def _tail(beyond: Floats, width: Floats) -> Floats:
     """What is left of a tail so far ``beyond`` the outermost level; ``width``: from there to the third level."""
-    folds = np.divide(np.maximum(beyond, 0.0), width, out=np.zeros_like(width), where=width > 0)
+    with np.errstate(over="ignore"):  # infinitely many folds leave nothing
+        folds = np.divide(np.maximum(beyond, 0.0), width, out=np.zeros_like(width), where=width > 0)
     left: Floats = np.where(width > 0, np.exp(-_E_FOLDS * folds), beyond <= 0)
     return left
