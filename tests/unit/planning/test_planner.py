@@ -261,6 +261,20 @@ def test_without_room_for_the_ceiling_a_strained_one_is_kept(build: BuildView) -
     assert decide(view, DecisionPolicy(strained_ceiling=0.8)).plans == ()
 
 
+def test_a_strained_shard_is_left_alone_until_it_presses(build: BuildView) -> None:
+    """Or each forecast would move a little."""
+    view = build({"shard-1": 0.99, "shard-2": 0.8})
+    decision = decide(view, DEFAULTS)
+    assert decision.risks[0].score > DEFAULTS.migration_threshold
+    assert decision.plans == ()
+    assert "nothing is moved" in decision.notes[0]
+    assert decision.shortage is not None
+    (plan,) = decide(
+        view, DecisionPolicy(strained_above=0.05, strained_probability=0.05, minimum_gain=0)
+    ).plans
+    assert plan.strained
+
+
 def test_a_bucket_that_fills_a_shard_is_said_to(build: BuildView) -> None:
     view = build({"shard-1": 1.4, "shard-2": 0.0}, parts={"shard-1": [1.0]})
     decision = decide(view, DEFAULTS)
