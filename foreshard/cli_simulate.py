@@ -32,6 +32,8 @@ from foreshard.simulate.trace import Trace
 commands = typer.Typer()
 
 WARM_UP = 14 * DAY
+LEAST_BUCKETS = 8
+"""A shard: of fewer than a handful there is little to choose from."""
 QUICK_MODELS = "seasonal_naive,lightgbm_direct,lightgbm"
 EXAMPLES = (
     "Examples: foreshard simulate --days 7 --page value.html · foreshard simulate --traces vms.parquet --shards 6 · "
@@ -56,7 +58,7 @@ def simulate_policies(
         typer.Option(
             min=2,
             max=5000,
-            help="With --traces: so many buckets. \\[default: one a series]",
+            help="With --traces: so many buckets. \\[default: one a series, 8 a shard at least]",
             show_default=False,
         ),
     ] = None,
@@ -99,7 +101,7 @@ def simulate_policies(
     else:
         from foreshard.load.trace_file import read_trace
 
-        recorded = read_trace(traces, buckets=buckets, metric=metric, seed=seed)
+        recorded = read_trace(traces, buckets=buckets, least=LEAST_BUCKETS * shards, metric=metric, seed=seed)
         trace, notes, policy = recorded.trace, recorded.notes, DecisionPolicy()
         schedule = _schedule(trace, days)
         fleet = drawn_fleet(traces.stem, trace, Shape(shards), schedule.first, schedule.until, seed)

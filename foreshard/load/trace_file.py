@@ -59,6 +59,7 @@ def read_trace(
     file: Path,
     *,
     buckets: int | None = None,
+    least: int = 1,
     step: timedelta | None = None,
     metric: str | None = None,
     most_days: int = 56,
@@ -66,9 +67,10 @@ def read_trace(
 ) -> Recorded:
     """The file's series as buckets on one grid, ending together (moved by whole weeks, so that weekdays stay true).
 
-    ``most_days``: no longer than that. ``buckets``: so many; where the file has fewer series, each is taken again,
-    turned by whole days, some hours earlier or later and smaller or larger. ``step``: the finest that enough series are
-    sampled at. Series of several metrics have no unit in common: each is divided by its mean. Load stands for queries.
+    ``most_days``: no longer than that. ``buckets``: so many, None for one a series but ``least``; where the file has
+    fewer series, each is taken again, turned by whole days, some hours earlier or later and smaller or larger.
+    ``step``: the finest that enough series are sampled at. Series of several metrics have no unit in common: each is
+    divided by its mean. Load stands for queries.
 
     Raises ``InvalidInput`` (field ``traces``): no such file, other columns, nothing that can be replayed.
     """
@@ -106,7 +108,7 @@ def read_trace(
     mixed = len({one.metric for one in usable}) > 1
     if mixed:
         notes.append("series of several metrics: each is divided by its mean")
-    many = buckets or len(usable)
+    many = buckets or max(len(usable), least)
     if many > len(usable):
         notes.append(f"{many} buckets of {len(usable)} series: other days of them, other hours, other scales")
     loads, gaps = [], 0.0

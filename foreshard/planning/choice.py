@@ -21,7 +21,7 @@ from foreshard.planning.view import Floats
 class Choice:
     """A move that will be a plan. ``movable``: how many buckets of the source might have moved; ``here``: how many lie
     there. ``relieved``: whether all moves of the source together bring it under its ceiling. ``strained``: there is no
-    room to keep the ceiling, only the policy's strained one.
+    room to keep the ceiling; the probability with which either end may pass the policy's strained one.
     """
 
     move: Move
@@ -30,7 +30,7 @@ class Choice:
     movable: int
     here: int
     relieved: bool = True
-    strained: bool = False
+    strained: float | None = None
 
 
 @dataclass(eq=False)
@@ -65,7 +65,10 @@ def _relieve(
     fleet: Fleet, risky: Sequence[int], risks: Sequence[ShardRisk], targets: frozenset[int], choices: Choices
 ) -> None:
     exact = _exactly(fleet, risky, targets)
-    strained = fleet.strained()
+    strained = [
+        fleet.strained(probability)
+        for probability in (fleet.policy.strained_probability, fleet.policy.strained_above)
+    ]
     for source in risky:
         chosen = _relief(fleet, source, exact.get(source), targets)
         if _lacks_room(chosen):
@@ -95,20 +98,30 @@ def _lacks_room(chosen: list[Choice] | NoMove) -> bool:
     return chosen.lacks_room if isinstance(chosen, NoMove) else not chosen[0].relieved
 
 
-def _strained_relief(strained: Fleet, source: int, instead: list[Choice] | NoMove) -> list[Choice] | NoMove:
+def _strained_relief(
+    strained: Sequence[Fleet], source: int, instead: list[Choice] | NoMove
+) -> list[Choice] | NoMove:
     """To any shard, also one at risk, that stays under the strained ceiling; ``instead`` if that has no room either.
 
-    Only where it presses: what helps a little would be done again with each forecast.
+    Only where it presses: what helps a little would be done again with each forecast. By the first of the ``strained``
+    standards that there is room for, else as near to the last as there is.
     """
-    if not strained.presses(source):
+    least = strained[-1]
+    if not least.presses(source):
         return NoMove(
-            f"{strained.name(source)}: the fleet has no room to keep its ceiling, and it exceeds "
-            f"{strained.policy.target_ceiling:.2f} of its capacity with a probability of "
-            f"{strained.policy.strained_above:.0%} at most: nothing is moved"
+            f"{least.name(source)}: the fleet has no room to keep its ceiling, and it exceeds "
+            f"{least.policy.target_ceiling:.2f} of its capacity with a probability of "
+            f"{least.policy.strained_above:.0%} at most: nothing is moved"
         )
-    anywhere = frozenset(np.flatnonzero(~strained.draining).tolist()) - {source}
-    chosen = _relief(strained, source, None, anywhere)
-    return instead if isinstance(chosen, NoMove) else [replace(one, strained=True) for one in chosen]
+    anywhere = frozenset(np.flatnonzero(~least.draining).tolist()) - {source}
+    found: list[Choice] | NoMove = instead
+    for fleet in strained:
+        chosen = _relief(fleet, source, None, anywhere)
+        if not isinstance(chosen, NoMove):
+            found = [replace(one, strained=fleet.policy.relief_probability) for one in chosen]
+            if chosen[0].relieved:
+                break
+    return found
 
 
 def _exactly(fleet: Fleet, risky: Sequence[int], targets: frozenset[int]) -> Mapping[int, tuple[Move, ...]]:
@@ -219,13 +232,17 @@ def _too_dear(fleet: Fleet, score: float, cost: float) -> str | None:
 
 
 def _too_little(fleet: Fleet, chosen: Sequence[Choice]) -> str | None:
-    before = max(one.assessment.peak_before for one in chosen)
-    gain = before - max(chosen[-1].assessment.peak_after, *(_at_target(one) for one in chosen))
+    """Neither the highest peak of the ends nor the higher of their risks falls enough."""
+    last = chosen[-1].assessment
+    peak = max(one.assessment.peak_before for one in chosen)
+    peak -= max(last.peak_after, *(_at_target(one) for one in chosen))
+    risk = chosen[0].assessment.risk_before - last.risk_after
+    gain = max(peak, risk)
     if gain >= fleet.policy.minimum_gain:
         return None
     return (
-        f"would lower the highest peak of its ends by {gain:.3f}, less than the minimum gain of "
-        f"{fleet.policy.minimum_gain:.3f}"
+        f"would lower the highest peak of its ends by {peak:.3f} and the higher risk by {risk:.3f}, less than the "
+        f"minimum gain of {fleet.policy.minimum_gain:.3f}"
     )
 
 

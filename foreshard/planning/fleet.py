@@ -43,15 +43,15 @@ class Fleet:
         other.loads = self.loads.copy()
         return other
 
-    def strained(self) -> Fleet:
+    def strained(self, probability: float) -> Fleet:
         """The same loads by what is asked where the fleet has too little room for its ceiling, and for fair shares.
 
-        A move in one is a move in the other.
+        Ends may exceed the strained ceiling with this ``probability``. A move in one is a move in the other.
         """
         policy = self.policy.model_copy(
             update={
                 "target_ceiling": self.policy.strained_ceiling,
-                "relief_probability": self.policy.strained_probability,
+                "relief_probability": probability,
                 "balance_above": 1.0,
             }
         )

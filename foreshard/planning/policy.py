@@ -53,7 +53,8 @@ class DecisionPolicy(BaseModel):
     )
     strained_probability: float = Field(
         0.1,
-        description="`probabilistic`: it is helped until it does so with this probability only; so does no target",
+        description="`probabilistic`: it is helped until it does so with this probability only, or where that has no room "
+        "either with the other; targets exceed it with no more",
     )
     strained_ceiling: float = Field(
         1.0,
@@ -69,7 +70,9 @@ class DecisionPolicy(BaseModel):
         False,
         description="also move what a shard carries beyond its share though nothing is at risk, at the lowest priority",
     )
-    minimum_gain: float = Field(0.1, ge=0, description="the worse end's peak must fall by at least this")
+    minimum_gain: float = Field(
+        0.1, ge=0, description="the higher peak of both ends, or the higher risk, must fall by this"
+    )
     cooldown_s: float = Field(21_600, ge=0, description="a bucket that moved stays for this long, seconds")
     no_return_s: float = Field(
         172_800, ge=0, description="a bucket does not go back to the shard it left within this, seconds"

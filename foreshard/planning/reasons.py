@@ -71,11 +71,11 @@ def _why_these(choice: Choice, fleet: Fleet) -> Reason:
     else:
         chosen = f"{'is' if one else 'are'} what there is room for"
     text = f"Of the {choice.movable} buckets of {source} that may move, {names} {chosen}: {change}"
-    if choice.strained and choice.relieved:
+    if choice.strained is not None and choice.relieved:
         text += (
             f". The fleet has no room to keep the ceiling of {fleet.policy.target_ceiling:.2f}: "
             f"{'this' if alone else 'this with the other plans of this source'} keeps {effect.limit:.2f}, which load "
-            f"exceeds with a probability of {fleet.policy.strained_probability:.0%}."
+            f"exceeds with a probability of {choice.strained:.0%}."
         )
     elif choice.relieved and alone:
         text += f", under the ceiling of {effect.limit:.2f}."

@@ -75,6 +75,6 @@ def loads_at(view: FleetView, policy: DecisionPolicy, level: float, moves: Seque
     return found
 
 
-def planned_level(policy: DecisionPolicy, strained: bool = False) -> float:
+def planned_level(policy: DecisionPolicy, strained: float | None = None) -> float:
     """The level that plans are made by."""
-    return 1.0 - (policy.strained_probability if strained else policy.relief_probability)
+    return 1.0 - (policy.relief_probability if strained is None else strained)

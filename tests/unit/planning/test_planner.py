@@ -56,11 +56,14 @@ def test_dropping_any_bucket_leaves_the_source_above_its_threshold(
         row = view.shards.names.index(source)
 
         strained = plans[0].strained
-        assert all(plan.strained is strained for plan in plans)
-        ceiling = policy.strained_ceiling if strained else policy.target_ceiling
+        assert all(plan.strained == strained for plan in plans)
+        ceiling = policy.target_ceiling if strained is None else policy.strained_ceiling
 
         def above(
-            plans: list[MigrationPlan], row: int = row, ceiling: float = ceiling, strained: bool = strained
+            plans: list[MigrationPlan],
+            row: int = row,
+            ceiling: float = ceiling,
+            strained: float | None = strained,
         ) -> float:
             path = loads_at(view, policy, planned_level(policy, strained), plans)[row]
             moved = {name for plan in plans for name in plan.buckets}
@@ -89,11 +92,12 @@ def test_no_target_is_overloaded_beyond_the_stated_probability(
     """At every level up to the stated one, at every step, whatever order the plans end in."""
     view = build(**fleet)
     plans = decide(view, policy).plans
-    for strained, ceiling in ((False, policy.target_ceiling), (True, policy.strained_ceiling)):
+    for strained in (None, policy.strained_probability, policy.strained_above):
+        ceiling = policy.target_ceiling if strained is None else policy.strained_ceiling
         stated = planned_level(policy, strained)
-        targets = {plan.target for plan in plans if plan.strained is strained}
-        if not strained:  # a strained plan may bring a shard above the ceiling afterwards
-            targets -= {plan.target for plan in plans if plan.strained}
+        targets = {plan.target for plan in plans if plan.strained == strained}
+        # A plan by a lesser standard may bring a shard above the ceiling afterwards.
+        targets -= {plan.target for plan in plans if (plan.strained or 0.0) > (strained or 0.0)}
         rows = [view.shards.names.index(name) for name in sorted(targets)]
         for level in (0.5, 0.9, stated):
             if level <= stated and rows:
@@ -252,12 +256,12 @@ def test_without_room_for_the_ceiling_a_strained_one_is_kept(build: BuildView) -
     view = build({"shard-1": 1.12, "shard-2": 0.8})
     decision = decide(view, DEFAULTS)
     (plan,) = decision.plans
-    assert plan.strained
+    assert plan.strained is not None
     assert decision.shortage is not None
     assert "no room to keep the ceiling of 0.85" in explain(plan)
     for effect in plan.effects:
         assert effect.exceeds_after is not None
-        assert effect.exceeds_after <= DEFAULTS.strained_probability + NEARLY
+        assert effect.exceeds_after <= plan.strained + NEARLY
     assert decide(view, DecisionPolicy(strained_ceiling=0.8)).plans == ()
 
 
@@ -272,7 +276,7 @@ def test_a_strained_shard_is_left_alone_until_it_presses(build: BuildView) -> No
     (plan,) = decide(
         view, DecisionPolicy(strained_above=0.05, strained_probability=0.05, minimum_gain=0)
     ).plans
-    assert plan.strained
+    assert plan.strained is not None
 
 
 def test_a_bucket_that_fills_a_shard_is_said_to(build: BuildView) -> None:
