@@ -86,8 +86,8 @@ class MigrationPlan:
     ``bytes`` is their size. ``risk_before`` is the source's score, ``risk_after`` the higher score of the two
     ends after the move; both without the migration's ``cost``, so before - after - cost is the gain.
     ``priority`` is risk x latency saved, to order plans by. ``prediction`` is None in plans stored before it was kept.
-    ``strained``: the fleet has no room to keep the ceiling, so ends are planned by the policy's strained one, which load
-    exceeds with this probability; None where the ceiling is kept.
+    ``strained``: the fleet has no room to keep the ceiling, so ends are planned by the policy's strained one, which
+    load exceeds with this probability; None where the ceiling is kept.
     ``after``: positions in the decision's plans of those that must have ended first: the same shard is in them, or they
     make the room that this one needs.
     """

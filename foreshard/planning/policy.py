@@ -53,8 +53,8 @@ class DecisionPolicy(BaseModel):
     )
     strained_probability: float = Field(
         0.1,
-        description="`probabilistic`: it is helped until it does so with this probability only, or where that has no room "
-        "either with the other; targets exceed it with no more",
+        description="`probabilistic`: it is helped until it does so with this probability only, or where that has no "
+        "room either with the other; targets exceed it with no more",
     )
     strained_ceiling: float = Field(
         1.0,
