@@ -90,6 +90,9 @@ def fleet_view(control: ControlDatabase, settings: Settings, run: ForecastRecord
                 float,
             ),
             np.array([row.get(left.get(name, ""), -1) for name in names], np.intp),
+            np.array(
+                [arrays.spreads[arrays.buckets[name]] if name in arrays.buckets else 0.0 for name in names]
+            ),
         ),
         moving=going.moving,
         busy=going.busy,

@@ -12,7 +12,8 @@ from foreshard.control import float_arrays
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.float_arrays import Floats32
 from foreshard.control.load_sql import transaction
-from foreshard.forecast.band import quantile_column
+from foreshard.forecast.band import Floats, quantile_column
+from foreshard.forecast.peak import HALF, HIGH, spread
 
 _SHARDS = b"""
 SELECT shard, metric, starts_at, quantiles, peak FROM forecast_bands WHERE run_id = %s AND shard <> ''
@@ -20,7 +21,7 @@ ORDER BY shard, metric
 """
 # An array's slice is read without the rest of it being sent; bounds of the first dimension left out mean all.
 _BUCKETS = b"""
-SELECT bucket, quantiles[:][%(median)s:%(median)s] FROM forecast_bands
+SELECT bucket, quantiles[:][%(median)s:%(median)s], peak[%(half)s], peak[%(high)s] FROM forecast_bands
 WHERE run_id = %(run)s AND shard = '' AND metric = %(metric)s AND starts_at = %(starts_at)s
     AND array_length(quantiles, 1) = %(steps)s
 """
@@ -31,7 +32,8 @@ class ForecastArrays:
     """One run. T steps from ``starts_at`` on.
 
     ``bands``: by shard and metric, shape (T, 7); ``peaks``: the same, shape (17,). ``buckets``: row of each bucket in
-    ``medians``, shape (B, T), of the one metric that was asked for. Series that begin at another time are left out.
+    ``medians``, shape (B, T), and of its peak in ``spreads``, (B,), of the one metric that was asked for. Series that
+    begin at another time are left out.
     """
 
     starts_at: datetime
@@ -39,6 +41,7 @@ class ForecastArrays:
     peaks: Mapping[tuple[str, str], Floats32]
     buckets: Mapping[str, int]
     medians: Floats32
+    spreads: Floats
 
 
 def forecast_arrays(control: ControlDatabase, run_id: int, metric: str) -> ForecastArrays | None:
@@ -53,16 +56,18 @@ def forecast_arrays(control: ControlDatabase, run_id: int, metric: str) -> Forec
         here = [row for row in shards if row[2] == starts_at and len(row[3]) == steps]
         asked = {
             "run": run_id, "metric": metric, "starts_at": starts_at, "steps": steps,
-            "median": quantile_column(0.5) + 1,
+            "median": quantile_column(0.5) + 1, "half": HALF + 1, "high": HIGH + 1,
         }  # fmt: skip
         rows = cursor.execute(_BUCKETS, asked).fetchall()
     medians = np.empty((len(rows), steps), np.float32)
-    for at, (_, median) in enumerate(rows):
-        medians[at] = median[:, 0]
+    peaks = np.empty((len(rows), 2))
+    for at, (_, median, *peak) in enumerate(rows):
+        medians[at], peaks[at] = median[:, 0], peak
     return ForecastArrays(
         starts_at,
         {(shard, name): quantiles for shard, name, _, quantiles, _ in here},
         {(shard, name): peak for shard, name, _, _, peak in here},
-        {name: at for at, (name, _) in enumerate(rows)},
+        {name: at for at, (name, *_) in enumerate(rows)},
         medians,
+        spread(peaks[:, 0], peaks[:, 1]),
     )

@@ -83,6 +83,22 @@ def above(values: Floats, capacity: float) -> Floats:
     return np.where(first == last, first > capacity, found)
 
 
+WIDEST = 20.0
+"""A spread that is told; of loads that are commonly nothing it has no bound."""
+HALF, HIGH = PEAK_LEVELS.index(0.5), PEAK_LEVELS.index(0.9)
+
+
+def spread(half: Floats, high: Floats) -> Floats:
+    """How uncertain peaks are, by their quantiles at levels .5 and .9: what the latter is above the former, as a share.
+
+    At most ``WIDEST``; of a load that is nothing at either, 0.
+    """
+    found: Floats = np.divide(
+        high - half, half, out=np.where(high > half, WIDEST, 0.0), where=half > high / (1 + WIDEST)
+    )
+    return found
+
+
 def _tail(beyond: Floats, width: Floats) -> Floats:
     """What is left of a tail so far ``beyond`` the outermost level; ``width``: from there to the third level."""
     with np.errstate(over="ignore"):  # infinitely many folds leave nothing

@@ -5,10 +5,11 @@ such that the window's largest load stays under the path's peak with the level's
 has one, the path of its quantile; `probabilistic` has one for each of ``PEAK_LEVELS``: the path of the quantile
 ``predicted_quantile``, scaled so that its peak is that level of the distribution of the window's largest load.
 
-A bucket's part of its shard's levels is its part of the shard's median at each step. Levels are added up as if loads
-rose together (comonotone), which is the cautious way: no dependence of two loads makes a high quantile of their sum
-larger, for the elliptical distributions that the sums of many are close to (McNeil, Frey and Embrechts, Quantitative
-Risk Management, 8.4).
+A bucket's part of its shard's median is its load at each step. What a level is above the median is its buckets' by
+their loads and spreads: a steady bucket takes little of the uncertainty along that a bursting neighbour brings. Levels
+are added up as if loads rose together (comonotone), which is the cautious way: no dependence of two loads makes a high
+quantile of their sum larger, for the elliptical distributions that the sums of many are close to (McNeil, Frey and
+Embrechts, Quantitative Risk Management, 8.4).
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ import numpy as np
 from foreshard.forecast.peak import PEAK_LEVELS
 from foreshard.planning.policy import DecisionPolicy
 from foreshard.planning.view import FleetView, Floats, Indexes
+
+_STEADY = 0.01
+"""No load is more certain than this: a share of it."""
 
 
 @dataclass(eq=False)
@@ -43,6 +47,11 @@ class FleetLoads:
     _now: Floats = field(repr=False)  # (S, R)
     _load: Floats = field(repr=False)  # (B, R, T)
     _whole: Floats = field(repr=False)  # (S, R, T): what the loads of a shard's buckets are parts of
+    _median: Floats = field(repr=False)  # (S, R, T), as levels
+    _spread: Floats = field(repr=False)  # (B,)
+    _spreads: Floats = field(
+        repr=False
+    )  # (S, R, T): of whole shards, the mean of their buckets' and their own part
 
     def path(self, shard: int) -> Floats:
         """The load that is planned with, shape (R, T)."""
@@ -62,16 +71,27 @@ class FleetLoads:
         """The buckets' load at the planned level if they lie on ``shard``, in units of its capacity: (n, R, T)."""
         part, origin = self.part(buckets), self.origin[buckets]
         scale = self.capacity[origin] / self.capacity[shard]
-        found: Floats = part * self._first[origin, self.planned] * scale[:, :, None]
+        level, median = self._first[origin, self.planned], self._median[origin]
+        above = self._uncertain(buckets, part) * np.maximum(level - median, 0.0)
+        found: Floats = (part * np.minimum(level, median) + above) * scale[:, :, None]
+        return found
+
+    def _uncertain(self, buckets: Indexes, part: Floats) -> Floats:
+        """Their parts of what their shards' levels are above the median, (n, R, T)."""
+        found: Floats = part * self._spread[buckets, None, None] / self._spreads[self.origin[buckets]]
         return found
 
     def all_levels_of(self, buckets: Indexes, shard: int) -> Floats:
         """Their load together at every level if they lie on ``shard``, in units of its capacity: (L, R, T)."""
         total = np.zeros(self._first.shape[1:])
         for origin in np.unique(self.origin[buckets]):
-            part = self.part(buckets[self.origin[buckets] == origin]).sum(axis=0)
+            rows = buckets[self.origin[buckets] == origin]
+            part = self.part(rows)
             scale = self.capacity[origin] / self.capacity[shard]
-            total += self._first[origin] * (part * scale[:, None])
+            level, median = self._first[origin], self._median[origin]
+            total += np.minimum(level, median) * (part.sum(axis=0) * scale[:, None])
+            above = self._uncertain(rows, part).sum(axis=0)
+            total += np.maximum(level - median, 0.0) * (above * scale[:, None])
         return total
 
     def now_of(self, buckets: Indexes, shard: int) -> Floats:
@@ -124,6 +144,8 @@ def fleet_loads(view: FleetView, policy: DecisionPolicy) -> FleetLoads:
     current = shards.current / capacity
     planned = planned_level(policy.relief_probability, policy)
     lies = buckets.shard.copy()
+    whole = _whole(view)
+    spread = np.ones(len(buckets.names)) if buckets.spread is None else np.maximum(buckets.spread, _STEADY)
     loads = FleetLoads(
         levels=list(levels),
         planned=planned,
@@ -134,7 +156,10 @@ def fleet_loads(view: FleetView, policy: DecisionPolicy) -> FleetLoads:
         _first=levels,
         _now=current,
         _load=buckets.load,
-        _whole=_whole(view),
+        _whole=whole,
+        _median=np.asarray(shards.at(0.5), float) / capacity[:, :, None],
+        _spread=np.asarray(spread, float),
+        _spreads=_spreads(view, whole, spread),
     )
     _arrive(view.moving, view, loads)
     return loads
@@ -160,16 +185,32 @@ def planned_level(probability: float, policy: DecisionPolicy) -> int:
 
 def _whole(view: FleetView) -> Floats:
     """What buckets' loads are parts of, (S, R, T). Parts of a shard add up to at most 1; the rest is its own."""
-    shards, load = view.shards, view.buckets.load
-    total = np.array(shards.at(0.5), load.dtype)
-    together = np.zeros_like(total)
+    load = view.buckets.load
+    whole: Floats = np.maximum(np.array(view.shards.at(0.5), load.dtype), _together(view, load))
+    whole[whole == 0] = 1  # where no bucket has any load either
+    return whole
+
+
+def _spreads(view: FleetView, whole: Floats, spread: Floats) -> Floats:
+    """The mean spread of each shard's load, (S, R, T); its own part has that of its buckets together."""
+    if view.buckets.spread is None:
+        return np.ones_like(whole)
+    load = view.buckets.load
+    of = _together(view, load * spread[:, None, None].astype(load.dtype))
+    together = _together(view, load)
+    mean = np.divide(of, together, out=np.ones_like(of), where=together > 0)
+    found: Floats = np.maximum(mean, _STEADY)
+    return found
+
+
+def _together(view: FleetView, load: Floats) -> Floats:
+    """Sums over the buckets of each shard, (S, R, T)."""
+    together = np.zeros((len(view.shards.names), *load.shape[1:]), load.dtype)
     order = np.argsort(view.buckets.shard, kind="stable")
     found, first = np.unique(view.buckets.shard[order], return_index=True)
     if len(found):
         together[found] = np.add.reduceat(load[order], first)
-    whole: Floats = np.maximum(total, together)
-    whole[whole == 0] = 1  # where no bucket has any load either
-    return whole
+    return together
 
 
 def _arrive(moving: Mapping[str, str], view: FleetView, loads: FleetLoads) -> None:

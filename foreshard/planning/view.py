@@ -55,7 +55,8 @@ class BucketsView:
     ``shard`` (B,): row of the shard that each lies on. ``load`` (B, R, T): median, in the metrics' units; what the
     buckets of a shard do not explain is the shard's own and stays. ``queries`` (B, T): median queries/s.
     ``rested_s`` (B,): seconds since the last move, ``NEVER`` without one; ``came_from`` (B,): the row of the shard that
-    it left then, -1 without one.
+    it left then, -1 without one. ``spread`` (B,): how uncertain each one's load is, as a share of it; what a shard's
+    forecast is above its median is its buckets' by this. None: all alike.
     """
 
     names: tuple[str, ...]
@@ -65,6 +66,7 @@ class BucketsView:
     queries: Floats
     rested_s: Floats
     came_from: Indexes
+    spread: Floats | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,5 +191,11 @@ def _check_loads(view: FleetView) -> None:
         # min and max once each: a NaN is in both
         if values.size and not (values.min() >= 0 and np.isfinite(values.max())):
             raise InvalidInput(name, "holds a value that is not a load: below zero, or no number")
+    if buckets.spread is not None and not (
+        buckets.spread.shape == (len(buckets.names),)
+        and np.isfinite(buckets.spread).all()
+        and (buckets.spread >= 0).all()
+    ):
+        raise InvalidInput("spread", "is not one number of 0 or more for each bucket")
     if buckets.rested_s.size and not buckets.rested_s.min() >= 0:
         raise InvalidInput("rested_s", "holds a value below zero, or no number")

@@ -14,6 +14,7 @@ from foreshard.forecast.forecast_options import Before, ForecastOptions, turns_f
 from foreshard.forecast.forecaster import forecast
 from foreshard.forecast.models.candidates import DEFAULT
 from foreshard.forecast.panel import DAY, HOUR, Panel, Values
+from foreshard.forecast.peak import HALF, HIGH, spread
 from foreshard.forecast.result import ForecastResult
 from foreshard.forecast.series import SeriesKey
 from foreshard.forecast.training import Trained, train
@@ -129,6 +130,7 @@ class Foresight:
         peaks = np.stack([one.peak.values for one in results]).reshape(-1, resources, 17)
         buckets = len(self._trace.names)
         load = bands[:buckets, :, :, 3]
+        uncertain = spread(peaks[:buckets, :, HALF], peaks[:buckets, :, HIGH]).mean(axis=1)
         queries = yesterday(self._trace, now, self._pace.step, ahead)
         found = []
         first = buckets
@@ -143,6 +145,7 @@ class Foresight:
                     peaks[first:until],
                     load,
                     queries,
+                    uncertain,
                 )
             )
             first = until

@@ -18,7 +18,8 @@ from foreshard.simulate.trace import Trace
 class Outlook:
     """H steps of length ``step`` from the trace's step ``made`` on, under the placement of then.
 
-    ``bands`` (S, R, H, 7), ``peaks`` (S, R, 17), ``load`` (B, R, H): medians, ``queries`` (B, H).
+    ``bands`` (S, R, H, 7), ``peaks`` (S, R, 17), ``load`` (B, R, H): medians, ``queries`` (B, H),
+    ``spread`` (B,): of the buckets' peaks; None where nothing is uncertain.
     """
 
     made: int
@@ -28,6 +29,7 @@ class Outlook:
     peaks: Floats
     load: Floats
     queries: Floats
+    spread: Floats | None = None
 
 
 def certain(

@@ -133,6 +133,7 @@ class Replay:
                 outlook.queries,
                 rested,
                 came_from,
+                outlook.spread,
             ),
             moving=moving,
             busy={

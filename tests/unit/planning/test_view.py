@@ -143,3 +143,24 @@ def test_what_is_on_its_way_is_there(view: FleetView) -> None:
     loads = fleet_loads(replace(view, moving=dict.fromkeys(names, "shard-2")), DecisionPolicy())
     assert set(loads.on(1)[:2]) == {0, 1}
     assert loads.path(0).max() == pytest.approx(fleet_loads(view, DecisionPolicy()).path(0).max() * 6 / 8)
+
+
+def test_a_steady_bucket_takes_little_of_its_shards_uncertainty(view: FleetView) -> None:
+    """Of eight equal buckets one bursts: the median goes in equal parts, what is above it mostly with that one."""
+    spread = np.full(len(view.buckets.names), 0.1)
+    spread[0] = 2.0
+    uncertain = replace(view, buckets=replace(view.buckets, spread=spread))
+    loads, alike = fleet_loads(uncertain, DecisionPolicy()), fleet_loads(view, DecisionPolicy())
+    here = loads.on(0)
+    of = loads.of(here, 0)
+    assert of.sum(axis=0) == pytest.approx(alike.path(0))
+    assert loads.all_levels_of(here, 0) == pytest.approx(alike.levels[0])
+    median = view.shards.at(0.5)[0] / view.shards.capacity[0][:, None]
+    above = np.maximum(alike.path(0) - median, 0)
+    assert of[0] - median / 8 == pytest.approx(above * 2.0 / 2.7)
+    assert of[1] - median / 8 == pytest.approx(above * 0.1 / 2.7)
+    loads.move(here[:1], 1)
+    assert loads.path(0) == pytest.approx(alike.path(0) - of[0])
+    with pytest.raises(InvalidInput) as refusal:
+        replace(view, buckets=replace(view.buckets, spread=-spread))
+    assert refusal.value.field == "spread"
