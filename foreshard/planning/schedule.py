@@ -61,7 +61,7 @@ def schedule(
 
     With ``start`` "trough" a draft starts where the highest load of both ends is least but for `AS_GOOD`, before its
     deadline and early enough for later drafts with the same shards to keep theirs; if plans are late because others
-    wait for a trough, none waits. Late ones start as soon as they may.
+    wait for a trough, none waits. Late ones start as soon as they may, and by the target's median load while they copy.
     """
     spans = _spans(drafts, view, policy)
     best = _Attempt(drafts, view, loads, policy, spans, policy.start)
@@ -174,6 +174,8 @@ class _Attempt:
         candidates = in_time & (fair if spared else fit)
         if candidates.any():
             return self._in_time(number, starts, candidates)
+        # What is late does not wait for an hour in which its target could bear the copy whatever comes.
+        fit = fit | starts.open & starts.free & starts.likely_room
         if not _urgent(draft) or not fit.any():
             return None
         row = int(np.argmax(fit))

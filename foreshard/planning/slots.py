@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foreshard.planning.draft import Draft
-from foreshard.planning.loads import FleetLoads
+from foreshard.planning.loads import FleetLoads, planned_level
 from foreshard.planning.policy import DecisionPolicy
 from foreshard.planning.view import FleetView, Floats
 from foreshard.planning.windows import Span
@@ -43,8 +43,9 @@ class Starts:
     ``at`` (N,): seconds since ``now``, ascending; the last may lie behind the forecasts. ``peak`` (N,): the highest
     load of both ends while it runs, the copy's included, in units of capacity. The others, (N,), say that nothing
     stands against it: ``open``: windows and blackouts; ``free``: both shards, and the fleet's number of migrations;
-    ``room``: the target stays within its capacity during the run, and with its buckets from then on; ``bearable``: the
-    source stays within its capacity during the run.
+    ``room``: the target stays within its capacity during the run, and with its buckets from then on; ``likely_room``:
+    the same, but during the run by the median load only; ``bearable``: the source stays within its capacity during the
+    run.
     """
 
     at: Floats
@@ -52,6 +53,7 @@ class Starts:
     open: Mask
     free: Mask
     room: Mask
+    likely_room: Mask
     bearable: Mask
 
 
@@ -76,7 +78,9 @@ class Slots:
         self._step = view.step.total_seconds()
         self._opened = np.array([self.seconds(span.starts_at) for span in spans])
         self._closed = np.array([self.seconds(span.ends_at) for span in spans])
+        self._likely = loads.at(planned_level(0.5, policy))
         self._paths: dict[int, Floats] = {}  # (R, T) of each shard with what was put in
+        self._likely_paths: dict[int, Floats] = {}
         self._copies: dict[int, Floats] = {}  # (T,): the load of copies that were put in
         self._busy = {
             row: max(0.0, self.seconds(view.busy[name]))
@@ -109,6 +113,7 @@ class Slots:
         given = _busiest(self._path(draft.target) + self._given(draft))
         during = np.maximum(np.maximum(source, copying), given)
         later = np.maximum.accumulate((given[:-1] + self._copy(draft.target))[::-1])[::-1]
+        likely = _busiest(self._likely_path(draft.target)) + self._policy.copy_load
         full = 1.0 + _ROUNDING
         return Starts(
             at=at,
@@ -116,6 +121,7 @@ class Slots:
             open=self._open(at, length),
             free=self._free(draft, at, length),
             room=(_highest(copying, first, until) <= full) & (later[first] <= full),
+            likely_room=(_highest(likely, first, until) <= full) & (later[first] <= full),
             bearable=_highest(source, first, until) <= full,
         )
 
@@ -125,10 +131,12 @@ class Slots:
         run = Run(draft.source, draft.target, begin, begin + length)
         first, until = (int(one[0]) for one in self._steps(np.array([begin]), length))
         over = max(0, math.ceil((run.end - self._first) / self._step))
-        leaving = self._loads.of(draft.buckets, draft.source).sum(axis=0)[:, over:]
-        target, source = self._path(draft.target), self._path(draft.source)
-        target[:, first:] += self._given(draft)[:, first:]
-        source[:, over:] = np.maximum(source[:, over:] - leaving, 0.0)
+        for loads, path in ((self._loads, self._path), (self._likely, self._likely_path)):
+            leaving = loads.of(draft.buckets, draft.source).sum(axis=0)[:, over:]
+            given = loads.of(draft.buckets, draft.target).sum(axis=0)[:, first:]
+            target, source = path(draft.target), path(draft.source)
+            target[:, first:] += given
+            source[:, over:] = np.maximum(source[:, over:] - leaving, 0.0)
         for shard in run.shards:
             self._copy(shard)[first:until] = self._policy.copy_load
         self.runs.append(run)
@@ -153,6 +161,11 @@ class Slots:
         if shard not in self._paths:
             self._paths[shard] = self._loads.path(shard).astype(float)
         return self._paths[shard]
+
+    def _likely_path(self, shard: int) -> Floats:
+        if shard not in self._likely_paths:
+            self._likely_paths[shard] = self._likely.path(shard).astype(float)
+        return self._likely_paths[shard]
 
     def _copy(self, shard: int) -> Floats:
         if shard not in self._copies:

@@ -40,6 +40,9 @@ def loads_of(
         _now=now,
         _load=load,
         _whole=np.where(path > 0, path, 1.0),
+        _median=path,
+        _spread=np.ones(len(rows)),
+        _spreads=np.ones_like(path),
     )
 
 
