@@ -117,6 +117,7 @@ class Call:
         self._isolation = isolation
         self._patience = Patience(core.deadline_s)
         self._doubt = False
+        self._answer: psycopg.Error | None = None
         self._begun = perf_counter()
         self._opening: Opening | None = None
         self.redirection: Redirection | None = None
@@ -174,7 +175,8 @@ class Call:
         refresh = self._learn(error, failure)
         pause = None if failure is Failure.DOWN else self._patience.next_pause()
         if pause is None:
-            raise self._given_up(error) from error
+            raise self._given_up(self._last_answer(error, failure)) from error
+        self._answer = None if failure is Failure.CONNECTION else error
         self._core.telemetry.retried()
         return Pause(pause, refresh)
 
@@ -220,6 +222,15 @@ class Call:
         """Whether the key has another route by now."""
         assert self._opening is not None
         return self._route(self._core.map).shard != self._opening.route.shard
+
+    def _last_answer(self, error: psycopg.Error, failure: Failure) -> psycopg.Error:
+        """What the call is told at its end.
+
+        An attempt that begins when time is over gets no connection any more, and that says nothing of the shard: then
+        what the one before was told counts.
+        """
+        none_came = failure is Failure.CONNECTION and error.sqlstate is None
+        return self._answer if none_came and self._answer is not None else error
 
     def _given_up(self, error: psycopg.Error) -> ForeshardError:
         assert self._opening is not None
