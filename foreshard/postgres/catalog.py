@@ -11,7 +11,6 @@ from foreshard.postgres.connect import Connection, sql_file
 from foreshard.postgres.pair import Pair
 from foreshard.postgres.replication import health, table_syncs
 
-
 MAINTAIN_SINCE = 170000
 """Older versions do not know the privilege MAINTAIN, which ALL includes since."""
 

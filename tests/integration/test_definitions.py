@@ -35,9 +35,7 @@ def _define(pair: ShardPair) -> None:
             # 16 uses a new value of an enum only once it is committed, and some servers know no XML.
             before, after = DEFINITION.split(NEW_VALUE)
             for part in (before, NEW_VALUE, after):
-                conn.execute(
-                    part.replace(" xml,", " text,").replace("xmlparse(content '", "('").encode()
-                )
+                conn.execute(part.replace(" xml,", " text,").replace("xmlparse(content '", "('").encode())
 
 
 DIFFERENCES: list[tuple[Section, str, str]] = [
