@@ -16,7 +16,7 @@ import pytest
 from data_checks.evidence import sha256, times
 from data_checks.gate import GX_VERSION
 from data_checks.run_gate import _environment, run_gate
-from data_checks.scope import Scope
+from data_checks.scope import Checkpoint, Scope
 from data_checks.suites import expected_count
 from data_checks.verdict import Verdict
 from foreshard.postgres import passwords
@@ -312,7 +312,7 @@ def test_a_truncated_file_is_a_no(
 
 
 ARGUMENTS = (
-    *("--json", "--time-to-live=60", "--migration=12", "--flip=3", "--marker=a-marker", "--chunks=4"),
+    *("--json", "--time-to-live=3600", "--migration=12", "--flip=3", "--marker=a-marker", "--chunks=4"),
     *(
         "--checkpoint=before_cutover",
         "--bucket=b0001",
@@ -327,13 +327,13 @@ import json, os, sys
 from data_checks import gate, provenance, validate
 cases, *arguments = sys.argv[1:]
 for number, broken in enumerate(json.loads(cases)):
-    said = os.open(f"{number}.json", os.O_WRONLY | os.O_CREAT)
+    said = os.open(f"{number}.json", os.O_WRONLY | os.O_CREAT, 0o600)
     if not os.fork():
         os.dup2(said, 1)
         code = 99
         try:
             exec(broken)
-            code = gate.main([*arguments, f"--docs=docs-{number}"])
+            code = gate.main([*arguments, f"--docs={number}.json"])  # where nothing can be built
         finally:
             os._exit(code)
     os.close(said)
@@ -476,7 +476,9 @@ SqliteDatasource.add_table_asset = lambda self, name, table_name: whole(
 
 
 def test_broken_gates_say_no(make_evidence: MakeEvidence, scope: Scope, tmp_path: Path) -> None:
-    evidence = make_evidence(scope)
+    evidence = make_evidence(
+        replace(scope, checkpoint=Checkpoint.AFTER_CUTOVER)
+    )  # the one with fewest suites
     cases = json.dumps(["", *(broken for broken, _, _ in BROKEN.values())])
     codes = _python(EACH_FORKED, cases, str(evidence), *ARGUMENTS, cwd=tmp_path).split()
     whole, *verdicts = (
@@ -507,7 +509,8 @@ sys.modules["great_expectations"] = None
 from data_checks import gate
 gate.main(sys.argv[1:])
 """
-    said = _python(hidden, str(make_evidence(scope)), *ARGUMENTS, "--docs=docs", cwd=tmp_path)
+    evidence = make_evidence(replace(scope, checkpoint=Checkpoint.AFTER_CUTOVER))
+    said = _python(hidden, str(evidence), *ARGUMENTS, "--docs=docs", cwd=tmp_path)
     verdict = Verdict.from_json(said)
     assert not verdict.passed
     assert "Great Expectations is not installed here" in verdict.failed[0].what
