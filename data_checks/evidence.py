@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 
@@ -26,6 +27,7 @@ ABSENT = "absent"
 """Stands where one side does not have the object: never equal to a count, a digest or a definition."""
 
 CLOCK_SLACK_S = 5
+"""How far the clock may have been set back since the evidence was complete."""
 
 _ROWS = (
     "chunk INTEGER, source_rows TEXT, source_digest TEXT, target_rows TEXT, target_digest TEXT,"
@@ -75,9 +77,12 @@ class EvidenceWriter:
 
     def add(self, table: str, rows: Iterable[Sequence[object]]) -> None:
         """Rows of one table: bucket, item, then its columns in order."""
-        for row in rows:
-            places = ", ".join("?" * len(row))
-            self._database.execute(f"INSERT INTO {_quoted(table)} VALUES ({places})", row)
+        left = iter(rows)
+        for first in left:
+            places = ", ".join("?" * len(first))
+            self._database.executemany(
+                f"INSERT INTO {_quoted(table)} VALUES ({places})", chain([first], left)
+            )
 
     def __enter__(self) -> EvidenceWriter:
         return self
@@ -142,6 +147,9 @@ def problems(path: Path, scope: Scope, time_to_live: timedelta, now: datetime | 
         return [f"there is no file {path.name}"]
     try:
         with closing(_open(path)) as database:
+            (sound,) = database.execute("PRAGMA quick_check(1)").fetchone()
+            if sound != "ok":
+                return [f"it cannot be read: {sound}"]
             made = _times(_meta(database))
             return [
                 *_identity_problems(database, scope),
@@ -203,10 +211,10 @@ def _age_problems(made: Times | None, time_to_live: timedelta, now: datetime) ->
             f"it is {old.total_seconds():.0f} s old and may be {time_to_live.total_seconds():.0f} s"
             " (migration.gate_ttl_s)"
         ]
+    if made.made_at < made.begun_at:
+        return ["it was complete before it was begun"]
     # A clock that went back must not make evidence last longer.
-    if old < timedelta(seconds=-CLOCK_SLACK_S) or made.made_at < made.begun_at:
-        return ["it was made in the future"]
-    return []
+    return ["it was made in the future"] if old < timedelta(seconds=-CLOCK_SLACK_S) else []
 
 
 def _times(meta: Mapping[str, str]) -> Times | None:

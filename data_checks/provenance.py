@@ -12,7 +12,8 @@ import gc
 from collections.abc import Sequence
 from typing import Any
 
-from great_expectations.data_context import AbstractDataContext, project_manager
+from great_expectations.data_context.data_context.abstract_data_context import AbstractDataContext
+from great_expectations.data_context.data_context.context_factory import project_manager
 from great_expectations.exceptions.exceptions import DataContextRequiredError
 
 from data_checks.suites import Suite
@@ -78,10 +79,5 @@ def _current() -> AbstractDataContext | None:
 
 def _contexts() -> list[AbstractDataContext]:
     """Every context that is alive. The type is asked, not the object, which may answer for another one."""
-    for last in (False, True):
-        if last:
-            gc.collect()  # one that nobody holds any more does no harm
-        found = [one for one in gc.get_objects() if issubclass(type(one), AbstractDataContext)]
-        if len(found) <= 1:
-            break
-    return found
+    gc.collect()  # one that nobody holds any more does no harm
+    return [one for one in gc.get_objects() if issubclass(type(one), AbstractDataContext)]

@@ -243,8 +243,8 @@ NO_EVIDENCE = {
     ),
     "no beginning": ("DELETE FROM meta WHERE key = 'begun_at'", "does not say when"),
     "complete before it was begun": (
-        "UPDATE meta SET value = '2026-01-01T00:00:00+00:00' WHERE key = 'made_at'",
-        "s old and may be",
+        "UPDATE meta SET value = strftime('%Y-%m-%dT%H:%M:%S+00:00', 'now', '+1 hour') WHERE key = 'begun_at'",
+        "complete before it was begun",
     ),
     "a missing table": ("DROP TABLE rows_aircraft", "no table rows_aircraft"),
     "an emptied table": ("DELETE FROM rows_aircraft", "rows_aircraft does not hold"),
@@ -308,7 +308,7 @@ def test_a_truncated_file_is_a_no(
     verdict = run_gate(path, replace(scope, chunks=400), tmp_path / "docs", time_to_live=HOUR)
     assert not verdict.passed
     assert verdict.evaluated == 0
-    assert "it cannot be read: database disk image is malformed" in verdict.failed[0].what
+    assert "it cannot be read: " in verdict.failed[0].what
 
 
 ARGUMENTS = (

@@ -8,7 +8,6 @@ import pytest
 
 from foreshard.control.flip_store import FlipStore
 from foreshard.errors import FlipFailed, GateRefused
-from foreshard.migration import flip as flips
 from foreshard.migration.flip import flip
 from foreshard.migration.lifecycle import Stage
 from foreshard.migration.runner import Runner
@@ -67,9 +66,7 @@ def test_nothing_is_copied_without_the_checks_before_the_copy(
         assert runner.record.stage is Stage.BACKFILL
 
 
-def test_no_way_to_the_keys_leads_past_the_checks(
-    fleet: MovingFleet, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_way_to_the_keys_leads_past_the_checks(fleet: MovingFleet) -> None:
     """Whoever asks, under whatever policy: the cutover wants checks of its own, and so does each guarded step."""
     fleet.configure(approval="never")
     fleet.run_until(Stage.CUTOVER)
@@ -105,11 +102,12 @@ def test_no_way_to_the_keys_leads_past_the_checks(
         refused("are too old")
         go(runner, "before_cutover", step.flip_no)
 
-        # Taken back: the next attempt is another flip.
-        with monkeypatch.context() as broken:
-            broken.setattr(flips, "_missing", lambda *_: "its marker was lost")
-            with pytest.raises(FlipFailed):
-                flip(work, SLOTS)
+        def no_moment_is_good() -> None:
+            raise FlipFailed("not now")
+
+        # Cancelled: the next attempt is another flip.
+        with pytest.raises(FlipFailed, match="not now"):
+            flip(work, SLOTS, before_close=no_moment_is_good)
         refused("were not run")
         go(runner, "before_cutover", work.flips.next_number(fleet.migration))
         done = flip(work, SLOTS)
