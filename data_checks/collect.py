@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from data_checks.evidence import ABSENT, EvidenceWriter
@@ -22,6 +23,8 @@ from foreshard.postgres.digests import CheckedTable, TableComparison, compare_ta
 from foreshard.postgres.fence import Fence
 from foreshard.postgres.pair import Pair, open_pair
 from foreshard.postgres.recheck import Bound, Drain
+from foreshard.postgres.session_facts import database_facts, session_facts
+from foreshard.postgres.snapshot_pair import SnapshotPair
 from foreshard.topology.keys import KeyType
 
 WHOLE = "*"
@@ -73,10 +76,7 @@ def collect_evidence(
         for bucket in scope.buckets
         for table in scope.tables
     ]
-    with (
-        EvidenceWriter(path, scope, made_at=datetime.now(UTC)) as evidence,
-        open_pair(ends.source, ends.target) as pair,
-    ):
+    with EvidenceWriter(path, scope, begun_at=datetime.now(UTC)) as evidence:
         comparisons = compare_tables(
             ends.source,
             ends.target,
@@ -85,29 +85,34 @@ def collect_evidence(
             drain=drain,
             fence=fence,
             chunks=scope.chunks,
+            witness=partial(_add_sessions, evidence),
         )
         for comparison in comparisons:
             _add_comparison(evidence, comparison)
-        if scope.checkpoint is Checkpoint.BEFORE_CUTOVER:
-            _add_definitions(evidence, pair, scope)
+        # After the rows, and not a session that stood idle for as long as the scan: these facts are the newest.
+        with open_pair(ends.source, ends.target) as pair:
+            if scope.checkpoint is Checkpoint.BEFORE_CUTOVER:
+                _add_definitions(evidence, pair, scope)
+                evidence.add("databases", [(WHOLE, f.name, f.source, f.target) for f in database_facts(pair)])
+                evidence.add(
+                    "shadow_reads",
+                    [
+                        (
+                            WHOLE,
+                            "all reads",
+                            shadow.reads,
+                            shadow.matches,
+                            shadow.lags,
+                            shadow.mismatches,
+                            shadow.failures,
+                        )
+                    ],
+                )
             evidence.add(
-                "shadow_reads",
-                [
-                    (
-                        WHOLE,
-                        "all reads",
-                        shadow.reads,
-                        shadow.matches,
-                        shadow.lags,
-                        shadow.mismatches,
-                        shadow.failures,
-                    )
-                ],
+                "sequences",
+                [(s.bucket, s.name, s.source, s.target) for s in read_sequences(pair, scope.buckets)],
             )
-        evidence.add(
-            "sequences", [(s.bucket, s.name, s.source, s.target) for s in read_sequences(pair, scope.buckets)]
-        )
-        _add_replication(evidence, pair, ends)
+            _add_replication(evidence, pair, ends)
     return comparisons
 
 
@@ -116,7 +121,7 @@ def collect_before_copy(path: Path, scope: Scope, source: str, target: str) -> N
     if scope.checkpoint is not Checkpoint.BEFORE_COPY:
         raise InvalidInput("checkpoint", f"{scope.checkpoint} needs both copies compared")
     with (
-        EvidenceWriter(path, scope, made_at=datetime.now(UTC)) as evidence,
+        EvidenceWriter(path, scope, begun_at=datetime.now(UTC)) as evidence,
         open_pair(source, target) as pair,
     ):
         evidence.add(
@@ -128,6 +133,14 @@ def collect_before_copy(path: Path, scope: Scope, source: str, target: str) -> N
         )
         relations = count_relations(pair.target, scope.buckets)
         evidence.add("target_leftovers", [(bucket, "relations", n) for bucket, n in relations.items()])
+
+
+def _add_sessions(evidence: EvidenceWriter, sessions: SnapshotPair) -> None:
+    found = session_facts(sessions.source.sessions, sessions.target.sessions)
+    evidence.add(
+        "sessions",
+        [(WHOLE, f"session {f.session} {f.setting}", f.setting, f.wanted, f.source, f.target) for f in found],
+    )
 
 
 def _add_comparison(evidence: EvidenceWriter, comparison: TableComparison) -> None:

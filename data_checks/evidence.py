@@ -11,17 +11,23 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 
 from data_checks.scope import Scope
 from data_checks.suites import WHOLE_MIGRATION, suites_for
 from foreshard.errors import InvalidInput
+from foreshard.postgres.catalog import Section
 
 FORMAT = "1"
 ABSENT = "absent"
 """Stands where one side does not have the object: never equal to a count, a digest or a definition."""
+
+CLOCK_SLACK_S = 5
+"""How far the clock may have been set back since the evidence was complete."""
 
 _ROWS = (
     "chunk INTEGER, source_rows TEXT, source_digest TEXT, target_rows TEXT, target_digest TEXT,"
@@ -31,10 +37,9 @@ _SCHEMA = "source_definition TEXT, target_definition TEXT"
 _COLUMNS: Mapping[str, str] = {
     "collected": "found INTEGER",
     "differences": "chunk INTEGER, kind TEXT",
-    "schema_columns": _SCHEMA,
-    "schema_constraints": _SCHEMA,
-    "schema_indexes": _SCHEMA,
-    "schema_triggers": _SCHEMA,
+    **{f"schema_{section}": _SCHEMA for section in Section},
+    "sessions": "setting TEXT, wanted TEXT, source_value TEXT, target_value TEXT",
+    "databases": "source_value TEXT, target_value TEXT",
     "sequences": "source_position INTEGER, target_position INTEGER",
     "replication": (
         "enabled INTEGER, running INTEGER, tables INTEGER, tables_not_ready INTEGER, apply_errors INTEGER,"
@@ -51,15 +56,17 @@ _COLUMNS: Mapping[str, str] = {
 class EvidenceWriter:
     """Writes the file at ``path``. Used as a context manager; until it is left without an error nothing stands.
 
-    ``made_at`` (UTC) is when reading began: the age of the oldest fact in it.
+    ``begun_at`` (UTC) is when reading began. How old the evidence is counts from when it was complete: what a scan of
+    large tables takes cannot be too long, and definitions, sequences and streams are read after the rows. Both times
+    stand in it.
     """
 
-    def __init__(self, path: Path, scope: Scope, made_at: datetime) -> None:
+    def __init__(self, path: Path, scope: Scope, begun_at: datetime) -> None:
         if path.exists():
             raise InvalidInput("path", f"{path} exists; evidence is never written over")
         self._path = path
         self._scope = scope
-        self._made_at = made_at
+        self._begun_at = begun_at
         self._half = path.with_name(path.name + ".part")
         self._half.unlink(missing_ok=True)
         self._database = sqlite3.connect(self._half)
@@ -70,9 +77,12 @@ class EvidenceWriter:
 
     def add(self, table: str, rows: Iterable[Sequence[object]]) -> None:
         """Rows of one table: bucket, item, then its columns in order."""
-        for row in rows:
-            places = ", ".join("?" * len(row))
-            self._database.execute(f"INSERT INTO {_quoted(table)} VALUES ({places})", row)
+        left = iter(rows)
+        for first in left:
+            places = ", ".join("?" * len(first))
+            self._database.executemany(
+                f"INSERT INTO {_quoted(table)} VALUES ({places})", chain([first], left)
+            )
 
     def __enter__(self) -> EvidenceWriter:
         return self
@@ -97,19 +107,38 @@ class EvidenceWriter:
                 self.add("collected", [(bucket, table, found[bucket]) for bucket in self._scope.buckets])
 
     def _write_meta(self) -> None:
-        facts = {**_identity(self._scope), "made_at": self._made_at.isoformat()}
+        facts = {
+            **_identity(self._scope),
+            "begun_at": self._begun_at.isoformat(),
+            "made_at": datetime.now(UTC).isoformat(),
+        }
         self._database.execute("CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)")
         self._database.executemany("INSERT INTO meta VALUES (?, ?)", facts.items())
 
 
-def made_at(path: Path) -> datetime | None:
-    """When the evidence was begun; None if it does not say."""
+@dataclass(frozen=True)
+class Times:
+    """When reading the evidence began, and when it was complete. UTC."""
+
+    begun_at: datetime
+    made_at: datetime
+
+
+def times(path: Path) -> Times | None:
+    """When the evidence was made; None if it does not say."""
     try:
         with closing(_open(path)) as database:
-            moment = datetime.fromisoformat(_meta(database).get("made_at", ""))
-    except (sqlite3.Error, ValueError):
+            return _times(_meta(database))
+    except sqlite3.Error:
         return None
-    return moment if moment.tzinfo else None
+
+
+def age(made_at: str) -> timedelta:
+    """How long ago evidence was complete. Raises `ValueError` for what is no time of a zone."""
+    moment = datetime.fromisoformat(made_at)
+    if moment.tzinfo is None:
+        raise ValueError(f"{made_at} is in no time zone")
+    return datetime.now(UTC) - moment
 
 
 def problems(path: Path, scope: Scope, time_to_live: timedelta, now: datetime | None = None) -> list[str]:
@@ -118,7 +147,10 @@ def problems(path: Path, scope: Scope, time_to_live: timedelta, now: datetime | 
         return [f"there is no file {path.name}"]
     try:
         with closing(_open(path)) as database:
-            made = _meta(database).get("made_at", "")
+            (sound,) = database.execute("PRAGMA quick_check(1)").fetchone()
+            if sound != "ok":
+                return [f"it cannot be read: {sound}"]
+            made = _times(_meta(database))
             return [
                 *_identity_problems(database, scope),
                 *_table_problems(database, scope),
@@ -170,15 +202,27 @@ def _table_problems(database: sqlite3.Connection, scope: Scope) -> list[str]:
     return found
 
 
-def _age_problems(made: str, time_to_live: timedelta, now: datetime) -> list[str]:
-    try:
-        age = now - datetime.fromisoformat(made)
-    except (ValueError, TypeError):
+def _age_problems(made: Times | None, time_to_live: timedelta, now: datetime) -> list[str]:
+    if made is None:
         return ["it does not say when it was made"]
-    if age > time_to_live:
-        return [f"it is {age.total_seconds():.0f} s old and may be {time_to_live.total_seconds():.0f} s"]
+    old = now - made.made_at
+    if old > time_to_live:
+        return [
+            f"it is {old.total_seconds():.0f} s old and may be {time_to_live.total_seconds():.0f} s"
+            " (migration.gate_ttl_s)"
+        ]
+    if made.made_at < made.begun_at:
+        return ["it was complete before it was begun"]
     # A clock that went back must not make evidence last longer.
-    return ["it was made in the future"] if age < timedelta(seconds=-5) else []
+    return ["it was made in the future"] if old < timedelta(seconds=-CLOCK_SLACK_S) else []
+
+
+def _times(meta: Mapping[str, str]) -> Times | None:
+    try:
+        times = Times(*(datetime.fromisoformat(meta.get(key, "")) for key in ("begun_at", "made_at")))
+    except ValueError:
+        return None
+    return times if times.begun_at.tzinfo and times.made_at.tzinfo else None
 
 
 def _meta(database: sqlite3.Connection) -> dict[str, str]:

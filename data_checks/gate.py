@@ -14,10 +14,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data_checks.evidence import made_at, problems, sha256
+from data_checks.evidence import problems, sha256, times
 from data_checks.scope import Checkpoint, Scope
 from data_checks.suites import Severity, Suite, expected_count, suites_for
 from data_checks.verdict import Finding, Verdict
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 GO, NO, ERROR = 0, 1, 2
 
+GX_VERSION = "1.24.1"
+"""As `pyproject.toml` pins it."""
+
 
 def judge(evidence: Path, scope: Scope, time_to_live: timedelta, docs: Path) -> Verdict:
     """The verdict on ``evidence``. Loads Great Expectations: call it in a process of its own."""
@@ -34,14 +38,22 @@ def judge(evidence: Path, scope: Scope, time_to_live: timedelta, docs: Path) -> 
     wrong = problems(evidence, scope, time_to_live)
     if wrong:
         return verdict.but(*(Finding("evidence", evidence.name, what) for what in wrong))
-    moment = made_at(evidence)
+    made = times(evidence)
     hash_before = sha256(evidence)
+    missing = _missing_library()
+    if missing is not None:
+        return verdict.but(Finding("gate", evidence.name, missing))
 
-    from data_checks.validate import Validation  # takes seconds to import, and must not be in the caller
+    # Takes seconds to import, and must not be in the caller.
+    from data_checks.provenance import NotOurs
+    from data_checks.validate import Validation
 
     suites = suites_for(scope)
-    validation = Validation(evidence, scope, docs)
-    outcomes = validation.run(suites)
+    try:
+        validation = Validation(evidence, scope, docs)
+        outcomes = validation.run(suites)
+    except NotOurs as foreign:
+        return verdict.but(Finding("gate", evidence.name, str(foreign)))
     failed = [*_coverage(suites, outcomes), *_failures(outcomes)]
     warnings = [
         _finding(o) for o in outcomes if o.severity is Severity.WARNING and not (o.success or o.raised)
@@ -60,9 +72,21 @@ def judge(evidence: Path, scope: Scope, time_to_live: timedelta, docs: Path) -> 
         failed=tuple(failed),
         warnings=tuple(warnings),
         evidence_sha256=hash_before,
-        evidence_made_at=moment.isoformat() if moment else None,
+        evidence_made_at=made.made_at.isoformat() if made else None,
         docs=page,
+        evidence_begun_at=made.begun_at.isoformat() if made else None,
     )
+
+
+def _missing_library() -> str | None:
+    """What is wrong with the Great Expectations that is installed here. What it does was tried with one version."""
+    try:
+        found = version("great_expectations")
+    except PackageNotFoundError:
+        return f"Great Expectations is not installed here: pip install great_expectations=={GX_VERSION}"
+    if found == GX_VERSION:
+        return None
+    return f"Great Expectations is {found} here: pip install great_expectations=={GX_VERSION}"
 
 
 def _coverage(suites: Sequence[Suite], outcomes: Sequence[Outcome]) -> list[Finding]:

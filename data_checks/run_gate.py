@@ -8,7 +8,7 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
-from data_checks.evidence import sha256
+from data_checks.evidence import Times, sha256, times
 from data_checks.scope import Scope
 from data_checks.suites import expected_count
 from data_checks.verdict import Finding, Verdict
@@ -62,11 +62,13 @@ def run_gate(
         verdict = Verdict.from_json(lines[-1] if lines else "")
     except (ValueError, TypeError, KeyError):
         return no(f"it ended with code {done.returncode} and no verdict: {done.stderr[-_TAIL:].strip()}")
-    doubts = _doubts(verdict, scope, expected, hash_before, done.returncode)
+    doubts = _doubts(verdict, scope, expected, hash_before, times(evidence), done.returncode)
     return verdict.but(*(Finding("gate", evidence.name, doubt) for doubt in doubts)) if doubts else verdict
 
 
-def _doubts(verdict: Verdict, scope: Scope, expected: int, evidence_sha256: str, exit_code: int) -> list[str]:
+def _doubts(
+    verdict: Verdict, scope: Scope, expected: int, evidence_sha256: str, made: Times | None, exit_code: int
+) -> list[str]:
     """Where a go contradicts itself or what was asked. A no needs no doubts."""
     if not verdict.passed:
         return []
@@ -80,7 +82,9 @@ def _doubts(verdict: Verdict, scope: Scope, expected: int, evidence_sha256: str,
         ),
         "it said go beside failures": bool(verdict.failed),
         "it judged other evidence": verdict.evidence_sha256 != evidence_sha256,
-        "it does not say how old the evidence is": verdict.evidence_made_at is None,
+        f"it says that the evidence was made at {verdict.evidence_made_at}, which it was not": (
+            made is None or verdict.evidence_made_at != made.made_at.isoformat()
+        ),
     }
     return [doubt for doubt, holds in doubts.items() if holds]
 

@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from data_checks.scope import Checkpoint, Scope
 from foreshard.postgres.catalog import Section
+from foreshard.postgres.session_facts import DATABASE_FACTS, SESSION_FACTS
 
 
 class Severity(StrEnum):
@@ -41,8 +42,15 @@ class Suite:
     checks: tuple[Check, ...]
 
 
-WHOLE_MIGRATION = frozenset({"replication", "shadow_reads"})
+WHOLE_MIGRATION = frozenset({"sessions", "databases", "replication", "shadow_reads"})
 """Tables of the evidence that are about the migration, not about a bucket; their rows are counted instead."""
+
+
+MAY_BE_EMPTY = frozenset(Section) - {Section.COLUMNS, Section.CONSTRAINTS, Section.INDEXES, Section.TABLES}
+"""What a bucket need not have: no trigger, no view. Every table has a column, a key and its index."""
+
+NO_REASON_TO_STOP = frozenset({Section.STORAGE, Section.COMMENTS, Section.PRIVILEGES})
+"""Differences that lose no row and let none in that the other side would refuse: shown to the one who approves."""
 
 
 def rows_table(table: str) -> str:
@@ -78,15 +86,17 @@ def _content_suites(scope: Scope) -> tuple[Suite, ...]:
         case Checkpoint.BEFORE_CUTOVER:
             schema = tuple(_schema(section, scope) for section in Section)
             return (
+                _sessions(),
                 *rows,
                 _differences(),
                 *schema,
+                _databases(),
                 _sequences(),
                 _replication(scope),
                 _shadow_reads(),
             )
         case Checkpoint.AFTER_CUTOVER:
-            return (*rows, _differences(), _sequences(), _replication(scope))
+            return (_sessions(), *rows, _differences(), _sequences(), _replication(scope))
 
 
 def _collected(scope: Scope, tables: list[str]) -> Suite:
@@ -97,11 +107,7 @@ def _collected(scope: Scope, tables: list[str]) -> Suite:
             _count("every bucket was looked at for every table", len(scope.buckets) * len(tables)),
             _unique("each bucket and table once", ["bucket", "item"]),
             _buckets(scope),
-            Check(
-                "all tables of the evidence were written",
-                "ExpectColumnDistinctValuesToEqualSet",
-                {"column": "item", "value_set": tables},
-            ),
+            _distinct("all tables of the evidence were written", "item", list(tables)),
         ),
     )
 
@@ -130,11 +136,34 @@ def _differences() -> Suite:
 
 
 def _schema(section: Section, scope: Scope) -> Suite:
-    equal = _equal_pair("defined alike on both sides", "source_definition", "target_definition")
-    if section is Section.TRIGGERS:  # a bucket may have none
+    severity = Severity.WARNING if section in NO_REASON_TO_STOP else Severity.CRITICAL
+    equal = _equal_pair("defined alike on both sides", "source_definition", "target_definition", severity)
+    if section in MAY_BE_EMPTY:
         return Suite(f"schema_{section}", (equal,))
     some = Check("there are some", "ExpectTableRowCountToBeBetween", {"min_value": 1})
     return Suite(f"schema_{section}", (some, _buckets(scope), equal))
+
+
+def _sessions() -> Suite:
+    """That the digests were made alike: a session that prints times in its own zone makes others of the same rows."""
+    return Suite(
+        "sessions",
+        (
+            _distinct("all that decides how a value prints", "setting", list(SESSION_FACTS)),
+            _equal_pair("the source's sessions print as they should", "source_value", "wanted"),
+            _equal_pair("the target's sessions print as they should", "target_value", "wanted"),
+        ),
+    )
+
+
+def _databases() -> Suite:
+    return Suite(
+        "databases",
+        (
+            _distinct("all that decides how they order text", "item", list(DATABASE_FACTS)),
+            _equal_pair("both databases order text alike", "source_value", "target_value", Severity.WARNING),
+        ),
+    )
 
 
 def _sequences() -> Suite:
@@ -202,11 +231,7 @@ def _source_tables(scope: Scope) -> Suite:
             _count("the buckets hold the plan's tables", len(scope.buckets) * len(scope.tables)),
             _unique("each table once", ["bucket", "item"]),
             _buckets(scope),
-            Check(
-                "and no others",
-                "ExpectColumnDistinctValuesToEqualSet",
-                {"column": "item", "value_set": list(scope.tables)},
-            ),
+            _distinct("and no others", "item", list(scope.tables)),
             _only("they are tables, plain or partitioned", "kind", ["r", "p"]),
             _only("they are logged", "persistence", ["p"]),
             _only("no row is hidden from its owner", "forced_row_security", [0]),
@@ -235,19 +260,20 @@ def _unique(name: str, columns: list[str]) -> Check:
 
 
 def _buckets(scope: Scope) -> Check:
-    return Check(
-        "all buckets of the plan, and no others",
-        "ExpectColumnDistinctValuesToEqualSet",
-        {"column": "bucket", "value_set": list(scope.buckets)},
-    )
+    return _distinct("all buckets of the plan, and no others", "bucket", list(scope.buckets))
 
 
-def _equal_pair(name: str, source: str, target: str) -> Check:
+def _distinct(name: str, column: str, values: list[object]) -> Check:
+    return Check(name, "ExpectColumnDistinctValuesToEqualSet", {"column": column, "value_set": values})
+
+
+def _equal_pair(name: str, source: str, target: str, severity: Severity = Severity.CRITICAL) -> Check:
     # "neither": a NULL on both sides must not be taken for equal.
     return Check(
         name,
         "ExpectColumnPairValuesToBeEqual",
         {"column_A": source, "column_B": target, "ignore_row_if": "neither"},
+        severity,
     )
 
 

@@ -1,7 +1,8 @@
 """Runs the suites over one evidence file with Great Expectations. Only ever imported in the gate's own process.
 
 Great Expectations is not thread-safe, and a second context in a process has been seen to make a gate compare
-the target with itself: so one process, one context, one thread, and names that carry the migration's number.
+the target with itself: so one process, one context, one thread, and names that carry the migration's number
+(`data_checks.provenance` looks after that).
 """
 
 from __future__ import annotations
@@ -20,11 +21,18 @@ from great_expectations.data_context.types.base import (
     ProgressBarsConfig,
 )
 
+from data_checks import provenance
 from data_checks.scope import Scope
 from data_checks.suites import Check, Severity, Suite
 
 NAMED = 5
-"""How many failing rows a finding names; the Data Docs have them all."""
+"""How many failing rows a finding names, beside how many there are. The evidence has them all."""
+
+SHOWN = 20
+"""How many Great Expectations keeps of each expectation, for the Data Docs: millions may differ."""
+
+VALUE_CHARACTERS = 300
+"""The longest value that a finding shows: the body of a function may be pages."""
 
 _SITE = "gate"
 
@@ -46,7 +54,9 @@ class Validation:
     """One run. ``docs`` is the directory for its Data Docs, the only place that is written to."""
 
     def __init__(self, evidence: Path, scope: Scope, docs: Path) -> None:
+        provenance.refuse_any_context()
         self._scope = scope
+        self._address = f"sqlite:///{evidence.resolve()}"
         self._context = gx.get_context(
             mode="ephemeral",
             project_config=DataContextConfig(
@@ -58,11 +68,14 @@ class Validation:
         )
         self._source = self._context.data_sources.add_sqlite(
             name=f"migration-{scope.migration}-flip-{scope.flip}",
-            connection_string=f"sqlite:///{evidence.resolve()}",
+            connection_string=self._address,
         )
 
     def run(self, suites: Sequence[Suite]) -> list[Outcome]:
-        """Validate every suite; one outcome for each expectation that was evaluated."""
+        """Validate every suite; one outcome for each expectation that was evaluated.
+
+        Raises `provenance.NotOurs` if the results may be of anything else than our evidence.
+        """
         scope = self._scope
         definitions = {suite.table: self._definition(suite) for suite in suites}
         checkpoint = self._context.checkpoints.add(
@@ -70,16 +83,22 @@ class Validation:
                 name=scope.checkpoint.value,
                 validation_definitions=list(definitions.values()),
                 result_format={
-                    "result_format": "COMPLETE",
+                    "result_format": "SUMMARY",  # COMPLETE keeps every value that is not as expected
                     "unexpected_index_column_names": ["bucket", "item"],
+                    "partial_unexpected_count": SHOWN,
                 },
             )
         )
+        provenance.require_only(self._context, self._source)
         # Without run_time a name that looks like a date would become the time of the run.
         run_id = RunIdentifier(
             run_name=f"migration-{scope.migration}-flip-{scope.flip}", run_time=datetime.now(UTC)
         )
         result = checkpoint.run(run_id=run_id)
+        provenance.require_only(self._context, self._source)
+        for table, definition in definitions.items():
+            provenance.require_source(self._source, self._context, definition, table, self._address)
+        provenance.require_ours(self._source, suites, list(result.run_results.values()))
         return [
             _outcome(validation.suite_name, evaluated)
             for validation in result.run_results.values()
@@ -96,7 +115,7 @@ class Validation:
         return self._context.validation_definitions.add(
             gx.ValidationDefinition(
                 name=suite.table,
-                data=asset.add_batch_definition_whole_table("all"),
+                data=asset.add_batch_definition_whole_table(provenance.BATCH),
                 suite=self._context.suites.add(
                     gx.ExpectationSuite(
                         name=suite.table, expectations=[_expectation(check) for check in suite.checks]
@@ -148,13 +167,17 @@ def _raised(info: object) -> bool:
 
 
 def _seen(result: dict[str, Any]) -> str:
-    rows = result.get("unexpected_index_list") or []
-    named = [", ".join(f"{name}={value}" for name, value in row.items()) for row in rows[:NAMED]]
-    if len(rows) > NAMED:
-        named.append(f"and {len(rows) - NAMED} more")
+    rows = (result.get("partial_unexpected_index_list") or [])[:NAMED]
+    named = [", ".join(f"{name}={_shortened(value)}" for name, value in row.items()) for row in rows]
+    more = (result.get("unexpected_count") or len(rows)) - len(rows)
     if named:
-        return "; ".join(named)
+        return "; ".join([*named, f"and {more:,} more"] if more > 0 else named)
     for lists in (("partial_unexpected_list", "unexpected"), ("partial_missing_list", "missing")):
         if result.get(lists[0]):
-            named.append(f"{lists[1]} {', '.join(map(str, result[lists[0]][:NAMED]))}")
-    return "; ".join(named) or f"observed {result.get('observed_value')}"
+            named.append(f"{lists[1]} {', '.join(map(_shortened, result[lists[0]][:NAMED]))}")
+    return "; ".join(named) or f"observed {_shortened(result.get('observed_value'))}"
+
+
+def _shortened(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= VALUE_CHARACTERS else f"{text[:VALUE_CHARACTERS]}… ({len(text):,} characters)"

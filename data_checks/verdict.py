@@ -22,7 +22,8 @@ class Finding:
 class Verdict:
     """Go or no. ``passed`` needs every expected expectation evaluated, none critical failed, nothing raised.
 
-    ``evidence_made_at`` is ISO 8601, UTC; ``docs`` the first page of the Data Docs, None if there are none.
+    ``evidence_begun_at``, ``evidence_made_at``: when reading it began, and when it was complete; ISO 8601, UTC.
+    ``docs``: the first page of the Data Docs, None if there are none.
     """
 
     passed: bool
@@ -38,6 +39,7 @@ class Verdict:
     evidence_sha256: str | None
     evidence_made_at: str | None
     docs: str | None
+    evidence_begun_at: str | None = None
 
     def as_json(self) -> str:
         """One line."""

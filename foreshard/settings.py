@@ -177,7 +177,11 @@ class MigrationSettings(Section):
     standby_timeout_s: float = Field(
         default=2.0, gt=0, description="a flip that its standbys do not have by then is undone"
     )
-    gate_ttl_s: float = Field(default=300.0, gt=0, description="a verdict older than this opens no flip")
+    gate_ttl_s: float = Field(
+        default=300.0,
+        gt=0,
+        description="a verdict whose evidence was complete longer ago than this opens no flip",
+    )
     approval: Approval = "cutover_only"
     approval_timeout_s: float = Field(default=86_400.0, gt=0)
     lease_s: float = Field(default=15.0, ge=1)

@@ -12,11 +12,13 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from data_checks.collect import Ends, ShadowStats, collect_before_copy, collect_evidence
+from data_checks.evidence import age
 from data_checks.run_gate import run_gate
 from data_checks.scope import Checkpoint, Scope
 from data_checks.verdict import Verdict
 from foreshard.migration import comparison
 from foreshard.migration.runner import Runner, Step
+from foreshard.migration.stages import prepare
 from foreshard.migration.work import Work
 from foreshard.postgres.digests import CHUNKS
 from foreshard.postgres.guard import Side
@@ -36,13 +38,12 @@ class Gate:
 def needed(runner: Runner, step: Step) -> bool:
     """Whether the checks of ``step`` must run now.
 
-    Those before the copy pass once: afterwards the target holds what this migration made there, and a run that
-    resumes would not find it empty.
+    Those before the copy only until it has begun: afterwards the target holds what this migration made there, and a
+    run that resumes would not find it empty.
     """
-    if step.checkpoint != Checkpoint.BEFORE_COPY:
-        return step.checkpoint is not None
-    earlier = runner.work.flips.gates(runner.work.lease.migration)
-    return not any(gate.checkpoint == step.checkpoint and gate.passed for gate in earlier)
+    if step.checkpoint == Checkpoint.BEFORE_COPY:
+        return not prepare.begun(runner.work)
+    return step.checkpoint is not None
 
 
 def check(runner: Runner, step: Step) -> Gate:
@@ -89,6 +90,7 @@ def _run(runner: Runner, step: Step, checkpoint: Checkpoint) -> Gate:
         evidence_sha256=verdict.evidence_sha256 or "",
         verdict=asdict(verdict),
         ttl_s=work.settings.gate_ttl_s,
+        age_s=0.0 if verdict.evidence_made_at is None else age(verdict.evidence_made_at).total_seconds(),
     )
     create_markdown_artifact(
         key=f"migration-{scope.migration}-checks",

@@ -174,14 +174,19 @@ class FlipStore:
         evidence_sha256: str,
         verdict: Mapping[str, Any],
         ttl_s: float,
+        age_s: float = 0.0,
     ) -> int:
-        """Store a verdict; returns its id."""
+        """Store a verdict; returns its id.
+
+        ``age_s``: how long ago its evidence was complete. The verdict lasts ``ttl_s`` from then, in seconds: to judge
+        for long must not make old evidence fresh.
+        """
         with self._control.transaction() as session:
             locked_migration(session, lease)
             row = GateRun(
                 migration_id=lease.migration, checkpoint=checkpoint, flip_no=flip_no, passed=passed,
                 evaluated=evaluated, expected=expected, failed=failed, evidence_sha256=evidence_sha256,
-                verdict=dict(verdict), expires_at=func.clock_timestamp() + timedelta(seconds=ttl_s),
+                verdict=dict(verdict), expires_at=func.clock_timestamp() + timedelta(seconds=ttl_s - max(0.0, age_s)),
             )  # fmt: skip
             session.add(row)
             session.flush()
@@ -206,16 +211,20 @@ class FlipStore:
             )
             now = session.scalar(select(func.clock_timestamp()))
             why = None
+            remedy = "Run the gate again for this flip and look at its verdict."
             if row is None:
                 why = "were not run for it"
             elif not row.passed or row.failed or row.evaluated != row.expected or row.expected == 0:
                 why = f"did not pass ({row.failed} failed, {row.evaluated} of {row.expected} evaluated)"
             elif now is None or row.expires_at <= now:
                 why = "are too old"
+                remedy = (
+                    "Run the gate again for this flip; `migration.gate_ttl_s` says how long a verdict lasts."
+                )
             if row is None or why is not None:
                 raise GateRefused(
                     f"Migration {migration_id} may not go on: the {checkpoint} checks {why}.",
-                    remedy="Run the gate again for this flip and look at its verdict.",
+                    remedy=remedy,
                     migration=migration_id,
                     checkpoint=checkpoint,
                     flip=flip_no,

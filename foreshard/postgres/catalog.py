@@ -11,6 +11,9 @@ from foreshard.postgres.connect import Connection, sql_file
 from foreshard.postgres.pair import Pair
 from foreshard.postgres.replication import health, table_syncs
 
+MAINTAIN_SINCE = 170000
+"""Older versions do not know the privilege MAINTAIN, which ALL includes since."""
+
 
 class Section(StrEnum):
     """Parts of a bucket's schema that source and target must have alike."""
@@ -19,11 +22,19 @@ class Section(StrEnum):
     CONSTRAINTS = "constraints"
     INDEXES = "indexes"
     TRIGGERS = "triggers"
+    TABLES = "tables"
+    SEQUENCES = "sequences"
+    VIEWS = "views"
+    TYPES = "types"
+    ROUTINES = "routines"
+    STORAGE = "storage"
+    COMMENTS = "comments"
+    PRIVILEGES = "privileges"
 
 
 @dataclass(frozen=True)
 class Definition:
-    """One object on both sides; None where it is not. ``name`` is ``table.object``."""
+    """One object on both sides; None where it is not. ``name`` is ``table.object`` for what belongs to a table."""
 
     bucket: str
     section: Section
@@ -71,11 +82,24 @@ class StreamStatus:
 
 
 def read_definitions(pair: Pair, bucket: str) -> list[Definition]:
-    """Every column, constraint, index and user trigger of the bucket's tables, both sides side by side."""
+    """Everything that a bucket is made of, both sides side by side: see ``Section``.
+
+    Not USAGE of its schema, which Foreshard itself gives and takes, nor Foreshard's own triggers.
+    """
+    versions = (pair.source.info.server_version, pair.target.info.server_version)
+    parameters = {"bucket": bucket, "buckets": [bucket], "maintain": min(versions) >= MAINTAIN_SINCE}
+    queries = (
+        sql_file("catalog_definitions.sql"),
+        sql_file("catalog_objects.sql"),
+        sql_file("catalog_notes.sql").format(inside=sql_file("bucket_objects.sql")),
+    )
 
     def read(session: Connection) -> dict[tuple[str, str], str]:
-        rows = session.execute(sql_file("catalog_definitions.sql"), {"bucket": bucket})
-        return {(section, name): definition for section, name, definition in rows}
+        return {
+            (section, name): definition
+            for query in queries
+            for section, name, definition in session.execute(query, parameters)
+        }
 
     found = pair.both(read)
     return [

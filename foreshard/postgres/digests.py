@@ -109,11 +109,13 @@ def compare_tables(
     workers: int = WORKERS,
     progress: Callable[[TableProgress], None] | None = None,
     judged: range = ALL_SLOTS,
+    witness: Callable[[SnapshotPair], None] | None = None,
 ) -> list[TableComparison]:
     """Compare every table, with ``workers`` sessions on each side; the result is in their order, in ``chunks`` each.
 
     ``progress`` is told of each table before the first one is scanned, and then of each piece. Rows of slots that
-    are not ``judged`` are left out of differences and undecided keys: their stream may not run.
+    are not ``judged`` are left out of differences and undecided keys: their stream may not run. ``witness`` is called
+    at the end with the sessions that have read everything.
     Raises `NotFound` if the source lacks a table, `InvalidInput` if a table has no key to name its rows by.
     """
     with ExitStack() as stack:
@@ -131,6 +133,8 @@ def compare_tables(
                 comparison.recheck(found)
         if fence is not None:
             _judge_fenced(sessions, comparisons, fence, bound)
+        if witness is not None:
+            witness(sessions)
         return [comparison.result() for comparison in comparisons]
 
 

@@ -171,11 +171,17 @@ def test_a_gate_counts_only_if_whole_passed_fresh_and_for_this_flip(
     flips = FlipStore(control)
 
     def gate(
-        flip_no: int = 1, *, passed: bool = True, evaluated: int = 3, failed: int = 0, ttl_s: float = 60
+        flip_no: int = 1,
+        *,
+        passed: bool = True,
+        evaluated: int = 3,
+        failed: int = 0,
+        ttl_s: float = 60,
+        age_s: float = 0,
     ) -> None:
         flips.record_gate(
             lease, "before_cutover", flip_no, passed=passed, evaluated=evaluated, expected=3, failed=failed,
-            evidence_sha256="0", verdict={}, ttl_s=ttl_s,
+            evidence_sha256="0", verdict={}, ttl_s=ttl_s, age_s=age_s,
         )  # fmt: skip
 
     def refused() -> bool:
@@ -194,6 +200,10 @@ def test_a_gate_counts_only_if_whole_passed_fresh_and_for_this_flip(
     assert refused()
     gate(ttl_s=-1)
     assert refused()
+    gate(ttl_s=60, age_s=61)  # its evidence was complete longer ago
+    assert refused()
+    gate(ttl_s=60, age_s=30)
+    assert flips.require_gate(lease.migration, "before_cutover", 1).passed
     with pytest.raises(GateRefused):
         flips.require_gate(lease.migration, "after_cutover", 1)
 

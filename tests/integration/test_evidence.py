@@ -12,18 +12,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from psycopg import sql
 
 from data_checks.collect import Ends, ShadowStats, collect_before_copy, collect_evidence
 from data_checks.evidence import problems
 from data_checks.run_gate import run_gate
 from data_checks.scope import Checkpoint, Scope
 from foreshard.errors import NotFound
-from foreshard.postgres import guard, replication, sequences
+from foreshard.postgres import guard, replication, sequences, snapshot_pair
 from foreshard.postgres.catalog import Section, fingerprint, read_definitions
 from foreshard.postgres.connect import Connection, connect
 from foreshard.postgres.marker import MarkerLine, drain_both
 from foreshard.postgres.names import MigrationNames
-from foreshard.postgres.pair import open_pair
+from foreshard.postgres.pair import open_pair, pinned_session
 from foreshard.postgres.recheck import Drain
 from foreshard.topology.keys import SLOTS, KeyType
 
@@ -222,6 +223,36 @@ def test_every_fault_on_the_target_is_named(migrating: Migrating, tmp_path: Path
         if not any(finding.table == table and words in finding.what for finding in verdict.failed)
     ]
     assert missed == [], verdict.failed
+
+
+def test_a_session_that_is_not_pinned_is_a_no_though_the_rows_are_equal(
+    migrating: Migrating, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No row here has a time: the digests are equal, and prove less than they seem to."""
+
+    def forgets(conninfo: str) -> Connection:
+        session = pinned_session(conninfo)
+        if conninfo == migrating.ends.target:  # as behind a pooler that resets what it hands out
+            session.execute("RESET timezone")
+            session.execute("SET extra_float_digits = 1")
+        return session
+
+    with migrating.pair.target.connect() as conn:
+        conn.execute(
+            sql.SQL("ALTER DATABASE {} SET timezone = 'Asia/Tokyo'").format(
+                sql.Identifier(migrating.pair.target.database)
+            )
+        )
+    monkeypatch.setattr(snapshot_pair, "pinned_session", forgets)
+    scope = replace(SCOPE, checkpoint=Checkpoint.AFTER_CUTOVER)
+    evidence = migrating.collect(tmp_path / "evidence.sqlite", scope, SLOTS)
+    verdict = run_gate(evidence, scope, tmp_path / "docs", time_to_live=HOUR)
+    assert not verdict.passed
+    (finding,) = verdict.failed
+    assert (finding.table, finding.expectation) == ("sessions", "expect_column_pair_values_to_be_equal")
+    assert "the target's sessions print as they should" in finding.what
+    assert "item=session 0 timezone, target_value=Asia/Tokyo, wanted=UTC" in finding.what
+    assert "item=session 0 extra_float_digits, target_value=1, wanted=3" in finding.what
 
 
 def test_before_the_copy_the_target_must_be_empty(shard_pair: ShardPair, tmp_path: Path) -> None:

@@ -20,14 +20,29 @@ METHOD = "backfill_method"
 
 WAL_SAMPLE_S = 0.2
 
+_BEGUN = "fingerprint"
+"""The fact that is put before anything is made."""
+
+
+def begun(work: Work) -> bool:
+    """Whether something may stand on the target that this migration made there: it need not be empty any more."""
+    return _BEGUN in work.facts()
+
 
 def run(work: Work, report: Report) -> dict[str, Any]:
-    """Everything that the copy needs, in the order in which nothing can go wrong: the target's guard first."""
+    """Everything that the copy needs, in the order in which nothing can go wrong: the target's guard first.
+
+    Raises:
+        GateRefused: the checks before the copy were not run, or did not pass; not asked again once it has begun.
+    """
+    if not begun(work):
+        migration = work.lease.migration
+        work.flips.require_gate(migration, "before_copy", work.flips.next_number(migration))
     with work.connections(statement_timeout_s=60) as (source, target):
         wal = _WalRate(source)
         for conn in (source, target):
             replication.end_backends(conn, work.application, work.lease.token)
-        work.store.put_facts(work.lease, fingerprint=catalog.fingerprint(source, work.buckets))
+        work.store.put_facts(work.lease, **{_BEGUN: catalog.fingerprint(source, work.buckets)})
         serving.remember(work, source)
         for shard, conn in ((work.source.name, source), (work.target.name, target)):
             guard.install(conn)

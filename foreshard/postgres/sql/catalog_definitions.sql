@@ -10,8 +10,10 @@ SELECT 'columns' AS section,
        t.name || '.' || a.attname AS object,
        concat_ws(' ',
            format_type(a.atttypid, a.atttypmod),
-           (SELECT 'COLLATE ' || quote_ident(l.collname)
-              FROM pg_collation AS l WHERE l.oid = a.attcollation AND a.attcollation <> ty.typcollation),
+           -- Also where it is its type's: a domain of another collation is another column. The database's own collation
+           -- has no name here; it is compared by itself.
+           CASE WHEN a.attcollation NOT IN (0, '"default"'::regcollation)
+                THEN 'COLLATE ' || a.attcollation::regcollation END,
            CASE WHEN a.attnotnull THEN 'NOT NULL' END,
            -- Of a partition it is its root's; 17 and later write it down there, too.
            CASE WHEN NOT t.relispartition
@@ -22,7 +24,6 @@ SELECT 'columns' AS section,
               FROM pg_enum AS e WHERE e.enumtypid = a.atttypid)) AS definition
   FROM tables AS t
   JOIN pg_attribute AS a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
-  JOIN pg_type AS ty ON ty.oid = a.atttypid
   LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 UNION ALL
 -- Not the NOT NULL constraints that 18 lists here and 16 and 17 do not: the columns say so already.
