@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from data_checks import own_run
 from data_checks.evidence import ABSENT, EvidenceWriter
+from data_checks.own_run import OwnChecks
 from data_checks.scope import Checkpoint, Scope
 from data_checks.suites import rows_table
 from foreshard.errors import InvalidInput
@@ -60,11 +62,13 @@ def collect_evidence(
     drain: Drain,
     shadow: ShadowStats,
     fence: Fence | None = None,
+    own: OwnChecks | None = None,
 ) -> list[TableComparison]:
     """Evidence for the gate before or after the cutover, in a new file at ``path``.
 
     ``distribution_columns`` names the column that carries the key for each table. ``bound``, ``drain`` and
-    ``fence`` as for `compare_tables`. Returns the comparisons of all tables; leaves no file if anything raises.
+    ``fence`` as for `compare_tables`; ``own`` are the team's suites, those of the scope. Returns the comparisons
+    of all tables; leaves no file if anything raises.
     """
     if scope.checkpoint is Checkpoint.BEFORE_COPY:
         raise InvalidInput("checkpoint", "there are no two copies to compare before the copy")
@@ -76,6 +80,9 @@ def collect_evidence(
     with (
         EvidenceWriter(path, scope, made_at=datetime.now(UTC)) as evidence,
         open_pair(ends.source, ends.target) as pair,
+        own_run.beside(
+            own, scope.migration, scope.buckets, {"source": ends.source, "target": ends.target}
+        ) as running,
     ):
         comparisons = compare_tables(
             ends.source,
@@ -108,16 +115,24 @@ def collect_evidence(
             "sequences", [(s.bucket, s.name, s.source, s.target) for s in read_sequences(pair, scope.buckets)]
         )
         _add_replication(evidence, pair, ends)
+        if running is not None:
+            evidence.add("own_suites", running.rows())
     return comparisons
 
 
-def collect_before_copy(path: Path, scope: Scope, source: str, target: str) -> None:
-    """Evidence for the gate before the copy: the source can be replicated, and the target is empty."""
+def collect_before_copy(
+    path: Path, scope: Scope, source: str, target: str, *, own: OwnChecks | None = None
+) -> None:
+    """Evidence for the gate before the copy: the source can be replicated, and the target is empty.
+
+    ``own`` are the team's suites, those of the scope; what fails on the source now would fail later.
+    """
     if scope.checkpoint is not Checkpoint.BEFORE_COPY:
         raise InvalidInput("checkpoint", f"{scope.checkpoint} needs both copies compared")
     with (
         EvidenceWriter(path, scope, made_at=datetime.now(UTC)) as evidence,
         open_pair(source, target) as pair,
+        own_run.beside(own, scope.migration, scope.buckets, {"source": source}) as running,
     ):
         evidence.add(
             "source_tables",
@@ -128,6 +143,8 @@ def collect_before_copy(path: Path, scope: Scope, source: str, target: str) -> N
         )
         relations = count_relations(pair.target, scope.buckets)
         evidence.add("target_leftovers", [(bucket, "relations", n) for bucket, n in relations.items()])
+        if running is not None:
+            evidence.add("own_suites", running.rows())
 
 
 def _add_comparison(evidence: EvidenceWriter, comparison: TableComparison) -> None:

@@ -45,6 +45,11 @@ WHOLE_MIGRATION = frozenset({"replication", "shadow_reads"})
 """Tables of the evidence that are about the migration, not about a bucket; their rows are counted instead."""
 
 
+HELD = "held"
+OTHERWISE_JUDGED = "-"
+"""How an own expectation came out, in the column of its severity; the other column holds the dash."""
+
+
 def rows_table(table: str) -> str:
     """The evidence's table with the chunks of ``table``.
 
@@ -72,9 +77,10 @@ def expected_count(scope: Scope) -> int:
 
 def _content_suites(scope: Scope) -> tuple[Suite, ...]:
     rows = tuple(_rows(table, scope) for table in scope.tables)
+    own = (_own_suites(scope),) if scope.own else ()
     match scope.checkpoint:
         case Checkpoint.BEFORE_COPY:
-            return (_source_tables(scope), _target_leftovers(scope))
+            return (_source_tables(scope), _target_leftovers(scope), *own)
         case Checkpoint.BEFORE_CUTOVER:
             schema = tuple(_schema(section, scope) for section in Section)
             return (
@@ -84,9 +90,10 @@ def _content_suites(scope: Scope) -> tuple[Suite, ...]:
                 _sequences(),
                 _replication(scope),
                 _shadow_reads(),
+                *own,
             )
         case Checkpoint.AFTER_CUTOVER:
-            return (*rows, _differences(), _sequences(), _replication(scope))
+            return (*rows, _differences(), _sequences(), _replication(scope), *own)
 
 
 def _collected(scope: Scope, tables: list[str]) -> Suite:
@@ -222,6 +229,34 @@ def _target_leftovers(scope: Scope) -> Suite:
             _count("the target was looked at for every bucket", len(scope.buckets)),
             _buckets(scope),
             _only("the target holds nothing of them", "relations", [0]),
+        ),
+    )
+
+
+def own_items(scope: Scope) -> list[str]:
+    """What the expectations of the team's own suites are called in the evidence: each on each side looked at."""
+    sides = ["source"] if scope.checkpoint is Checkpoint.BEFORE_COPY else ["source", "target"]
+    return [f"{item} on the {side}" for suite in scope.own for item in suite.items for side in sides]
+
+
+def _own_suites(scope: Scope) -> Suite:
+    # Before the copy there is nothing to guard yet: what will say no later is said as a warning.
+    early = Severity.WARNING if scope.checkpoint is Checkpoint.BEFORE_COPY else Severity.CRITICAL
+    items = own_items(scope)
+    return Suite(
+        "own_suites",
+        (
+            _count("every expectation is there for every bucket", len(scope.buckets) * len(items)),
+            _unique("each of them once", ["bucket", "item"]),
+            _buckets(scope),
+            Check(
+                "those of the files, and no others",
+                "ExpectColumnDistinctValuesToEqualSet",
+                {"column": "item", "value_set": items},
+            ),
+            _only("every one was evaluated", "evaluated", [1], early),
+            _only("the critical ones hold", "critical", [HELD, OTHERWISE_JUDGED], early),
+            _only("the others hold", "warning", [HELD, OTHERWISE_JUDGED], Severity.WARNING),
         ),
     )
 

@@ -12,6 +12,8 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from data_checks.collect import Ends, ShadowStats, collect_before_copy, collect_evidence
+from data_checks.own_run import OwnChecks
+from data_checks.own_suites import read_suites
 from data_checks.run_gate import run_gate
 from data_checks.scope import Checkpoint, Scope
 from data_checks.verdict import Verdict
@@ -61,6 +63,7 @@ def check(runner: Runner, step: Step) -> Gate:
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2, retry_condition_fn=is_transient)
 def _run(runner: Runner, step: Step, checkpoint: Checkpoint) -> Gate:
     work = runner.work
+    own = _own_checks(work)
     scope = Scope(
         migration=work.lease.migration,
         flip=step.flip_no,
@@ -69,13 +72,14 @@ def _run(runner: Runner, step: Step, checkpoint: Checkpoint) -> Gate:
         buckets=work.buckets,
         tables=tuple(work.tables),
         chunks=CHUNKS,
+        own=tuple(suite.scope for suite in own.suites),
     )
     directory = (
         work.state_dir / "migrations" / str(scope.migration) / f"{checkpoint}-{step.flip_no}-{scope.marker}"
     )
     directory.mkdir(parents=True)
     evidence = directory / "evidence.sqlite"
-    _collect(work, scope, evidence)
+    _collect(work, scope, evidence, own)
     time_to_live = timedelta(seconds=work.settings.gate_ttl_s)
     verdict = run_gate(evidence, scope, directory / "docs", time_to_live=time_to_live)
     gate_id = work.flips.record_gate(
@@ -99,9 +103,16 @@ def _run(runner: Runner, step: Step, checkpoint: Checkpoint) -> Gate:
     return Gate(gate_id, verdict)
 
 
-def _collect(work: Work, scope: Scope, evidence: Path) -> None:
+def _own_checks(work: Work) -> OwnChecks:
+    """The team's own suites as their files are now; a wrong one is refused before anything is read."""
+    folder = work.checks.suites
+    suites = () if folder is None else read_suites(folder, work.tables)
+    return OwnChecks(suites, work.checks.suite_timeout_s, get_run_logger().info)
+
+
+def _collect(work: Work, scope: Scope, evidence: Path, own: OwnChecks) -> None:
     if scope.checkpoint is Checkpoint.BEFORE_COPY:
-        collect_before_copy(evidence, scope, work.source.dsn, work.target.dsn)
+        collect_before_copy(evidence, scope, work.source.dsn, work.target.dsn, own=own)
         return
     totals = work.shadows.totals(scope.migration)
     with work.marker_line(Side.SOURCE) as there, work.marker_line(Side.TARGET) as back:
@@ -116,4 +127,5 @@ def _collect(work: Work, scope: Scope, evidence: Path) -> None:
             drain=drain_both(there, back, comparison.patience_s(work)),
             shadow=ShadowStats(totals.reads, totals.matches, totals.lags, totals.mismatches, totals.failures),
             fence=comparison.fence_of(work, lines),
+            own=own,
         )
