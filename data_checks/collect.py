@@ -120,19 +120,13 @@ def collect_evidence(
     return comparisons
 
 
-def collect_before_copy(
-    path: Path, scope: Scope, source: str, target: str, *, own: OwnChecks | None = None
-) -> None:
-    """Evidence for the gate before the copy: the source can be replicated, and the target is empty.
-
-    ``own`` are the team's suites, those of the scope; what fails on the source now would fail later.
-    """
+def collect_before_copy(path: Path, scope: Scope, source: str, target: str) -> None:
+    """Evidence for the gate before the copy: the source can be replicated, and the target is empty."""
     if scope.checkpoint is not Checkpoint.BEFORE_COPY:
         raise InvalidInput("checkpoint", f"{scope.checkpoint} needs both copies compared")
     with (
         EvidenceWriter(path, scope, made_at=datetime.now(UTC)) as evidence,
         open_pair(source, target) as pair,
-        own_run.beside(own, scope.migration, scope.buckets, {"source": source}) as running,
     ):
         evidence.add(
             "source_tables",
@@ -143,8 +137,6 @@ def collect_before_copy(
         )
         relations = count_relations(pair.target, scope.buckets)
         evidence.add("target_leftovers", [(bucket, "relations", n) for bucket, n in relations.items()])
-        if running is not None:
-            evidence.add("own_suites", running.rows())
 
 
 def _add_comparison(evidence: EvidenceWriter, comparison: TableComparison) -> None:

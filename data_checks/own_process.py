@@ -31,7 +31,7 @@ from sqlalchemy.sql.elements import quoted_name
 from foreshard.postgres.connect import NOTICE_OUR_END, Connection
 from foreshard.postgres.pair import pinned_session
 
-ENDED_BY_CALLER = 3
+ENDED_WITH_CALLER = 3
 
 # Observed values of these are counts, shares or names of columns. Those of others may be a row's and stay here.
 _TELLS = frozenset(
@@ -181,11 +181,11 @@ def _harmless(kind: str, message: str) -> str:
 def _end_with(caller: TextIO) -> None:
     """Ends this process when its caller has ended, or has closed our standard input."""
     caller.read()
-    os._exit(ENDED_BY_CALLER)
+    os._exit(ENDED_WITH_CALLER)
 
 
 def main() -> None:
-    """Reads one job and answers it: ``refused``, or a line for each bucket and suite and then ``done``."""
+    """Reads one job and answers it: ``refused``, or a line for each bucket and suite and then ``done``. Ends us."""
     job = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with, args=(sys.stdin,), daemon=True).start()
     logging.disable(logging.CRITICAL)  # a library's words may quote rows
@@ -198,11 +198,12 @@ def main() -> None:
         wrong = refused(job["suites"])
         if wrong:
             answer({"refused": wrong})
-            return
-        if job["conninfo"] is not None:
-            for outcome in evaluated(job):
-                answer(outcome)
-        answer({"done": True})
+        else:
+            if job["conninfo"] is not None:
+                for outcome in evaluated(job):
+                    answer(outcome)
+            answer({"done": True})
+    os._exit(0)  # taking the libraries down in order would take a second, and there is nothing to lose
 
 
 if __name__ == "__main__":

@@ -20,11 +20,15 @@ from data_checks.own_scope import item
 from data_checks.own_suites import OwnExpectation, OwnSuite
 from data_checks.run_gate import library_environment
 from data_checks.suites import HELD, OTHERWISE_JUDGED
+from data_checks.verdict import Finding
 from foreshard.errors import ForeshardError, InvalidInput
 from foreshard.postgres import passwords
 
 LOOK_TIMEOUT_S = 120.0
-_BETWEEN_REPORTS_S = 2.0
+_FIRST_REPORT_S = 2.0
+_BETWEEN_REPORTS_S = 10.0
+_NAMED = 20
+"""How many findings before the copy are named."""
 _LAST_WORDS = 300  # characters of a process that died
 
 Row = tuple[str, str, int, str, str]
@@ -63,7 +67,7 @@ class SideProcess:
                 errors="replace",
             )
         line = json.dumps({**job, "side": side, "conninfo": login.conninfo, "timeout_s": timeout_s}) + "\n"
-        self._timer = threading.Timer(timeout_s, self._time_is_up)
+        self._timer = threading.Timer(timeout_s, self.time_is_up)
         self._timer.daemon = True
         self._timer.start()
         self._timeout_s = timeout_s
@@ -75,6 +79,11 @@ class SideProcess:
         self._talk.join(seconds)
         return not self._talk.is_alive()
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
     def close(self) -> None:
         """Kills it if it still runs."""
         self._timer.cancel()
@@ -82,7 +91,8 @@ class SideProcess:
         self._talk.join()
         self._stderr.close()
 
-    def _time_is_up(self) -> None:
+    def time_is_up(self) -> None:
+        """Kills it because it took too long."""
         self._timed_out = True
         self._process.kill()
 
@@ -124,12 +134,12 @@ def look(suites: Sequence[OwnSuite]) -> None:
         InvalidInput: it does not take an expectation; names file, expectation and field.
         ForeshardError: its process broke.
     """
-    process = SideProcess("look", None, _job(0, (), suites), LOOK_TIMEOUT_S)
+    process = SideProcess("look", None, job(0, (), suites), LOOK_TIMEOUT_S)
     try:
         process.wait()
     finally:
         process.close()
-    _refuse(process)
+    refuse(process)
     if process.problem is not None:
         raise ForeshardError(f"Great Expectations could not look at your suites: {process.problem}.")
 
@@ -138,7 +148,8 @@ class OwnRun:
     """The processes of one gate run."""
 
     def __init__(self, own: OwnChecks, buckets: Sequence[str], sides: Sequence[SideProcess]) -> None:
-        self._own, self._buckets, self._sides = own, buckets, sides
+        self.sides = sides
+        self._own, self._buckets = own, buckets
         self._started = time.monotonic()
 
     def rows(self) -> list[Row]:
@@ -147,15 +158,17 @@ class OwnRun:
         Raises:
             InvalidInput: Great Expectations does not take an expectation; names file, expectation and field.
         """
-        for process in self._sides:
-            while not process.wait(_BETWEEN_REPORTS_S):
+        patience = _FIRST_REPORT_S
+        for process in self.sides:
+            while not process.wait(patience):
                 self._report("under way")
-        for process in self._sides:
-            _refuse(process)
+                patience = _BETWEEN_REPORTS_S
+        for process in self.sides:
+            refuse(process)
         self._report("done")
         rows: list[Row] = []
         failed_before: set[tuple[str, str]] = set()
-        for process in self._sides:
+        for process in self.sides:
             failed_here = set()
             for row in self._of_side(process, failed_before):
                 rows.append(row)
@@ -166,7 +179,7 @@ class OwnRun:
 
     def _report(self, state: str) -> None:
         each = len(self._buckets) * len(self._own.suites)
-        done = ", ".join(f"{p.side} {sum('bucket' in a for a in p.answers)} of {each}" for p in self._sides)
+        done = ", ".join(f"{p.side} {sum('bucket' in a for a in p.answers)} of {each}" for p in self.sides)
         self._own.report(f"own suites {state}: {done}, {time.monotonic() - self._started:.0f} s")
 
     def _of_side(self, process: SideProcess, failed_before: set[tuple[str, str]]) -> Iterator[Row]:
@@ -198,26 +211,40 @@ def beside(
 
     ``ends``: side -> connection string, the source first. Leaving the block ends what still runs.
     """
-    if own is None or not own.suites:
+    if own is None or not own.suites or not ends:
         yield None
         return
-    job = _job(migration, buckets, own.suites)
+    told = job(migration, buckets, own.suites)
     sides: list[SideProcess] = []
     try:
         for side, conninfo in ends.items():
-            sides.append(SideProcess(side, conninfo, job, own.timeout_s))
+            sides.append(SideProcess(side, conninfo, told, own.timeout_s))
         yield OwnRun(own, buckets, sides)
     finally:
         for process in sides:
             process.close()
 
 
-def _job(migration: int, buckets: Sequence[str], suites: Sequence[OwnSuite]) -> dict[str, Any]:
+def warnings(run: OwnRun | None) -> list[Finding]:
+    """What does not hold, for a person, some of it named. Waits and raises as `OwnRun.rows`."""
+    rows = run.rows() if run is not None else []
+    found = [
+        Finding("own suite", "own_suites", f"bucket={bucket}, item={name}, {outcome[0]}")
+        for bucket, name, _, *words in rows
+        if (outcome := [text for text in words if text not in (HELD, OTHERWISE_JUDGED)])
+    ]
+    rest = len(found) - _NAMED
+    return found if rest <= 0 else [*found[:_NAMED], Finding("own suite", "own_suites", f"and {rest} more")]
+
+
+def job(migration: int, buckets: Sequence[str], suites: Sequence[OwnSuite]) -> dict[str, Any]:
+    """What `data_checks.own_process` is told, without the login."""
     described = [suite.described() for suite in suites]
     return {"migration": migration, "buckets": list(buckets), "suites": described}
 
 
-def _refuse(process: SideProcess) -> None:
+def refuse(process: SideProcess) -> None:
+    """Raises InvalidInput if Great Expectations did not take an expectation; names file, expectation and field."""
     for wrong in (wrong for answer in process.answers for wrong in answer.get("refused", ())):
         raise InvalidInput(
             f"{wrong['suite']}.json: expectations[{wrong['number'] - 1}].{wrong['field']}",

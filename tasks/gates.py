@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
+from data_checks import own_run
 from data_checks.collect import Ends, ShadowStats, collect_before_copy, collect_evidence
 from data_checks.own_run import OwnChecks
 from data_checks.own_suites import read_suites
@@ -64,6 +65,7 @@ def check(runner: Runner, step: Step) -> Gate:
 def _run(runner: Runner, step: Step, checkpoint: Checkpoint) -> Gate:
     work = runner.work
     own = _own_checks(work)
+    early = checkpoint is Checkpoint.BEFORE_COPY
     scope = Scope(
         migration=work.lease.migration,
         flip=step.flip_no,
@@ -72,16 +74,20 @@ def _run(runner: Runner, step: Step, checkpoint: Checkpoint) -> Gate:
         buckets=work.buckets,
         tables=tuple(work.tables),
         chunks=CHUNKS,
-        own=tuple(suite.scope for suite in own.suites),
+        own=() if early else tuple(suite.scope for suite in own.suites),
     )
     directory = (
         work.state_dir / "migrations" / str(scope.migration) / f"{checkpoint}-{step.flip_no}-{scope.marker}"
     )
     directory.mkdir(parents=True)
     evidence = directory / "evidence.sqlite"
-    _collect(work, scope, evidence, own)
     time_to_live = timedelta(seconds=work.settings.gate_ttl_s)
-    verdict = run_gate(evidence, scope, directory / "docs", time_to_live=time_to_live)
+    # Before the copy own suites guard nothing: what would say no later is said beside the verdict, as a warning.
+    ends = {"source": work.source.dsn} if early else {}
+    with own_run.beside(own, scope.migration, scope.buckets, ends) as running:
+        collect(work, scope, evidence, own)
+        verdict = run_gate(evidence, scope, directory / "docs", time_to_live=time_to_live)
+        verdict = replace(verdict, warnings=(*verdict.warnings, *own_run.warnings(running)))
     gate_id = work.flips.record_gate(
         work.lease,
         checkpoint.value,
@@ -110,9 +116,9 @@ def _own_checks(work: Work) -> OwnChecks:
     return OwnChecks(suites, work.checks.suite_timeout_s, get_run_logger().info)
 
 
-def _collect(work: Work, scope: Scope, evidence: Path, own: OwnChecks) -> None:
+def collect(work: Work, scope: Scope, evidence: Path, own: OwnChecks) -> None:
     if scope.checkpoint is Checkpoint.BEFORE_COPY:
-        collect_before_copy(evidence, scope, work.source.dsn, work.target.dsn, own=own)
+        collect_before_copy(evidence, scope, work.source.dsn, work.target.dsn)
         return
     totals = work.shadows.totals(scope.migration)
     with work.marker_line(Side.SOURCE) as there, work.marker_line(Side.TARGET) as back:
