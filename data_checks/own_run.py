@@ -108,8 +108,10 @@ class SideProcess:
                 answer = json.loads(said)
                 self._done |= "done" in answer or "refused" in answer
                 self.answers.append(answer)
-        except (OSError, ValueError) as error:  # it died before it listened, or babbles
-            self.problem = f"its process said what nobody understands ({type(error).__name__})"
+        except OSError:  # it died before it listened: its exit code says more
+            process.kill()
+        except ValueError:
+            self.problem = "its process said what nobody understands"
             process.kill()
         code = process.wait()
         self._timer.cancel()
@@ -118,7 +120,7 @@ class SideProcess:
             process.stdin.close()
         if self._timed_out:
             self.problem = f"it took more than {self._timeout_s:g} s"
-        elif code != 0 or not self._done:
+        elif self.problem is None and (code != 0 or not self._done):
             self.problem = f"its process ended with code {code}: {self._last_words()}"
 
     def _last_words(self) -> str:

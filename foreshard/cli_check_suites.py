@@ -21,9 +21,7 @@ commands = typer.Typer()
 def suites(
     folder: Annotated[
         Path | None,
-        typer.Argument(
-            metavar="[FOLDER]", help="Look at this one.  [default: checks.suites of the settings]"
-        ),
+        typer.Argument(metavar="FOLDER", help="Look at this one instead of checks.suites of the settings."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

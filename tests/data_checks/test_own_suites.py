@@ -171,13 +171,24 @@ def test_arguments_that_great_expectations_does_not_take_are_refused_by_field(tm
         own_run.refuse(process)
 
 
-def test_a_look_that_breaks_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("echo Traceback >&2; echo out of order >&2; exit 4", "ended with code 4: out of order"),
+        ("kill -9 $$", "ended with code -9: it said nothing"),
+        ("exit 0", "ended with code 0: it said nothing"),
+        ("read -r job; echo babble", "said what nobody understands"),
+    ],
+)
+def test_a_look_that_breaks_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, words: str
+) -> None:
     suites = read_suites(write(tmp_path, GOOD), TABLES)
     program = tmp_path / "python"
-    program.write_text("#!/bin/sh\necho Traceback >&2\necho out of order >&2\nexit 4\n")
+    program.write_text(f"#!/bin/sh\n{body}\n")
     program.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(program))
-    with pytest.raises(ForeshardError, match="ended with code 4: out of order"):
+    with pytest.raises(ForeshardError, match=words):
         own_run.look(suites)
 
 
