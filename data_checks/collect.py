@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from data_checks import own_run
 from data_checks.evidence import ABSENT, EvidenceWriter
+from data_checks.own_run import OwnChecks
 from data_checks.scope import Checkpoint, Scope
 from data_checks.suites import rows_table
 from foreshard.errors import InvalidInput
@@ -63,11 +65,13 @@ def collect_evidence(
     drain: Drain,
     shadow: ShadowStats,
     fence: Fence | None = None,
+    own: OwnChecks | None = None,
 ) -> list[TableComparison]:
     """Evidence for the gate before or after the cutover, in a new file at ``path``.
 
     ``distribution_columns`` names the column that carries the key for each table. ``bound``, ``drain`` and
-    ``fence`` as for `compare_tables`. Returns the comparisons of all tables; leaves no file if anything raises.
+    ``fence`` as for `compare_tables`; ``own`` are the team's suites, those of the scope. Returns the comparisons
+    of all tables; leaves no file if anything raises.
     """
     if scope.checkpoint is Checkpoint.BEFORE_COPY:
         raise InvalidInput("checkpoint", "there are no two copies to compare before the copy")
@@ -76,7 +80,12 @@ def collect_evidence(
         for bucket in scope.buckets
         for table in scope.tables
     ]
-    with EvidenceWriter(path, scope, begun_at=datetime.now(UTC)) as evidence:
+    with (
+        EvidenceWriter(path, scope, begun_at=datetime.now(UTC)) as evidence,
+        own_run.beside(
+            own, scope.migration, scope.buckets, {"source": ends.source, "target": ends.target}
+        ) as running,
+    ):
         comparisons = compare_tables(
             ends.source,
             ends.target,
@@ -113,6 +122,8 @@ def collect_evidence(
                 [(s.bucket, s.name, s.source, s.target) for s in read_sequences(pair, scope.buckets)],
             )
             _add_replication(evidence, pair, ends)
+        if running is not None:
+            evidence.add("own_suites", running.rows())
     return comparisons
 
 

@@ -50,6 +50,10 @@ _COLUMNS: Mapping[str, str] = {
         "kind TEXT, persistence TEXT, forced_row_security INTEGER, has_replica_identity INTEGER"
     ),
     "target_leftovers": "relations INTEGER",
+    "own_suites": (
+        "evaluated INTEGER NOT NULL, critical TEXT NOT NULL, warning TEXT NOT NULL,"
+        " CHECK ((critical = '-') <> (warning = '-'))"
+    ),
 }
 
 
@@ -173,6 +177,7 @@ def _identity(scope: Scope) -> dict[str, str]:
         "flip": str(scope.flip),
         "marker": scope.marker,
         "checkpoint": scope.checkpoint.value,
+        "own_suites": "; ".join(map(str, scope.own)) or "none",
     }
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_checks.evidence import problems, sha256, times
+from data_checks.own_scope import OwnScope
 from data_checks.scope import Checkpoint, Scope
 from data_checks.suites import Severity, Suite, expected_count, suites_for
 from data_checks.verdict import Finding, Verdict
@@ -122,6 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tuple(options.bucket),
         tuple(options.table),
         options.chunks,
+        tuple(options.own_suite),
     )
     code = ERROR
     # Whatever a library prints must not stand between the caller and the verdict.
@@ -162,6 +164,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--table", action="append", required=True, help="one that must be covered; repeatable"
+    )
+    parser.add_argument(
+        "--own-suite",
+        type=OwnScope.from_argument,
+        action="append",
+        default=[],
+        help="a suite of the team's own that must be covered, as JSON; repeatable",
     )
     parser.add_argument("--chunks", type=int, required=True, help="chunks of each table of each bucket")
     parser.add_argument("--time-to-live", type=float, required=True, help="seconds that the evidence lasts")

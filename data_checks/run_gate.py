@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -104,6 +105,7 @@ def _arguments(evidence: Path, scope: Scope, docs: Path, time_to_live: timedelta
         *(f"{name}={value}" for name, value in single.items()),
         *(f"--bucket={bucket}" for bucket in scope.buckets),
         *(f"--table={table}" for table in scope.tables),
+        *(f"--own-suite={suite.as_argument()}" for suite in scope.own),
         "--json",
         "--",
         str(evidence),
@@ -111,16 +113,16 @@ def _arguments(evidence: Path, scope: Scope, docs: Path, time_to_live: timedelta
 
 
 def _environment() -> dict[str, str]:
-    """Ours without passwords, and without what steers Great Expectations or Python; one thread for numeric libraries.
-
-    The gate reads a file and logs in nowhere.
-    """
+    """Ours without passwords: the gate reads a file and logs in nowhere."""
     with passwords.for_child(None) as login:
-        kept = {
-            name: value
-            for name, value in login.environment.items()
-            if not name.startswith(("GX_", "GE_", "PYTHON"))
-        }
+        return library_environment(login.environment)
+
+
+def library_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """``environment`` without what steers Great Expectations or Python; one thread for numeric libraries."""
+    kept = {
+        name: value for name, value in environment.items() if not name.startswith(("GX_", "GE_", "PYTHON"))
+    }
     inherited = os.environ.get("PYTHONPATH")
     paths = [str(_ROOT), *([inherited] if inherited else [])]
     return {**kept, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from data_checks.own_scope import OwnScope
 from foreshard.errors import InvalidInput
 
 
@@ -21,7 +22,8 @@ class Scope:
     """The migration, the flip that the gate allows, and what must be covered.
 
     ``marker`` names this attempt: evidence that carries another one is refused. ``chunks`` is how many chunks
-    each table of each bucket is digested in. Raises `InvalidInput` if nothing would be checked.
+    each table of each bucket is digested in; ``own`` are the team's own suites. Raises `InvalidInput` if nothing
+    would be checked.
     """
 
     migration: int
@@ -31,6 +33,7 @@ class Scope:
     buckets: tuple[str, ...]
     tables: tuple[str, ...]
     chunks: int
+    own: tuple[OwnScope, ...] = ()
 
     def __post_init__(self) -> None:
         for field, names in (("buckets", self.buckets), ("tables", self.tables)):
@@ -40,5 +43,9 @@ class Scope:
                 raise InvalidInput(field, f"names one twice: {', '.join(names)}")
         if self.chunks < 1:
             raise InvalidInput("chunks", f"{self.chunks} is less than 1")
+        if len({suite.name for suite in self.own}) != len(self.own):
+            raise InvalidInput("own", "names a suite twice")
+        if any(suite.expectations < 1 for suite in self.own):
+            raise InvalidInput("own", "holds a suite that would check nothing")
         if not self.marker:
             raise InvalidInput("marker", "is empty")

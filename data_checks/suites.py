@@ -52,6 +52,10 @@ MAY_BE_EMPTY = frozenset(Section) - {Section.COLUMNS, Section.CONSTRAINTS, Secti
 NO_REASON_TO_STOP = frozenset({Section.STORAGE, Section.COMMENTS, Section.PRIVILEGES})
 """Differences that lose no row and let none in that the other side would refuse: shown to the one who approves."""
 
+HELD = "held"
+OTHERWISE_JUDGED = "-"
+"""How an own expectation came out, in the column of its severity; the other column holds the dash."""
+
 
 def rows_table(table: str) -> str:
     """The evidence's table with the chunks of ``table``.
@@ -80,6 +84,7 @@ def expected_count(scope: Scope) -> int:
 
 def _content_suites(scope: Scope) -> tuple[Suite, ...]:
     rows = tuple(_rows(table, scope) for table in scope.tables)
+    own = (_own_suites(scope),) if scope.own else ()
     match scope.checkpoint:
         case Checkpoint.BEFORE_COPY:
             return (_source_tables(scope), _target_leftovers(scope))
@@ -94,9 +99,10 @@ def _content_suites(scope: Scope) -> tuple[Suite, ...]:
                 _sequences(),
                 _replication(scope),
                 _shadow_reads(),
+                *own,
             )
         case Checkpoint.AFTER_CUTOVER:
-            return (_sessions(), *rows, _differences(), _sequences(), _replication(scope))
+            return (_sessions(), *rows, _differences(), _sequences(), _replication(scope), *own)
 
 
 def _collected(scope: Scope, tables: list[str]) -> Suite:
@@ -247,6 +253,36 @@ def _target_leftovers(scope: Scope) -> Suite:
             _count("the target was looked at for every bucket", len(scope.buckets)),
             _buckets(scope),
             _only("the target holds nothing of them", "relations", [0]),
+        ),
+    )
+
+
+def own_items(scope: Scope) -> list[str]:
+    """What the expectations of the team's own suites are called in the evidence, each on both sides."""
+    return [
+        f"{item} on the {side}"
+        for suite in scope.own
+        for item in suite.items
+        for side in ("source", "target")
+    ]
+
+
+def _own_suites(scope: Scope) -> Suite:
+    items = own_items(scope)
+    return Suite(
+        "own_suites",
+        (
+            _count("every expectation is there for every bucket", len(scope.buckets) * len(items)),
+            _unique("each of them once", ["bucket", "item"]),
+            _buckets(scope),
+            Check(
+                "those of the files, and no others",
+                "ExpectColumnDistinctValuesToEqualSet",
+                {"column": "item", "value_set": items},
+            ),
+            _only("every one was evaluated", "evaluated", [1]),
+            _only("the critical ones hold", "critical", [HELD, OTHERWISE_JUDGED]),
+            _only("the others hold", "warning", [HELD, OTHERWISE_JUDGED], Severity.WARNING),
         ),
     )
 

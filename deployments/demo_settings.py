@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 
 from deployments.stack import Stack
 from foreshard.fleet.load_history import FLEET_START
@@ -29,6 +30,9 @@ DEMO: Mapping[str, Mapping[str, object]] = {
     },
 }
 
+OWN_SUITES = Path(__file__).resolve().parent.parent / "examples" / "data_checks"
+"""What the airline expects of its data, whichever shard holds it."""
+
 BACKFILL_BYTES_PER_S_WHEN_KILLED = 1_500_000
 """A kill test needs a backfill that lasts: at least twenty seconds for the forty megabytes of the plan."""
 
@@ -51,6 +55,8 @@ def write(stack: Stack, offset_s: float, *, kill_test: bool) -> None:
         **DEMO,
         "migration": migration,
     }
+    if OWN_SUITES.is_dir():  # an installed package comes without the examples
+        sections["checks"] = {"suites": str(OWN_SUITES)}
     lines = [
         "# Written by `foreshard demo`; the next demo replaces it.",
         f"state_dir = {_toml(str(stack.state_dir))}",

@@ -234,6 +234,17 @@ class MigrationSettings(Section):
         return steps
 
 
+class ChecksSettings(Section):
+    """The data checks of migrations."""
+
+    suites: Path | None = Field(
+        default=None, description="a folder of your own Great Expectations suites, run on both sides"
+    )
+    suite_timeout_s: float = Field(
+        default=200.0, gt=0, description="the longest that they may take on each side; below gate_ttl_s"
+    )
+
+
 class Settings(BaseSettings):
     """All settings; read them by `load_settings`."""
 
@@ -258,7 +269,19 @@ class Settings(BaseSettings):
     forecast: ForecastSettings = ForecastSettings()
     decision: DecisionPolicy = DecisionPolicy()
     migration: MigrationSettings = MigrationSettings()
+    checks: ChecksSettings = ChecksSettings()
     state_dir: Path = Path(STATE_DIR)
+
+    @field_validator("checks")
+    @classmethod
+    def _evidence_in_time(cls, checks: ChecksSettings, info: ValidationInfo) -> ChecksSettings:
+        migration = info.data.get("migration")
+        if checks.suites and migration and checks.suite_timeout_s >= migration.gate_ttl_s:
+            raise ValueError(
+                f"suite_timeout_s must be below migration.gate_ttl_s ({migration.gate_ttl_s:g}), the age at which"
+                " evidence is of no use"
+            )
+        return checks
 
     @classmethod
     def settings_customise_sources(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,8 +11,11 @@ from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
+from data_checks import own_run
 from data_checks.collect import Ends, ShadowStats, collect_before_copy, collect_evidence
 from data_checks.evidence import age
+from data_checks.own_run import OwnChecks
+from data_checks.own_suites import read_suites
 from data_checks.run_gate import run_gate
 from data_checks.scope import Checkpoint, Scope
 from data_checks.verdict import Verdict
@@ -62,6 +65,8 @@ def check(runner: Runner, step: Step) -> Gate:
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2, retry_condition_fn=is_transient)
 def _run(runner: Runner, step: Step, checkpoint: Checkpoint) -> Gate:
     work = runner.work
+    own = _own_checks(work)
+    early = checkpoint is Checkpoint.BEFORE_COPY
     scope = Scope(
         migration=work.lease.migration,
         flip=step.flip_no,
@@ -70,15 +75,20 @@ def _run(runner: Runner, step: Step, checkpoint: Checkpoint) -> Gate:
         buckets=work.buckets,
         tables=tuple(work.tables),
         chunks=CHUNKS,
+        own=() if early else tuple(suite.scope for suite in own.suites),
     )
     directory = (
         work.state_dir / "migrations" / str(scope.migration) / f"{checkpoint}-{step.flip_no}-{scope.marker}"
     )
     directory.mkdir(parents=True)
     evidence = directory / "evidence.sqlite"
-    _collect(work, scope, evidence)
     time_to_live = timedelta(seconds=work.settings.gate_ttl_s)
-    verdict = run_gate(evidence, scope, directory / "docs", time_to_live=time_to_live)
+    # Before the copy own suites guard nothing: what would say no later is said beside the verdict, as a warning.
+    ends = {"source": work.source.dsn} if early else {}
+    with own_run.beside(own, scope.migration, scope.buckets, ends) as running:
+        collect(work, scope, evidence, own)
+        verdict = run_gate(evidence, scope, directory / "docs", time_to_live=time_to_live)
+        verdict = replace(verdict, warnings=(*verdict.warnings, *own_run.warnings(running)))
     gate_id = work.flips.record_gate(
         work.lease,
         checkpoint.value,
@@ -101,7 +111,14 @@ def _run(runner: Runner, step: Step, checkpoint: Checkpoint) -> Gate:
     return Gate(gate_id, verdict)
 
 
-def _collect(work: Work, scope: Scope, evidence: Path) -> None:
+def _own_checks(work: Work) -> OwnChecks:
+    """The team's own suites as their files are now; a wrong one is refused before anything is read."""
+    folder = work.checks.suites
+    suites = () if folder is None else read_suites(folder, work.tables)
+    return OwnChecks(suites, work.checks.suite_timeout_s, get_run_logger().info)
+
+
+def collect(work: Work, scope: Scope, evidence: Path, own: OwnChecks) -> None:
     if scope.checkpoint is Checkpoint.BEFORE_COPY:
         collect_before_copy(evidence, scope, work.source.dsn, work.target.dsn)
         return
@@ -118,4 +135,5 @@ def _collect(work: Work, scope: Scope, evidence: Path) -> None:
             drain=drain_both(there, back, comparison.patience_s(work)),
             shadow=ShadowStats(totals.reads, totals.matches, totals.lags, totals.mismatches, totals.failures),
             fence=comparison.fence_of(work, lines),
+            own=own,
         )

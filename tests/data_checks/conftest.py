@@ -12,7 +12,7 @@ import pytest
 
 from data_checks.evidence import EvidenceWriter
 from data_checks.scope import Checkpoint, Scope
-from data_checks.suites import MAY_BE_EMPTY
+from data_checks.suites import MAY_BE_EMPTY, own_items
 from foreshard.postgres.catalog import Section
 from foreshard.postgres.session_facts import DATABASE_FACTS, SESSION_FACTS
 
@@ -57,6 +57,8 @@ def make_evidence(tmp_path: Path) -> MakeEvidence:
 
 
 def _write_equal(evidence: EvidenceWriter, scope: Scope) -> None:
+    for bucket in scope.buckets if scope.own else ():
+        evidence.add("own_suites", [(bucket, item, 1, "held", "-") for item in own_items(scope)])
     if scope.checkpoint is Checkpoint.BEFORE_COPY:
         for bucket in scope.buckets:
             evidence.add("source_tables", [(bucket, table, "r", "p", False, True) for table in scope.tables])

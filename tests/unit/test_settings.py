@@ -51,6 +51,11 @@ def test_a_variable_wins_over_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("text", "field", "part"),
     [
+        (
+            f'[control]\ndsn = "{DSN}"\n[checks]\nsuites = "a"\nsuite_timeout_s = 300\n',
+            "checks",
+            "suite_timeout_s must be below migration.gate_ttl_s (300)",
+        ),
         ("", "control", "is missing"),
         ("[control]\n", "control.dsn", "is missing"),
         ('[control]\ndsn = "host=a password=hunter2"', "control.dsn", "must not hold a password"),
