@@ -22,7 +22,7 @@ from markupsafe import Markup
 
 from data_checks.docs_view import SectionsView
 from data_checks.scope import Scope
-from data_checks.suites import rows_table
+from data_checks.suite_titles import in_words, suite_title
 
 INDEX = "index.html"
 SHOWN = 500
@@ -31,21 +31,16 @@ SHOWN = 500
 _ASSETS = Path(__file__).with_name("assets")
 _STYLES = ("bootstrap/bootstrap.min.css", "bootstrap/LICENSE", "data_docs.css")
 
-_TITLES = {
-    "collected": "What was collected",
-    "differences": "Rows that differ",
-    "shadow_reads": "Shadow reads",
-    "source_tables": "Tables of the source",
-    "target_leftovers": "Left over on the target",
-}
-
 
 @dataclass(frozen=True)
 class CheckView:
-    """One check on a page. ``rows`` are the failing ones under ``columns``; ``observed`` stands where there are none."""
+    """One check on a page. ``rows`` are the failing ones under ``columns``, and there are ``more`` than shown.
 
+    ``observed`` is what was seen where no row is to blame. States: ok, warning, failed, broken (it raised).
+    """
+
+    number: int
     name: str
-    expectation: str
     critical: bool
     state: str
     columns: Sequence[str]
@@ -92,27 +87,18 @@ def build(docs: Path, scope: Scope, results: Iterable[Any], made_at: datetime) -
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    shared = {"scope": scope, "checkpoint": words(scope.checkpoint.value), "made_at": made_at, "views": views}
+    shared = {
+        "scope": scope,
+        "checkpoint": in_words(scope.checkpoint.value),
+        "made_at": made_at,
+        "views": views,
+    }
     for view in views:
         text = pages.get_template("suite.html").render(view=view, **shared)
         (docs / view.page).write_text(text, encoding="utf-8")
     index = docs / INDEX
     index.write_text(pages.get_template("index.html").render(**shared), encoding="utf-8")
     return index.resolve()
-
-
-def suite_title(suite: str, tables: Iterable[str]) -> str:
-    """A suite's name in words: ``rows_flights`` is "Rows of flights", with the table's own name."""
-    for table in tables:
-        if suite == rows_table(table):
-            return f"Rows of {table}"
-    section = suite.removeprefix("schema_")
-    return _TITLES.get(suite, words(section))
-
-
-def words(name: str) -> str:
-    """``before_cutover`` as "Before cutover"."""
-    return name.replace("_", " ").capitalize()
 
 
 def _view(number: int, validation: Any, scope: Scope) -> SuiteView:
@@ -124,15 +110,15 @@ def _view(number: int, validation: Any, scope: Scope) -> SuiteView:
         suite_title(suite, scope.tables),
         suite,
         f"{number:02}-{plain}.html",
-        [_check(evaluated) for evaluated in validation.results],
-        Markup(SectionsView().render(content)),
+        [_check(number, evaluated) for number, evaluated in enumerate(validation.results, 1)],
+        Markup(SectionsView().render(content)),  # type: ignore[no-untyped-call]
     )
 
 
-def _check(evaluated: Any) -> CheckView:
+def _check(number: int, evaluated: Any) -> CheckView:
     config = evaluated.expectation_config
     critical = config.severity is None or config.severity.value == "critical"
-    name = (config.meta or {}).get("check") or config.notes or words(config.type)
+    name = (config.meta or {}).get("check") or config.notes or in_words(config.type)
     trouble = [*_messages(evaluated.exception_info), *_messages(evaluated.result)]
     found: list[Mapping[str, Any]] = evaluated.result.get("unexpected_index_list") or []
     columns = list(dict.fromkeys(column for row in found for column in row))
@@ -143,13 +129,13 @@ def _check(evaluated: Any) -> CheckView:
     else:
         state = "failed" if critical else "warning"
     return CheckView(
+        number,
         str(name),
-        config.type,
         critical,
         state,
         columns,
         [[_text(row.get(column)) for column in columns] for row in found[:SHOWN]],
-        max(len(found) - SHOWN, 0),
+        max(evaluated.result.get("unexpected_count", 0) - SHOWN, 0) if found else 0,
         "; ".join(trouble) or _observed(evaluated.result),
     )
 

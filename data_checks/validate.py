@@ -25,7 +25,7 @@ from data_checks.scope import Scope
 from data_checks.suites import Check, Severity, Suite
 
 NAMED = 5
-"""How many failing rows a finding names; the Data Docs have them all."""
+"""How many failing rows a finding names; the Data Docs have more."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,8 @@ class Validation:
                 validation_definitions=list(definitions.values()),
                 result_format={
                     "result_format": "COMPLETE",
+                    # Of SQL even a complete result names no more rows than this, by default 20.
+                    "partial_unexpected_count": data_docs.SHOWN,
                     "unexpected_index_column_names": ["bucket", "item"],
                 },
             )
@@ -139,8 +141,8 @@ def _raised(info: object) -> bool:
 def _seen(result: dict[str, Any]) -> str:
     rows = result.get("unexpected_index_list") or []
     named = [", ".join(f"{name}={value}" for name, value in row.items()) for row in rows[:NAMED]]
-    if len(rows) > NAMED:
-        named.append(f"and {len(rows) - NAMED} more")
+    if len(rows) > NAMED:  # the list of rows is cut, their number is not
+        named.append(f"and {max(result.get('unexpected_count', 0), len(rows)) - NAMED} more")
     if named:
         return "; ".join(named)
     for lists in (("partial_unexpected_list", "unexpected"), ("partial_missing_list", "missing")):

@@ -12,6 +12,7 @@ import pytest
 
 from data_checks.evidence import EvidenceWriter
 from data_checks.scope import Checkpoint, Scope
+from data_checks.suites import rows_table
 
 MakeEvidence = Callable[..., Path]
 
@@ -39,7 +40,7 @@ def make_evidence(tmp_path: Path) -> MakeEvidence:
         made += 1
         path = tmp_path / f"evidence-{made}.sqlite"
         with EvidenceWriter(path, scope, made_at or datetime.now(UTC)) as evidence:
-            _write_equal(evidence, scope)
+            write_equal(evidence, scope)
         with closing(sqlite3.connect(path)) as database:
             for statement in statements:
                 database.execute(statement)
@@ -49,7 +50,8 @@ def make_evidence(tmp_path: Path) -> MakeEvidence:
     return make
 
 
-def _write_equal(evidence: EvidenceWriter, scope: Scope) -> None:
+def write_equal(evidence: EvidenceWriter, scope: Scope) -> None:
+    """What a collector writes of two equal copies."""
     if scope.checkpoint is Checkpoint.BEFORE_COPY:
         for bucket in scope.buckets:
             evidence.add("source_tables", [(bucket, table, "r", "p", False, True) for table in scope.tables])
@@ -58,7 +60,7 @@ def _write_equal(evidence: EvidenceWriter, scope: Scope) -> None:
     for bucket in scope.buckets:
         for table in scope.tables:
             evidence.add(
-                f"rows_{table}",
+                rows_table(table),
                 [
                     # Beyond 2^63, and alike in their first 15 digits: any detour through a float would show.
                     (
