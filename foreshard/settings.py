@@ -230,6 +230,17 @@ class MigrationSettings(Section):
         return steps
 
 
+class ChecksSettings(Section):
+    """Data checks."""
+
+    docs_host: str = Field(
+        default="127.0.0.1",
+        min_length=1,
+        description="where `foreshard serve` serves Data Docs; they name keys of rows, and ask nobody who reads them",
+    )
+    docs_port: int = Field(default=4210, ge=0, le=65_535, description="0: they are not served")
+
+
 class Settings(BaseSettings):
     """All settings; read them by `load_settings`."""
 
@@ -254,6 +265,7 @@ class Settings(BaseSettings):
     forecast: ForecastSettings = ForecastSettings()
     decision: DecisionPolicy = DecisionPolicy()
     migration: MigrationSettings = MigrationSettings()
+    checks: ChecksSettings = ChecksSettings()
     state_dir: Path = Path(STATE_DIR)
 
     @classmethod
