@@ -35,6 +35,7 @@ class Work:
     def __init__(self, control: ControlDatabase, settings: Settings, lease: Lease) -> None:
         self.lease = lease
         self.settings: MigrationSettings = settings.migration
+        self.checks = settings.checks
         self.policy = settings.decision
         self.clock = settings.clock.fleet_clock()
         self.lease_seconds = settings.migration.lease_s
