@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,13 +17,15 @@ from data_checks.verdict import Finding, Verdict
 from foreshard.markdown import plain
 from foreshard.quantities import duration, size
 
-SHOWN = 40
-"""Findings that an artifact holds; the Data Docs have them all."""
+SHOWN = 20
+"""Findings, and differing rows, that an artifact holds; the Data Docs have more."""
 
 IN_SHORT = 10
-"""Findings above the approval form."""
+"""The same above the approval form."""
 
 _LONGEST = 400  # characters of one finding
+
+_DIGESTS = re.compile(r", (source|target)_digest=-?[0-9]+")  # they say nothing to a person
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ def as_markdown(report: GateReport) -> str:
     """The artifact: go or no, what was compared, every suite, the findings, where to read on."""
     return "\n".join(
         [
-            *_headline(report, "##"),
+            *_headline(report),
             *_facts(report),
             *_findings(report, SHOWN),
             *_suites(report),
@@ -61,16 +64,16 @@ def as_markdown(report: GateReport) -> str:
 
 def in_short(report: GateReport) -> str:
     """The same above the approval form: without the suites, and with fewer findings."""
-    return "\n".join([*_headline(report, "##"), *_facts(report), *_findings(report, IN_SHORT)])
+    return "\n".join([*_headline(report), *_facts(report), *_findings(report, IN_SHORT)])
 
 
-def _headline(report: GateReport, level: str) -> list[str]:
+def _headline(report: GateReport) -> list[str]:
     verdict = report.verdict
     where = f"{words(verdict.checkpoint).lower()}, migration {verdict.migration}, flip {verdict.flip}"
     failed = f"**{len(verdict.failed)} failed**" if verdict.failed else "none failed"
     warned = f", {_many(len(verdict.warnings), 'warning')}" if verdict.warnings else ""
     return [
-        f"{level} {'✅ Go' if verdict.passed else '⛔ No'}: {where}",
+        f"## {'Go' if verdict.passed else 'NO'}: {where}",
         "",
         f"{verdict.evaluated} of {verdict.expected} checks evaluated, {failed}{warned}. {_docs(report)}",
         "",
@@ -109,7 +112,7 @@ def _facts(report: GateReport) -> list[str]:
                 f"of {made_at:%Y-%m-%d %H:%M:%S} UTC{until}, sha256 `{(verdict.evidence_sha256 or '')[:16]}`",
             )
         )
-    return ["| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in rows), ""]
+    return [*(f"- {name}: {text}" for name, text in rows), ""]
 
 
 def _read_again(compared: Compared) -> str:
@@ -126,24 +129,30 @@ def _read_again(compared: Compared) -> str:
 def _findings(report: GateReport, most: int) -> list[str]:
     verdict = report.verdict
     return [
-        *_table("What failed", verdict.failed, report, most),
+        *_list("What failed", verdict.failed, report, most),
         *_rows(report.compared, most),
-        *_table("Warnings: they stop nothing", verdict.warnings, report, most),
+        *_list("Warnings: they stop nothing", verdict.warnings, report, most),
     ]
 
 
-def _table(title: str, findings: Sequence[Finding], report: GateReport, most: int) -> list[str]:
+def _list(title: str, findings: Sequence[Finding], report: GateReport, most: int) -> list[str]:
+    """A list, since one of Prefect's two pages cuts off what is wide in a table."""
     if not findings:
         return []
-    lines = [f"### {title}", "", "| what was looked at | what should be | found |", "|---|---|---|"]
-    for finding in findings[:most]:
-        should, _, found = finding.what.partition(": ")
-        if not found:
-            should, found = "", finding.what
-        shown = found if len(found) <= _LONGEST else f"{found[:_LONGEST]} …"
-        title = suite_title(finding.table, report.scope.tables)
-        lines.append(f"| {plain(title)} | {plain(should)} | {plain(shown)} |")
-    return [*lines, *_more(len(findings) - most, "findings"), ""]
+    return [
+        f"### {title}",
+        "",
+        *(_line(finding, report) for finding in findings[:most]),
+        *_more(len(findings) - most, "findings"),
+        "",
+    ]
+
+
+def _line(finding: Finding, report: GateReport) -> str:
+    should, _, found = _DIGESTS.sub("", finding.what).partition(": ")
+    shown = found if len(found) <= _LONGEST else f"{found[:_LONGEST]} …"
+    looked_at = plain(suite_title(finding.table, report.scope.tables))
+    return f"- **{looked_at}**: {plain(should)}" + (f". Found: {plain(shown)}" if shown else "")
 
 
 def _rows(compared: Compared | None, most: int) -> list[str]:
@@ -191,10 +200,10 @@ def _suites(report: GateReport) -> list[str]:
 
 def _result(failed: int, warned: int, evaluated: bool) -> str:
     if failed:
-        return f"⛔ **{failed} failed**" + (f", {_many(warned, 'warning')}" if warned else "")
+        return f"**{failed} failed**" + (f", {_many(warned, 'warning')}" if warned else "")
     if not evaluated:
         return "not evaluated"
-    return f"⚠️ {_many(warned, 'warning')}" if warned else "✅"
+    return _many(warned, "warning") if warned else "ok"
 
 
 def _many(number: int, noun: str) -> str:
