@@ -6,7 +6,7 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lstm slow versions stress down clean
+.PHONY: help demo test lstm slow versions stress assets down clean
 
 help:  ## show this
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -34,6 +34,9 @@ versions: $(VENV)/test.stamp  ## PostgreSQL 16, 17 and 18 in every pairing: migr
 
 stress: $(VENV)/test.stamp  ## flips under writers, fences broken on purpose, failover, kill -9; FLIPS=300 SEED=1 PARTS=flips,controls,failover,kills JSON=file
 	$(VENV)/bin/python -m tests.stress --flips $(or $(FLIPS),300) --seed $(or $(SEED),1) $(if $(PARTS),--only $(PARTS)) $(if $(JSON),--json $(JSON))
+
+assets: $(VENV)/test.stamp  ## fetch what Data Docs load again from npm and compare; UPDATE=1 takes other versions
+	$(VENV)/bin/python -m data_checks.renew_assets $(if $(UPDATE),--update)
 
 down:  ## stop everything a demo left running and remove its data
 	@if [ -x $(VENV)/bin/foreshard ]; then $(VENV)/bin/foreshard down; else echo "Nothing was installed, nothing runs."; fi

@@ -21,20 +21,15 @@ from great_expectations.data_context.types.base import (
     ProgressBarsConfig,
 )
 
-from data_checks import provenance
+from data_checks import data_docs, provenance
 from data_checks.scope import Scope
 from data_checks.suites import Check, Severity, Suite
 
 NAMED = 5
-"""How many failing rows a finding names, beside how many there are. The evidence has them all."""
-
-SHOWN = 20
-"""How many Great Expectations keeps of each expectation, for the Data Docs: millions may differ."""
+"""How many failing rows a finding names, beside how many there are; the Data Docs have more."""
 
 VALUE_CHARACTERS = 300
 """The longest value that a finding shows: the body of a function may be pages."""
-
-_SITE = "gate"
 
 
 @dataclass(frozen=True)
@@ -56,6 +51,9 @@ class Validation:
     def __init__(self, evidence: Path, scope: Scope, docs: Path) -> None:
         provenance.refuse_any_context()
         self._scope = scope
+        self._docs = docs
+        self._results: list[Any] = []
+        self._run_time = datetime.now(UTC)
         self._address = f"sqlite:///{evidence.resolve()}"
         self._context = gx.get_context(
             mode="ephemeral",
@@ -63,7 +61,7 @@ class Validation:
                 store_backend_defaults=InMemoryStoreBackendDefaults(),
                 analytics_enabled=False,
                 progress_bars=ProgressBarsConfig(globally=False, metric_calculations=False),
-                data_docs_sites={_SITE: _site(docs)},
+                data_docs_sites={},
             ),
         )
         self._source = self._context.data_sources.add_sqlite(
@@ -84,31 +82,31 @@ class Validation:
                 validation_definitions=list(definitions.values()),
                 result_format={
                     "result_format": "SUMMARY",  # COMPLETE keeps every value that is not as expected
+                    "partial_unexpected_count": data_docs.SHOWN,
                     "unexpected_index_column_names": ["bucket", "item"],
-                    "partial_unexpected_count": SHOWN,
                 },
             )
         )
         provenance.require_only(self._context, self._source)
         # Without run_time a name that looks like a date would become the time of the run.
         run_id = RunIdentifier(
-            run_name=f"migration-{scope.migration}-flip-{scope.flip}", run_time=datetime.now(UTC)
+            run_name=f"migration-{scope.migration}-flip-{scope.flip}", run_time=self._run_time
         )
         result = checkpoint.run(run_id=run_id)
         provenance.require_only(self._context, self._source)
         for table, definition in definitions.items():
             provenance.require_source(self._source, self._context, definition, table, self._address)
-        provenance.require_ours(self._source, suites, list(result.run_results.values()))
+        self._results = list(result.run_results.values())
+        provenance.require_ours(self._source, suites, self._results)
         return [
             _outcome(validation.suite_name, evaluated)
-            for validation in result.run_results.values()
+            for validation in self._results
             for evaluated in validation.results
         ]
 
     def build_docs(self) -> str:
-        """Build the Data Docs; returns the path of the first page."""
-        address: str = self._context.build_data_docs(site_names=[_SITE])[_SITE]
-        return address.removeprefix("file://")
+        """Build the Data Docs of what `run` found; returns the path of the first page."""
+        return str(data_docs.build(self._docs, self._scope, self._results, self._run_time))
 
     def _definition(self, suite: Suite) -> Any:
         asset = self._source.add_table_asset(name=suite.table, table_name=suite.table)
@@ -130,18 +128,6 @@ def _expectation(check: Check) -> Any:
     return kind(
         **check.arguments, severity=check.severity.value, meta={"check": check.name}, notes=check.name
     )
-
-
-def _site(docs: Path) -> dict[str, object]:
-    return {
-        "class_name": "SiteBuilder",
-        "show_how_to_buttons": False,
-        "store_backend": {
-            "class_name": "TupleFilesystemStoreBackend",
-            "base_directory": str(docs.resolve()),
-        },
-        "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
-    }
 
 
 def _outcome(table: str, evaluated: Any) -> Outcome:

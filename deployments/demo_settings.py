@@ -9,6 +9,7 @@ from pathlib import Path
 
 from deployments.stack import Stack
 from foreshard.fleet.load_history import FLEET_START
+from foreshard.fleet.server import free_port
 
 TIMEZONE = "America/New_York"
 
@@ -52,6 +53,7 @@ def write(stack: Stack, offset_s: float, *, kill_test: bool) -> None:
         "control": {"dsn": stack.fleet.control_dsn()},
         "clock": {"offset_seconds": offset_s, "timezone": TIMEZONE},
         "prefect": {"api_url": stack.prefect.api_url},
+        "checks": {"docs_port": free_port({stack.prefect.port})},
         **DEMO,
         "migration": migration,
     }

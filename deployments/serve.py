@@ -29,6 +29,7 @@ from prefect.flows import Flow
 from prefect.types import DateTime
 from prefect.types.entrypoint import EntrypointType
 
+from deployments import docs_server
 from flows.calendar_edit import calendar_edit
 from flows.collect import collect
 from flows.decide import decide
@@ -106,9 +107,10 @@ def use_own_scratch() -> Path:
 
 
 def serve(query_seconds: float = 2.0) -> None:
-    """Serves until interrupted."""
+    """Serves until interrupted; the Data Docs of gate runs too."""
     use_own_scratch()
     drop_backlog()
-    serve_deployments(
-        *deployments(), limit=RUNS_AT_ONCE, query_seconds=query_seconds, print_starting_message=False
-    )
+    with docs_server.beside(load_settings()):
+        serve_deployments(
+            *deployments(), limit=RUNS_AT_ONCE, query_seconds=query_seconds, print_starting_message=False
+        )

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from foreshard.cli_output import AsJson, MigrationId, out, show
-from foreshard.control.flip_store import FlipStore
+from foreshard.control.flip_store import FlipStore, GateRecord
 from foreshard.control.migration_models import StageRun
 from foreshard.control.migration_store import MigrationRecord, MigrationStore
 from foreshard.control.plan_store import PlanStore
@@ -26,7 +26,7 @@ migration_app = typer.Typer(no_args_is_help=True, help="Migrations: plans that a
 
 @migration_app.command("show")
 def migration_show(migration_id: MigrationId, as_json: AsJson = False) -> None:
-    """Where a migration stands, how far each step is, what was predicted, what preflight found, its confirmation."""
+    """Where a migration stands, how far each step is, what was predicted, what was found, its confirmation."""
     with session() as (_, control):
         store = MigrationStore(control)
         migration = store.get(migration_id)
@@ -34,7 +34,9 @@ def migration_show(migration_id: MigrationId, as_json: AsJson = False) -> None:
         confirmation = store.confirmation(migration_id)
         progress = ProgressStore(control).of(migration_id)
         predicted = reckoning.predicted(PlanStore(control).prediction(migration.plan_id))
-        measured = reckoning.measured(runs, FlipStore(control).flips(migration_id), migration.facts)
+        flips = FlipStore(control)
+        measured = reckoning.measured(runs, flips.flips(migration_id), migration.facts)
+        gates = flips.gates(migration_id)
     findings = journalled(runs)
     if as_json:
         document = {
@@ -43,6 +45,7 @@ def migration_show(migration_id: MigrationId, as_json: AsJson = False) -> None:
             "predicted": predicted,
             "measured": measured,
             "preflight": [asdict(finding) for finding in findings],
+            "checks": [asdict(gate) for gate in gates],
             "confirmation": confirmation,
         }
         show(document)
@@ -54,6 +57,10 @@ def migration_show(migration_id: MigrationId, as_json: AsJson = False) -> None:
     out.print(_reckoned(predicted, measured))
     if findings:
         out.print(_preflight(findings))
+    if gates:
+        out.print(_checks(gates))
+        for finding in [] if gates[-1].passed else gates[-1].verdict.get("failed", []):
+            out.print(f"  {finding['table']}: {finding['what']}", markup=False, highlight=False)
     if confirmation is not None:
         out.print("Confirmation (immutable):")
         out.print_json(json.dumps(confirmation, default=str))
@@ -96,6 +103,33 @@ def _reckoned(predicted: reckoning.Figures | None, measured: reckoning.Figures |
     table = Table("", "predicted", "measured", "ratio", title="Predicted and measured", title_justify="left")
     for line in reckoning.side_by_side(predicted, measured):
         table.add_row(line.what, line.predicted, line.measured, line.ratio)
+    return table
+
+
+def _checks(gates: Sequence[GateRecord]) -> Table:
+    """Every verdict; what failed in the last one stands below."""
+    table = Table(
+        "checks",
+        "flip",
+        "verdict",
+        "evaluated",
+        "failed",
+        "rows",
+        "made",
+        title="Checks",
+        title_justify="left",
+    )
+    for gate in gates:
+        compared = gate.verdict.get("compared") or {}
+        table.add_row(
+            gate.checkpoint.replace("_", " "),
+            str(gate.flip_no),
+            "go" if gate.passed else "[red]NO[/]",
+            f"{gate.evaluated} of {gate.expected}",
+            str(gate.failed),
+            f"{compared['rows']:,}" if compared else "",
+            f"{gate.made_at:%H:%M:%S}",
+        )
     return table
 
 

@@ -243,6 +243,12 @@ class ChecksSettings(Section):
     suite_timeout_s: float = Field(
         default=200.0, gt=0, description="the longest that they may take on each side; below gate_ttl_s"
     )
+    docs_host: str = Field(
+        default="127.0.0.1",
+        min_length=1,
+        description="where `foreshard serve` serves Data Docs; they name keys of rows, and ask nobody who reads them",
+    )
+    docs_port: int = Field(default=4210, ge=0, le=65_535, description="0: they are not served")
 
 
 class Settings(BaseSettings):

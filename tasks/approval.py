@@ -88,7 +88,7 @@ def ask(control: ControlDatabase, settings: Settings, runner: Runner, step: Step
         plan = plan_artifacts.plan_with_picture(control, settings, runner.record.plan_id)
     except Exception as error:  # the question is about the evidence; it can be asked without the picture
         plan = f"The plan cannot be shown: {error}"
-    return Question(attempt, reports.approval_markdown(runner.work, step, gate.verdict, plan))
+    return Question(attempt, reports.approval_markdown(runner.work, step, gate.report, plan))
 
 
 def wait_for_answer(question: Question, timeout_s: float) -> None:

@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import secrets
+import time
 from dataclasses import asdict, dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from prefect import get_run_logger, task
-from prefect.artifacts import create_markdown_artifact
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from data_checks import own_run
 from data_checks.collect import Ends, ShadowStats, collect_before_copy, collect_evidence
+from data_checks.compared import compared
 from data_checks.evidence import age
 from data_checks.own_run import OwnChecks
 from data_checks.own_suites import read_suites
 from data_checks.run_gate import run_gate
 from data_checks.scope import Checkpoint, Scope
-from data_checks.verdict import Verdict
+from data_checks.suite_titles import in_words as words
+from foreshard import check_docs
 from foreshard.migration import comparison
 from foreshard.migration.runner import Runner, Step
 from foreshard.migration.stages import prepare
 from foreshard.migration.work import Work
-from foreshard.postgres.digests import CHUNKS
+from foreshard.postgres.digests import CHUNKS, TableComparison
 from foreshard.postgres.guard import Side
 from foreshard.postgres.marker import drain_both
 from tasks import gate_markdown
+from tasks.gate_markdown import GateReport
 from tasks.retries import is_transient
 
 
@@ -35,7 +39,7 @@ class Gate:
     """A stored verdict."""
 
     id: int
-    verdict: Verdict
+    report: GateReport
 
 
 def needed(runner: Runner, step: Step) -> bool:
@@ -77,18 +81,21 @@ def _run(runner: Runner, step: Step, checkpoint: Checkpoint) -> Gate:
         chunks=CHUNKS,
         own=() if early else tuple(suite.scope for suite in own.suites),
     )
-    directory = (
-        work.state_dir / "migrations" / str(scope.migration) / f"{checkpoint}-{step.flip_no}-{scope.marker}"
-    )
+    name = f"{checkpoint}-{step.flip_no}-{scope.marker}"
+    directory = check_docs.directory_of(work.state_dir, scope.migration, name)
     directory.mkdir(parents=True)
     evidence = directory / "evidence.sqlite"
     time_to_live = timedelta(seconds=work.settings.gate_ttl_s)
     # Before the copy own suites guard nothing: what would say no later is said beside the verdict, as a warning.
     ends = {"source": work.source.dsn} if early else {}
     with own_run.beside(own, scope.migration, scope.buckets, ends) as running:
-        collect(work, scope, evidence, own)
-        verdict = run_gate(evidence, scope, directory / "docs", time_to_live=time_to_live)
+        started = time.monotonic()
+        comparisons = collect(work, scope, evidence, own)
+        collected_s = time.monotonic() - started
+        verdict = run_gate(evidence, scope, directory / check_docs.DOCS, time_to_live=time_to_live)
         verdict = replace(verdict, warnings=(*verdict.warnings, *own_run.warnings(running)))
+    figures = compared(comparisons, collected_s) if comparisons else None
+    document = {**asdict(verdict), "compared": figures and asdict(figures)}
     gate_id = work.flips.record_gate(
         work.lease,
         checkpoint.value,
@@ -98,17 +105,16 @@ def _run(runner: Runner, step: Step, checkpoint: Checkpoint) -> Gate:
         expected=verdict.expected,
         failed=len(verdict.failed),
         evidence_sha256=verdict.evidence_sha256 or "",
-        verdict=asdict(verdict),
+        verdict=document,
         ttl_s=work.settings.gate_ttl_s,
         age_s=0.0 if verdict.evidence_made_at is None else age(verdict.evidence_made_at).total_seconds(),
     )
-    create_markdown_artifact(
-        key=f"migration-{scope.migration}-checks",
-        markdown=gate_markdown.as_markdown(verdict),
-        description=f"Checks {checkpoint}",
-    )
+    check_docs.keep_verdict(directory, document)
+    address = check_docs.address(work.checks, scope.migration, name) if verdict.docs else None
+    report = GateReport(verdict, scope, figures, collected_s, datetime.now(UTC) + time_to_live, address)
+    show(report)
     get_run_logger().info("%s: %s", checkpoint, gate_markdown.in_words(verdict))
-    return Gate(gate_id, verdict)
+    return Gate(gate_id, report)
 
 
 def _own_checks(work: Work) -> OwnChecks:
@@ -118,14 +124,32 @@ def _own_checks(work: Work) -> OwnChecks:
     return OwnChecks(suites, work.checks.suite_timeout_s, get_run_logger().info)
 
 
-def collect(work: Work, scope: Scope, evidence: Path, own: OwnChecks) -> None:
+def show(report: GateReport) -> None:
+    """The verdict as artifacts of this run, with stable keys: in words, and a link to the Data Docs."""
+    migration, checkpoint = report.scope.migration, words(report.scope.checkpoint).lower()
+    said = f"{'Go' if report.verdict.passed else 'No'}: {checkpoint}, flip {report.scope.flip}"
+    create_markdown_artifact(
+        key=f"migration-{migration}-checks",
+        markdown=gate_markdown.as_markdown(report),
+        description=said,
+    )
+    if report.address is not None:
+        create_link_artifact(
+            key=f"migration-{migration}-data-docs",
+            link=report.address,
+            link_text=f"Data Docs: {checkpoint}, flip {report.scope.flip}",
+            description=said,
+        )
+
+
+def collect(work: Work, scope: Scope, evidence: Path, own: OwnChecks) -> list[TableComparison]:
     if scope.checkpoint is Checkpoint.BEFORE_COPY:
         collect_before_copy(evidence, scope, work.source.dsn, work.target.dsn)
-        return
+        return []
     totals = work.shadows.totals(scope.migration)
     with work.marker_line(Side.SOURCE) as there, work.marker_line(Side.TARGET) as back:
         lines = {Side.SOURCE: there, Side.TARGET: back}
-        collect_evidence(
+        return collect_evidence(
             evidence,
             scope,
             Ends(work.source.dsn, work.target.dsn, work.names.forward, work.names.reverse),

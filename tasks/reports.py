@@ -9,16 +9,16 @@ from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from data_checks.verdict import Verdict
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.migration_store import MigrationStore
 from foreshard.migration import reckoning
 from foreshard.migration.runner import Step
 from foreshard.migration.work import Work
 from tasks import gate_markdown
+from tasks.gate_markdown import GateReport
 
 
-def approval_markdown(work: Work, step: Step, verdict: Verdict, plan: str) -> str:
+def approval_markdown(work: Work, step: Step, report: GateReport, plan: str) -> str:
     """The text above the approval form: what happens on yes and on no, the evidence, the ``plan`` with its plot."""
     record = work.record
     runs = work.store.stage_runs(record.id)
@@ -37,7 +37,7 @@ def approval_markdown(work: Work, step: Step, verdict: Verdict, plan: str) -> st
             "it can be reversed without losing a write.  ",
             f"**reject**: everything is undone; {record.source} keeps all keys.",
             "",
-            gate_markdown.as_markdown(verdict),
+            gate_markdown.in_short(report),
             "",
             f"Shadow reads: {shadow.reads} compared, {shadow.matches} equal, {shadow.lags} only late, "
             f"**{shadow.mismatches} different**, {shadow.unsettled} never settled, {shadow.failures} failed.",

@@ -12,7 +12,7 @@ import pytest
 
 from data_checks.evidence import EvidenceWriter
 from data_checks.scope import Checkpoint, Scope
-from data_checks.suites import MAY_BE_EMPTY, own_items
+from data_checks.suites import MAY_BE_EMPTY, own_items, rows_table
 from foreshard.postgres.catalog import Section
 from foreshard.postgres.session_facts import DATABASE_FACTS, SESSION_FACTS
 
@@ -42,7 +42,7 @@ def make_evidence(tmp_path: Path) -> MakeEvidence:
         made += 1
         path = tmp_path / f"evidence-{made}.sqlite"
         with EvidenceWriter(path, scope, made_at or datetime.now(UTC)) as evidence:
-            _write_equal(evidence, scope)
+            write_equal(evidence, scope)
         with closing(sqlite3.connect(path)) as database:
             if made_at is not None:
                 database.execute(
@@ -56,7 +56,8 @@ def make_evidence(tmp_path: Path) -> MakeEvidence:
     return make
 
 
-def _write_equal(evidence: EvidenceWriter, scope: Scope) -> None:
+def write_equal(evidence: EvidenceWriter, scope: Scope) -> None:
+    """What a collector writes of two equal copies."""
     for bucket in scope.buckets if scope.own else ():
         evidence.add("own_suites", [(bucket, item, 1, "held", "-") for item in own_items(scope)])
     if scope.checkpoint is Checkpoint.BEFORE_COPY:
@@ -67,7 +68,7 @@ def _write_equal(evidence: EvidenceWriter, scope: Scope) -> None:
     for bucket in scope.buckets:
         for table in scope.tables:
             evidence.add(
-                f"rows_{table}",
+                rows_table(table),
                 [
                     # Beyond 2^63, and alike in their first 15 digits: any detour through a float would show.
                     (

@@ -44,7 +44,9 @@ def test_equal_copies_are_a_go_and_nothing_is_written_but_the_docs(
     assert verdict.docs is not None
     page = Path(verdict.docs)
     assert page.is_relative_to(tmp_path / "docs")
-    assert f"migration-{scope.migration}-flip-{scope.flip}" in page.read_text(encoding="utf-8")
+    assert f"Migration {scope.migration}, flip {scope.flip}: before cutover" in page.read_text(
+        encoding="utf-8"
+    )
     assert os.listdir(elsewhere) == []
     assert {path.name for path in tmp_path.iterdir()} == {"elsewhere", "docs", evidence.name}
 

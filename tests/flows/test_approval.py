@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from foreshard.migration.runner import Runner, Step
 from foreshard.migration.work import Work
 from foreshard.topology.keys import SLOTS
 from tasks import gates
+from tasks.gate_markdown import GateReport
 from tests.flows.conftest import Deployed
 
 
@@ -68,7 +70,8 @@ def record_go(runner: Runner, step: Step) -> gates.Gate:
         work.lease, step.checkpoint, step.flip_no, passed=True, evaluated=1, expected=1, failed=0,
         evidence_sha256="", verdict={}, ttl_s=60,
     )  # fmt: skip
-    return gates.Gate(number, Verdict.no(scope, 1))
+    report = GateReport(Verdict.no(scope, 1), scope, None, 1.0, datetime.now(UTC), None)
+    return gates.Gate(number, report)
 
 
 def stage_of(control: ControlDatabase, migration: int) -> Stage:
