@@ -24,7 +24,7 @@ from foreshard.postgres.chunk_digest import ChunkDigest, told
 from foreshard.postgres.chunks import grouped
 from foreshard.postgres.digest_scan import Copies, Digests, scan
 from foreshard.postgres.fence import Fence
-from foreshard.postgres.last_word import Word
+from foreshard.postgres.last_word import Key, Word
 from foreshard.postgres.recheck import Bound, Drain, Findings, Recheck
 from foreshard.postgres.snapshot_pair import SnapshotPair, open_snapshot_pair
 from foreshard.postgres.table_shape import read_shape
@@ -55,11 +55,15 @@ class CheckedTable:
 
 @dataclass(frozen=True)
 class RowDifference:
-    """A row that differs. ``kind`` is missing, ghost or changed, as seen from the key's owner."""
+    """A row that differs. ``kind`` is missing, ghost or changed, as seen from the key's owner.
+
+    ``row``: what ``key`` says in words, by which the row is found again.
+    """
 
     chunk: int
     key: str
     kind: Word
+    row: Key = ()
 
 
 @dataclass(frozen=True)
@@ -216,7 +220,7 @@ class _Comparison:
             table.table,
             self._told,
             tuple(
-                RowDifference(findings.chunk_of[key] % self._chunks, table.name_row(key), word)
+                RowDifference(findings.chunk_of[key] % self._chunks, table.name_row(key), word, key)
                 for key, word in sorted(findings.words.items())
                 if word is not Word.UNSETTLED
             ),

@@ -45,3 +45,8 @@ class MigrationNames:
     def reverse(self) -> str:
         """Subscription on the source, and its slot on the target."""
         return f"{self.schema}_rev"
+
+    @property
+    def repair_origin(self) -> str:
+        """Replication origin of sessions that mend rows; there while one does."""
+        return f"{self.schema}_repair"
