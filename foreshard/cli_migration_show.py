@@ -17,6 +17,7 @@ from foreshard.control.migration_store import MigrationRecord, MigrationStore
 from foreshard.control.plan_store import PlanStore
 from foreshard.control.progress_store import KeptProgress, ProgressStore
 from foreshard.control.session import session
+from foreshard.control.verification_store import VerificationRecord, VerificationStore
 from foreshard.migration import progress_table, reckoning
 from foreshard.migration.lifecycle import ENDS
 from foreshard.migration.preflight.findings import Finding, journalled
@@ -35,6 +36,7 @@ def migration_show(migration_id: MigrationId, as_json: AsJson = False) -> None:
         progress = ProgressStore(control).of(migration_id)
         predicted = reckoning.predicted(PlanStore(control).prediction(migration.plan_id))
         measured = reckoning.measured(runs, FlipStore(control).flips(migration_id), migration.facts)
+        verifications = VerificationStore(control).of(migration_id)
     findings = journalled(runs)
     if as_json:
         document = {
@@ -43,6 +45,7 @@ def migration_show(migration_id: MigrationId, as_json: AsJson = False) -> None:
             "predicted": predicted,
             "measured": measured,
             "preflight": [asdict(finding) for finding in findings],
+            "verifications": [asdict(one) for one in verifications],
             "confirmation": confirmation,
         }
         show(document)
@@ -54,6 +57,8 @@ def migration_show(migration_id: MigrationId, as_json: AsJson = False) -> None:
     out.print(_reckoned(predicted, measured))
     if findings:
         out.print(_preflight(findings))
+    if verifications:
+        out.print(_verified(verifications))
     if confirmation is not None:
         out.print("Confirmation (immutable):")
         out.print_json(json.dumps(confirmation, default=str))
@@ -89,6 +94,21 @@ def _progress(newest: KeptProgress) -> Table:
     table = Table(*progress_table.HEADINGS, title=escape(title), title_justify="left")
     for row in progress_table.rows(newest.document):
         table.add_row(*map(escape, row))
+    return table
+
+
+def _verified(verifications: Sequence[VerificationRecord]) -> Table:
+    table = Table("", "of", "made by", "began", "verdict", title="Verifications", title_justify="left")
+    for one in verifications:
+        first = f": {one.findings[0]['what']}" if one.findings else ""
+        verdict = escape(one.in_words + first)
+        table.add_row(
+            str(one.id),
+            escape(one.bucket or "all buckets"),
+            escape(one.made_by),
+            f"{one.begun_at:%Y-%m-%d %H:%M:%S}",
+            f"[red]{verdict}[/]" if one.passed is False else verdict,
+        )
     return table
 
 

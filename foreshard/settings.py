@@ -230,6 +230,16 @@ class MigrationSettings(Section):
         return steps
 
 
+class ChecksSettings(Section):
+    """Checks of the data."""
+
+    verify_every_s: float = Field(
+        default=900.0,
+        ge=0,
+        description="how often `verify` compares migrations between cutover and finalise; 0: only when asked",
+    )
+
+
 class Settings(BaseSettings):
     """All settings; read them by `load_settings`."""
 
@@ -254,6 +264,7 @@ class Settings(BaseSettings):
     forecast: ForecastSettings = ForecastSettings()
     decision: DecisionPolicy = DecisionPolicy()
     migration: MigrationSettings = MigrationSettings()
+    checks: ChecksSettings = ChecksSettings()
     state_dir: Path = Path(STATE_DIR)
 
     @classmethod

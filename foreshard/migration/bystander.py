@@ -1,14 +1,14 @@
-"""A look at a migration by somebody who does not drive it: a comparison, a repair, a verification. No lease is taken.
+"""A look at a migration by who does not drive it: a comparison, a repair, a verification. No lease is taken.
 
-A runner goes on meanwhile. Markers have ids of their own, a fence is shared by waiting for it, and a comparison leaves a
-row undecided while the bound moves. What would write the journal is refused (`LeaseLost`): no lease has this token.
+A runner goes on meanwhile. Markers have ids of their own, a fence is waited for, and a comparison decides no row while
+the bound moves. What would write the journal is refused (`LeaseLost`): no lease has this token.
 """
 
 from __future__ import annotations
 
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.lease import Lease
-from foreshard.control.migration_store import MigrationStore
+from foreshard.control.migration_store import MigrationRecord, MigrationStore
 from foreshard.errors import FailedOver, IllegalTransition
 from foreshard.migration import failover, streams
 from foreshard.migration.lifecycle import ENDS, PATH, Stage
@@ -35,23 +35,28 @@ class Bystander(Work):
         return f"foreshard check of migration {self.lease.migration}"
 
 
-def require_stage(work: Work) -> None:
+def has_two_copies(record: MigrationRecord) -> bool:
+    """Both copies are there and complete, as the journal says."""
+    return record.stage in COMPARABLE and not record.facts.get("finalising")
+
+
+def require_stage(record: MigrationRecord) -> None:
     """Both copies are there and complete, as the journal says.
 
     Raises:
         IllegalTransition: the stage has not come, or is over.
     """
-    record = work.record
-    if record.stage not in COMPARABLE or record.facts.get("finalising"):
-        ended = record.stage in ENDS or record.facts.get("finalising")
-        raise IllegalTransition(
-            f"Migration {record.id} is in {record.stage}: its two copies can be compared from verify until finalise"
-            " drops one.",
-            remedy="There is one copy now: `foreshard verify --bucket NAME` looks at it."
-            if ended
-            else "Wait until its rows are copied (`foreshard migration show`).",
-            migration=record.id,
-        )
+    if has_two_copies(record):
+        return
+    over = record.stage in ENDS or record.facts.get("finalising")
+    raise IllegalTransition(
+        f"Migration {record.id} is in {record.stage}: its two copies can be compared from verify until finalise"
+        " drops one.",
+        remedy="There is one copy now: `foreshard verify --bucket NAME` looks at it."
+        if over
+        else "Wait until its rows are copied (`foreshard migration show`).",
+        migration=record.id,
+    )
 
 
 def require_comparable(work: Work) -> None:
@@ -63,8 +68,8 @@ def require_comparable(work: Work) -> None:
         StreamBroken: a stream does not run: what differs then may be on its way for ever.
         ShardUnavailable: a shard does not answer.
     """
-    require_stage(work)
     record = work.record
+    require_stage(record)
     if failover.noticed(work):
         raise FailedOver(
             f"A shard of migration {record.id} was failed over and is not settled yet.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from foreshard.errors import InvalidInput
 from foreshard.migration.bystander import require_comparable
@@ -133,8 +134,7 @@ def _looked_at(work: Work, pair: Pair, compared: TableComparison, values: bool) 
             rows += [replace(one, row=()) for one in plain]
             continue
         keys = [one.row for one in batch]
-        cut = VALUE_CHARACTERS if values else None
-        seen = pair.both(lambda session, keys=keys: found.read(session, keys, cut))  # type: ignore[misc]
+        seen = pair.both(partial(found.read, keys=keys, cut=VALUE_CHARACTERS if values else None))
         bound = work.bounds().target or 0
         rows += [
             row

@@ -1,4 +1,4 @@
-"""Re-copies rows that differ from their owner to the other side, while both sides are written and the migration goes on.
+"""Re-copies rows that differ from their owner to the other side, while both are written and the migration goes on.
 
 Each batch of rows, on the side that owns them and on the side that is mended:
 
@@ -7,8 +7,9 @@ Each batch of rows, on the side that owns them and on the side that is mended:
 3. there, in a session that flows back nowhere (`foreshard.postgres.repair_session`), a lock on the table;
 4. the rows are read again on both sides; those that differ still are written as the owner has them, and committed.
 
-The table's lock is what makes 4 safe if the owner's lock is lost half-way (a server ends a session that says nothing): what
-is written at the owner from then on is applied behind that lock, so after our commit, and a marker of a flip behind that.
+The table's lock keeps 4 right even if the owner's lock is lost half-way (a server ends a session that says nothing):
+what is written at the owner from then on is applied behind that lock, after our commit, and the marker of a flip behind
+that.
 """
 
 from __future__ import annotations

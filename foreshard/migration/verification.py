@@ -1,4 +1,4 @@
-"""`verify`: is a migration's copy equal, or a bucket at rest in order, right now? The verdict is stored, and finalise asks.
+"""`verify`: is a migration's copy equal, or a bucket at rest in order, now? The verdict is stored, and finalise asks.
 
 A difference is a failure. What could not be looked at (a shard is away, rows were written too often to be judged) is no
 verdict at all: it passes nothing, and it stands against nothing.
@@ -16,7 +16,7 @@ from foreshard.control.migration_store import MigrationRecord, MigrationStore
 from foreshard.control.topology_store import TopologyStore
 from foreshard.control.verification_store import VerificationRecord, VerificationStore
 from foreshard.errors import ForeshardError, NotFound, ShardUnavailable, VerificationFailed
-from foreshard.migration.bystander import Bystander, require_stage
+from foreshard.migration.bystander import Bystander, has_two_copies, require_stage
 from foreshard.migration.difference import Difference, find, refuse_unknown
 from foreshard.migration.lifecycle import Stage
 from foreshard.migration.work import Work
@@ -85,7 +85,7 @@ def verify_migration(
         }
         return named, seen
 
-    require_stage(work)
+    require_stage(work.record)
     return _verdict(store, store.begin(migration_id, bucket, made_by), look)
 
 
@@ -99,21 +99,22 @@ def verify_bucket(
 ) -> VerificationRecord:
     """Of a bucket that moves, compare the copies; of any other, look that it stands where the map says, and in order.
 
+    While its second copy is being made, or dropped, the one that serves is looked at: no verdict on the migration.
+
     Raises:
         NotFound: the fleet has no such bucket.
-        IllegalTransition: it moves, and its copy is not complete yet, or is being dropped.
     """
     topology = TopologyStore(control)
     shard_of = topology.placement().of
     if bucket not in shard_of:
         raise NotFound(f"There is no bucket {bucket}.", remedy="`foreshard status` shows the fleet.")
     moving = next((one for one in MigrationStore(control).live() if bucket in one.buckets), None)
-    if moving is not None:
+    if moving is not None and has_two_copies(moving):
         return verify_migration(control, settings, moving.id, made_by, bucket=bucket, progress=progress)
     store = VerificationStore(control)
 
     def look() -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        return _at_rest(topology, bucket, shard_of[bucket])
+        return _at_rest(topology, bucket, shard_of[bucket], moving)
 
     return _verdict(store, store.begin(None, bucket, made_by), look)
 
@@ -176,8 +177,15 @@ def _finding(row: Difference, work: Work) -> dict[str, Any]:
 
 
 def _at_rest(
-    topology: TopologyStore, bucket: str, expected: str
+    topology: TopologyStore, bucket: str, expected: str, moving: MigrationRecord | None
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """``moving``: the migration that makes its other copy, or drops it: guards and that copy are no findings then."""
+    other = None
+    if moving is not None:
+        finalising = bool(moving.facts.get("finalising"))
+        expected, other = moving.source, moving.target
+        if finalising:
+            expected, other = other, expected
     findings: list[dict[str, Any]] = []
     away: list[str] = []
     stands: list[str] = []
@@ -188,17 +196,20 @@ def _at_rest(
             ) as conn:
                 there = bool(preflight_queries.schemas_present(conn, [bucket]))
                 stands += [shard.name] if there else []
-                if there and shard.name != expected:
-                    findings.append(
-                        _about(shard.name, bucket, f"a stray copy: the routing map says {expected}")
+                if shard.name == expected:
+                    what = (
+                        [
+                            f"{one.kind} {one.name} {one.what}"
+                            for one in ailments(conn, bucket)
+                            if not (one.ours and moving)
+                        ]
+                        if there
+                        else ["it is not there, where the routing map says"]
                     )
-                elif there:
-                    findings += [
-                        _about(shard.name, bucket, f"{one.kind} {one.name} {one.what}")
-                        for one in ailments(conn, bucket)
-                    ]
-                elif shard.name == expected:
-                    findings.append(_about(shard.name, bucket, "it is not there, where the routing map says"))
+                else:
+                    stray = there and shard.name != other
+                    what = [f"a stray copy: the routing map says {expected}"] if stray else []
+                findings += [_about(shard.name, bucket, one) for one in what]
         except ShardUnavailable as silent:
             away.append(silent.message)
     if away and not findings:

@@ -15,11 +15,15 @@ OUR_TRIGGERS = (GUARD_TRIGGER, TRUNCATE_TRIGGER, COPY_TRIGGER)
 
 @dataclass(frozen=True)
 class Ailment:
-    """``kind`` of the object that is not as it should be, its name within the bucket, and what about it."""
+    """``kind`` of the object that is not as it should be, its name within the bucket, and what about it.
+
+    ``ours``: what a migration makes, and takes away at its end.
+    """
 
     kind: str
     name: str
     what: str
+    ours: bool = False
 
 
 def ailments(conn: Connection, bucket: str) -> list[Ailment]:
@@ -30,7 +34,7 @@ def ailments(conn: Connection, bucket: str) -> list[Ailment]:
     found = [Ailment(*row) for row in conn.execute(sql_file("bucket_health.sql"), parameters)]
     if guard.installed(conn):
         found += [
-            Ailment("row", "foreshard.moving", f"says that it moves in {migration}")
+            Ailment("row", "foreshard.moving", f"says that it moves in {migration}", ours=True)
             for (migration,) in conn.execute(
                 "SELECT migration FROM foreshard.moving WHERE bucket = %s", (bucket,)
             )

@@ -18,6 +18,9 @@ TRUNCATE_TRIGGER = "zz_foreshard_truncate"
 COPY_TRIGGER = "zz_foreshard_copy"
 """Stands in for both while a side is being copied to."""
 
+COMPARING = "foreshard-checks"
+"""``application_name`` of sessions that compare copies, or mend one."""
+
 
 @dataclass(frozen=True)
 class MigrationNames:

@@ -1,8 +1,8 @@
 """A session that writes a copy as replication would: its writes flow back nowhere and fire no trigger of its own side.
 
-Both sides of a migration read each other with ``origin = none``: what a session with a replication origin writes is not
-sent (DESIGN section 5, hole 1). ``session_replication_role = replica`` lets it past the guard, which refuses the keys of
-the other side, and past foreign keys and triggers: what they did, they did at the owner.
+Both sides of a migration read each other with ``origin = none``: what a session with a replication origin writes is
+not sent (DESIGN section 5, hole 1). ``session_replication_role = replica`` lets it past the guard, which refuses the
+keys of the other side, and past foreign keys and triggers: what they did, they did at the owner.
 """
 
 from __future__ import annotations
@@ -36,8 +36,7 @@ def repair_session(conninfo: str, names: MigrationNames) -> Iterator[Connection]
             yield session
         finally:
             if not session.broken:
-                session.execute("SELECT pg_replication_origin_session_reset()")
-                drop_origin(session, names)
+                _give_origin_back(session, names)
 
 
 def require_rights(session: Connection, conninfo: str) -> None:
@@ -62,6 +61,11 @@ def drop_origin(conn: Connection, names: MigrationNames) -> None:
         "SELECT pg_replication_origin_drop(roname) FROM pg_replication_origin WHERE roname = %s",
         (names.repair_origin,),
     )
+
+
+def _give_origin_back(session: Connection, names: MigrationNames) -> None:
+    session.execute("SELECT pg_replication_origin_session_reset()")
+    drop_origin(session, names)
 
 
 def _take_origin(session: Connection, names: MigrationNames) -> None:

@@ -170,15 +170,7 @@ def test_without_an_origin_the_owner_would_lose_the_row(
     fleet, ghost = copied_fleet, ghost_of(Side.SOURCE)
     if not with_origin:
         monkeypatch.setattr(repair_session, "_take_origin", lambda *_: None)
-        monkeypatch.setattr(repair_session, "drop_origin", lambda *_: None)
-        real = psycopg.Connection.execute
-
-        def without_reset(self: Any, query: Any, *rest: Any, **more: Any) -> Any:
-            if "origin_session_reset" in str(query):
-                return None
-            return real(self, query, *rest, **more)
-
-        monkeypatch.setattr(psycopg.Connection, "execute", without_reset)
+        monkeypatch.setattr(repair_session, "_give_origin_back", lambda *_: None)
     with unseen(fleet.pair.target) as conn:
         conn.execute(
             sql.SQL("INSERT INTO {} (tailnum, seats) VALUES (%s, 1)").format(table("aircraft")), (ghost,)
