@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -63,20 +63,11 @@ def test_a_difference_after_the_cutover_holds_finalise_back(
     number = fleet.migration
 
     with unseen(fleet.pair.source) as conn:  # the copy that the way back would need
-        row = (
-            conn.execute(
-                sql.SQL(
-                    "DELETE FROM {0} WHERE flight_id = (SELECT max(flight_id) FROM {0} f WHERE NOT EXISTS"
-                    " (SELECT FROM {1} e WHERE e.flight_id = f.flight_id)) RETURNING flight_id, tailnum"
-                ).format(FLIGHTS, sql.Identifier(BUCKETS[0], "passenger_events"))
-            ).fetchone()
-            or conn.execute(
-                sql.SQL(
-                    "DELETE FROM {0} WHERE flight_id = (SELECT max(flight_id) FROM {0})"
-                    " RETURNING flight_id, tailnum"
-                ).format(FLIGHTS)
-            ).fetchone()
-        )
+        row = conn.execute(
+            sql.SQL(
+                "DELETE FROM {0} WHERE flight_id = (SELECT max(flight_id) FROM {0}) RETURNING flight_id, tailnum"
+            ).format(FLIGHTS)
+        ).fetchone()
     assert row is not None
     code, output = run("verify", number, "--json")
     (told,) = json.loads(output)
@@ -238,13 +229,13 @@ def test_a_bucket_at_rest_is_looked_over(fleet: MovingFleet, run: Callable[..., 
 
 
 @pytest.fixture
-def store(control: ControlDatabase) -> Iterator[tuple[VerificationStore, int]]:
+def store(control: ControlDatabase) -> tuple[VerificationStore, int]:
     from foreshard.control.migration_store import MigrationStore
     from tests.integration.test_control import describe
     from tests.plans import new_plan
 
     describe(control)
-    yield (
+    return (
         VerificationStore(control),
         MigrationStore(control).open(new_plan(control, "one", "two", ["b0", "b1"])),
     )
