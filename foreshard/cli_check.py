@@ -98,11 +98,11 @@ def repair(
         outcomes: list[RowOutcome] = []
         left = found
         if found.rows:
-            mending.require_rights()
             if not as_json:
                 tell_differences(found, shards, limit)
             if dry_run:
                 _end_dry(found, migration_id, shards, limit, as_json)
+            mending.require_rights()
             if not yes and not typer.confirm(_question(found, shards), err=True):
                 raise ForeshardError("Nothing was written.")
             with _mending(len(found.rows)) as done:
