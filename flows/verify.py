@@ -13,12 +13,8 @@ from tasks import verifying
 
 @flow(name="verify", persist_result=False)
 def verify(
-    migration_id: Annotated[
-        int | None, Field(ge=1, description="Only this migration, from its stage verify on")
-    ] = None,
-    bucket: Annotated[
-        str | None, Field(min_length=1, description="Only this bucket, whether it moves or not")
-    ] = None,
+    migration_id: Annotated[int, Field(ge=1)] | None = None,
+    bucket: Annotated[str, Field(min_length=1)] | None = None,
 ) -> list[int]:
     """Compares both copies of every migration between its cutover and finalise; returns the verifications' numbers.
 
@@ -28,6 +24,10 @@ def verify(
 
     The run fails, and the event `foreshard.verification.failed` is emitted, where something was found; it fails, too,
     where a verification could not be made, which is no verdict.
+
+    Args:
+        migration_id: Only this migration, from its stage verify on.
+        bucket: Only this bucket, whether it moves or not.
     """
     with session() as (settings, control):
         wanted = verifying.wanted(control, migration_id, bucket)

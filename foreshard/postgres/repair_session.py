@@ -30,6 +30,7 @@ def repair_session(conninfo: str, names: MigrationNames) -> Iterator[Connection]
         require_rights(session, conninfo)
         session.execute("SET default_transaction_read_only = off")
         session.execute(NOTICE_OUR_END)
+        session.execute("SELECT set_config('application_name', %s, false)", (names.repair_origin,))
         _take_origin(session, names)
         try:
             session.execute("SET session_replication_role = replica")
@@ -56,11 +57,10 @@ def require_rights(session: Connection, conninfo: str) -> None:
 
 
 def drop_origin(conn: Connection, names: MigrationNames) -> None:
-    """What a repair that died has left. Idempotent; nothing to do for a role that never might make one."""
-    conn.execute(
-        "SELECT pg_replication_origin_drop(roname) FROM pg_replication_origin WHERE roname = %s",
-        (names.repair_origin,),
-    )
+    """What a repair that died has left. Idempotent; nothing to do for a role that may not even ask to drop one."""
+    name = names.repair_origin
+    if conn.execute("SELECT FROM pg_replication_origin WHERE roname = %s", (name,)).fetchone() is not None:
+        conn.execute("SELECT pg_replication_origin_drop(%s)", (name,))
 
 
 def _give_origin_back(session: Connection, names: MigrationNames) -> None:

@@ -332,6 +332,7 @@ def test_one_repair_at_a_time(copied_fleet: MovingFleet, work: Bystander) -> Non
 
 
 RIGHTS = (
+    "REVOKE EXECUTE ON FUNCTION pg_catalog.pg_replication_origin_drop(text) FROM foreshard",
     "REVOKE EXECUTE ON FUNCTION pg_catalog.pg_replication_origin_session_setup(text) FROM foreshard",
     "REVOKE SET ON PARAMETER session_replication_role FROM foreshard",
 )
@@ -348,6 +349,8 @@ def test_without_its_rights_it_writes_nothing(copied_fleet: MovingFleet, work: B
         with pytest.raises(ForeshardError, match="needs rights that our role lacks") as refused:
             Repair(work, RepairStore(copied_fleet.control), "Ada").require_rights()
         assert "foreshard grants" in str(refused.value.remedy)
+        with shard.connect("foreshard") as conn:  # a fleet that never ran that script can end its migrations
+            repair_session.drop_origin(conn, work.names)
         with (
             pytest.raises(ForeshardError, match="needs rights"),
             repair_session.repair_session(shard.operator_dsn, work.names),
@@ -358,15 +361,19 @@ def test_without_its_rights_it_writes_nothing(copied_fleet: MovingFleet, work: B
             admin.execute(grants_sql(database=shard.database).encode())
 
 
+@pytest.mark.slow
 def test_only_while_there_are_two_copies(fleet: MovingFleet) -> None:
     work = Bystander(fleet.control, fleet.settings, fleet.migration)
     with pytest.raises(IllegalTransition, match="is in preflight"):
         find(work)
     fleet.run_until(Stage.SOAK)
-    # A repair that died left its origin: the end of the migration takes it away.
-    with fleet.pair.source.connect("foreshard") as conn:
-        conn.execute("SELECT pg_replication_origin_create(%s)", (work.names.repair_origin,))
-    fleet.run_until(None)
+    # One that stands still has its origin: the end of the migration takes both away.
+    with (
+        pytest.raises(psycopg.OperationalError),
+        repair_session.repair_session(fleet.pair.source.operator_dsn, work.names) as still,
+    ):
+        fleet.run_until(None)
+        still.execute("SELECT 1")
     with pytest.raises(IllegalTransition, match="is in done") as over:
         find(work)
     assert "foreshard verify --bucket" in str(over.value.remedy)

@@ -126,6 +126,7 @@ def test_a_difference_after_the_cutover_holds_finalise_back(
     assert fleet.store.get(number).stage is Stage.DONE
 
 
+@pytest.mark.slow
 def test_a_word_without_a_way_back_needs_one_more(
     fleet: MovingFleet, run: Callable[..., tuple[int, str]]
 ) -> None:
@@ -146,6 +147,7 @@ def test_a_word_without_a_way_back_needs_one_more(
     assert fleet.store.get(fleet.migration).stage is Stage.DONE
 
 
+@pytest.mark.slow
 def test_what_compares_does_not_keep_a_copy_from_being_dropped(fleet: MovingFleet) -> None:
     """A large table is read for minutes; finalise ends that."""
     fleet.run_until(Stage.FINALISE)
