@@ -37,17 +37,22 @@ from flows.forecast import forecast
 from flows.janitor import janitor
 from flows.migrate import migrate
 from flows.reverse import reverse
+from flows.verify import verify
 from foreshard.settings import load_settings
 from tasks.events import FORECAST_COMPLETED
 from tasks.runs import DEPLOYMENT
 
 RUNS_AT_ONCE = 6
 EVERY_MINUTE = timedelta(minutes=1)
+EVERY_QUARTER = timedelta(minutes=15)
 EVERY_HOUR = timedelta(hours=1)
 
 
-def deployments() -> list[RunnerDeployment]:
-    """What is served: schedules for collect, forecast and janitor; decide follows each forecast."""
+def deployments(verify_every: timedelta | None = EVERY_QUARTER) -> list[RunnerDeployment]:
+    """What is served: schedules for collect, forecast, verify and janitor; decide follows each forecast.
+
+    ``verify_every`` None: `verify` runs when somebody starts it.
+    """
     after_forecast = DeploymentEventTrigger(
         name="decide after forecast",
         description="Starts decide when a forecast is complete.",
@@ -60,6 +65,7 @@ def deployments() -> list[RunnerDeployment]:
         _deployment(calendar_edit),
         _deployment(migrate),
         _deployment(reverse),
+        _deployment(verify, interval=verify_every) if verify_every else _deployment(verify),
         _deployment(janitor, interval=EVERY_MINUTE),
     ]
 
@@ -110,7 +116,12 @@ def serve(query_seconds: float = 2.0) -> None:
     """Serves until interrupted; the Data Docs of gate runs too."""
     use_own_scratch()
     drop_backlog()
-    with docs_server.beside(load_settings()):
+    settings = load_settings()
+    every_s = settings.checks.verify_every_s
+    with docs_server.beside(settings):
         serve_deployments(
-            *deployments(), limit=RUNS_AT_ONCE, query_seconds=query_seconds, print_starting_message=False
+            *deployments(timedelta(seconds=every_s) if every_s else None),
+            limit=RUNS_AT_ONCE,
+            query_seconds=query_seconds,
+            print_starting_message=False,
         )

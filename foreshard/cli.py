@@ -15,6 +15,7 @@ from rich.table import Table
 from sqlalchemy.exc import OperationalError
 
 from foreshard.cli_calendar import calendar_app
+from foreshard.cli_check import check_app
 from foreshard.cli_fleet import commands as fleet_commands
 from foreshard.cli_forecast import commands as forecast_commands
 from foreshard.cli_load import load_app
@@ -28,6 +29,7 @@ from foreshard.cli_policy import policy_app
 from foreshard.cli_routers import commands as router_commands
 from foreshard.cli_shards import shard_app
 from foreshard.cli_simulate import commands as simulate_commands
+from foreshard.cli_verify import commands as verify_commands
 from foreshard.cli_what_if import commands as what_if_commands
 from foreshard.control.load_store import LoadStore
 from foreshard.control.migration_store import MigrationStore
@@ -88,6 +90,8 @@ app.add_typer(shard_app, name="shard")
 app.add_typer(load_app, name="load")
 app.add_typer(calendar_app, name="calendar")
 app.add_typer(pgbouncer_app, name="pgbouncer")
+app.add_typer(check_app, name="check")
+app.add_typer(verify_commands)
 app.add_typer(migration_commands)
 app.add_typer(fleet_commands)
 app.add_typer(router_commands)

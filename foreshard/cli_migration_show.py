@@ -17,6 +17,7 @@ from foreshard.control.migration_store import MigrationRecord, MigrationStore
 from foreshard.control.plan_store import PlanStore
 from foreshard.control.progress_store import KeptProgress, ProgressStore
 from foreshard.control.session import session
+from foreshard.control.verification_store import VerificationRecord, VerificationStore
 from foreshard.migration import progress_table, reckoning
 from foreshard.migration.lifecycle import ENDS
 from foreshard.migration.preflight.findings import Finding, journalled
@@ -37,6 +38,7 @@ def migration_show(migration_id: MigrationId, as_json: AsJson = False) -> None:
         flips = FlipStore(control)
         measured = reckoning.measured(runs, flips.flips(migration_id), migration.facts)
         gates = flips.gates(migration_id)
+        verifications = VerificationStore(control).of(migration_id)
     findings = journalled(runs)
     if as_json:
         document = {
@@ -46,6 +48,7 @@ def migration_show(migration_id: MigrationId, as_json: AsJson = False) -> None:
             "measured": measured,
             "preflight": [asdict(finding) for finding in findings],
             "checks": [asdict(gate) for gate in gates],
+            "verifications": [asdict(one) for one in verifications],
             "confirmation": confirmation,
         }
         show(document)
@@ -61,6 +64,8 @@ def migration_show(migration_id: MigrationId, as_json: AsJson = False) -> None:
         out.print(_checks(gates))
         for finding in [] if gates[-1].passed else gates[-1].verdict.get("failed", []):
             out.print(f"  {finding['table']}: {finding['what']}", markup=False, highlight=False)
+    if verifications:
+        out.print(_verified(verifications))
     if confirmation is not None:
         out.print("Confirmation (immutable):")
         out.print_json(json.dumps(confirmation, default=str))
@@ -96,6 +101,21 @@ def _progress(newest: KeptProgress) -> Table:
     table = Table(*progress_table.HEADINGS, title=escape(title), title_justify="left")
     for row in progress_table.rows(newest.document):
         table.add_row(*map(escape, row))
+    return table
+
+
+def _verified(verifications: Sequence[VerificationRecord]) -> Table:
+    table = Table("", "of", "made by", "began", "verdict", title="Verifications", title_justify="left")
+    for one in verifications:
+        first = f": {one.findings[0]['what']}" if one.findings else ""
+        verdict = escape(one.in_words + first)
+        table.add_row(
+            str(one.id),
+            escape(one.bucket or "all buckets"),
+            escape(one.made_by),
+            f"{one.begun_at:%Y-%m-%d %H:%M:%S}",
+            f"[red]{verdict}[/]" if one.passed is False else verdict,
+        )
     return table
 
 

@@ -44,6 +44,12 @@ def finalise(
     without_way_back: Annotated[
         bool, typer.Option("--without-way-back", help="The source answers, but its reverse stream is lost.")
     ] = False,
+    despite_differences: Annotated[
+        bool,
+        typer.Option(
+            "--despite-differences", help="Although a verification failed and none can be made any more."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Ends a migration that has no way back any more, on your word and without the checks after the cutover.
@@ -60,8 +66,9 @@ def finalise(
         raise InvalidInput("--as", "is empty.", remedy="Say who decides.")
     with session() as (settings, control):
         result = by_hand.finalise(
-            control, settings, migration_id, said_by, _say, without_source=without_source
-        )
+            control, settings, migration_id, said_by, _say,
+            without_source=without_source, despite_differences=despite_differences,
+        )  # fmt: skip
     _tell(migration_id, result, as_json)
 
 

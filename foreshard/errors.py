@@ -110,6 +110,10 @@ class DataMismatch(ForeshardError):
     """Source and target differ where they must be equal."""
 
 
+class VerificationFailed(ForeshardError):
+    """`verify` found differences or disorder; a migration that it speaks against is not finalised."""
+
+
 class UnknownCommitOutcome(ForeshardError):
     """The connection broke while a COMMIT was under way: it may or may not have happened. Never retried."""
 

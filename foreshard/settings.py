@@ -249,6 +249,11 @@ class ChecksSettings(Section):
         description="where `foreshard serve` serves Data Docs; they name keys of rows, and ask nobody who reads them",
     )
     docs_port: int = Field(default=4210, ge=0, le=65_535, description="0: they are not served")
+    verify_every_s: float = Field(
+        default=900.0,
+        ge=0,
+        description="how often `verify` compares migrations between cutover and finalise; 0: only when asked",
+    )
 
 
 class Settings(BaseSettings):

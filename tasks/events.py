@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from prefect.events import emit_event
 
 FORECAST_COMPLETED = "foreshard.forecast.completed"
 DECISION_COMPLETED = "foreshard.decision.completed"
+VERIFICATION_FAILED = "foreshard.verification.failed"
 
 
 def forecast_completed(run_id: int, series: int) -> None:
@@ -38,4 +40,16 @@ def decision_completed(
             "plans": list(plans),
             "started": list(started),
         },
+    )
+
+
+def verification_failed(verification_id: int, summary: Mapping[str, Any]) -> None:
+    """Tells that a verification found something: for an automation that alerts somebody. No value of a row is in it."""
+    emit_event(
+        event=VERIFICATION_FAILED,
+        resource={
+            "prefect.resource.id": f"foreshard.verification.{verification_id}",
+            "prefect.resource.name": f"verification {verification_id}",
+        },
+        payload=dict(summary),
     )

@@ -18,6 +18,7 @@ from foreshard.forecast_plot import ForecastPicture, forecast_png
 from foreshard.markdown import cell
 from foreshard.quantities import chance
 from foreshard.settings import Settings
+from tasks.artifact_keys import artifact_key
 from tasks.forecasting import Forecasts
 from tasks.plots import as_markdown
 
@@ -86,11 +87,6 @@ def picture(
     if result is None:
         return f"*The bands of forecast {record.id} are no longer kept.*"
     return _image(read_picture(control, settings, record, result))
-
-
-def artifact_key(*parts: str) -> str:
-    """Lowercase letters, digits and dashes: Prefect takes no others."""
-    return "".join(one if one.isascii() and one.isalnum() else "-" for one in "-".join(parts).lower())
 
 
 def score(result: ForecastResult) -> str:

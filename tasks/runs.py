@@ -14,7 +14,7 @@ from prefect.states import Crashed
 DEPLOYMENT = "main"
 """The name of every deployment: `migrate/main`."""
 
-FLOWS = ("collect", "forecast", "decide", "migrate", "reverse", "janitor", "calendar-edit")
+FLOWS = ("collect", "forecast", "decide", "migrate", "reverse", "verify", "janitor", "calendar-edit")
 
 
 def start(flow: str, parameters: dict[str, Any], idempotency_key: str, run_name: str | None = None) -> UUID:

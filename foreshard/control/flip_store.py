@@ -211,9 +211,13 @@ class FlipStore:
             )
             now = session.scalar(select(func.clock_timestamp()))
             why = None
-            remedy = "Run the gate again for this flip and look at its verdict."
+            remedy = (
+                "Look at its verdict, mend what it names, and resume `migrate`: the checks are run again. "
+                f"`foreshard check diff {migration_id}` shows rows that differ between two copies."
+            )
             if row is None:
                 why = "were not run for it"
+                remedy = "Run the gate for this flip, as `migrate` does, and look at its verdict."
             elif not row.passed or row.failed or row.evaluated != row.expected or row.expected == 0:
                 why = f"did not pass ({row.failed} failed, {row.evaluated} of {row.expected} evaluated)"
             elif now is None or row.expires_at <= now:

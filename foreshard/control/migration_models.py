@@ -16,7 +16,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from foreshard.control.models import Base, one_of
@@ -227,3 +227,57 @@ class Confirmation(Base):
     migration_id: Mapped[int] = mapped_column(ForeignKey("migrations.id"), primary_key=True)
     document: Mapped[dict[str, Any]]
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+
+
+class Verification(Base):
+    """One verification of a migration, or of a bucket. Its verdict is written once."""
+
+    __tablename__ = "verifications"
+    __table_args__ = (
+        CheckConstraint("migration_id IS NOT NULL OR bucket IS NOT NULL", name="of_something"),
+        CheckConstraint("(finished_at IS NULL) = (passed IS NULL)", name="verdict"),
+        CheckConstraint("finished_at IS NULL OR problem IS NULL", name="problem"),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    migration_id: Mapped[int | None] = mapped_column(ForeignKey("migrations.id"), index=True)
+    bucket: Mapped[str | None]
+    """One of the migration's alone; without a migration, one that does not move."""
+    made_by: Mapped[str]
+    begun_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    finished_at: Mapped[datetime | None]
+    passed: Mapped[bool | None]
+    problem: Mapped[str | None]
+    """Why it could not be made."""
+    findings: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'"))
+    seen: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+
+
+class Repair(Base):
+    """One repair of rows, by whose word."""
+
+    __tablename__ = "repairs"
+    __table_args__ = (CheckConstraint("said_by <> ''", name="said_by"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    migration_id: Mapped[int] = mapped_column(ForeignKey("migrations.id"), index=True)
+    said_by: Mapped[str]
+    begun_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+
+
+class RepairedRows(Base):
+    """What was to be done, or was done, with some rows of a repair. A trigger refuses every later change."""
+
+    __tablename__ = "repaired_rows"
+    __table_args__ = (
+        CheckConstraint(
+            one_of("what", ["intended", "inserted", "updated", "deleted", "equal", "left"]), name="what"
+        ),
+    )
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    repair_id: Mapped[int] = mapped_column(ForeignKey("repairs.id"), index=True)
+    at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    shard: Mapped[str]
+    bucket: Mapped[str]
+    table: Mapped[str]
+    what: Mapped[str]
+    keys: Mapped[list[str]]
+    why: Mapped[str] = mapped_column(server_default=text("''"))

@@ -40,6 +40,7 @@ def finalise(
     report: Report,
     *,
     without_source: bool,
+    despite_differences: bool = False,
 ) -> dict[str, Any]:
     """End a migration that has no way back any more, by a person's word; see `stages.finalise.end_way_back`.
 
@@ -47,7 +48,9 @@ def finalise(
     """
     MigrationStore(control).get(migration_id)
     with _runner(control, settings, migration_id) as runner:
-        end_way_back(runner.work, said_by, without_source=without_source)
+        end_way_back(
+            runner.work, said_by, without_source=without_source, despite_differences=despite_differences
+        )
         step = runner.next_step()
         assert step is not None  # a word is taken in soak and finalise only
         assert step.stage is Stage.FINALISE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -24,17 +24,24 @@ PATIENCE = 5
 """Markers of a comparison may take this many times longer than a flip's: nothing is paused meanwhile."""
 
 
-def tables_of(work: Work) -> list[CheckedTable]:
-    """Every table of every bucket that moves."""
+def tables_of(work: Work, buckets: Collection[str] = (), tables: Collection[str] = ()) -> list[CheckedTable]:
+    """Every table of every bucket that moves; or of these alone, where any are named."""
     return [
         CheckedTable(bucket, table, column, work.key_type)
         for bucket in work.buckets
         for table, column in work.tables.items()
+        if (not buckets or bucket in buckets) and (not tables or table in tables)
     ]
 
 
-def compare_all(work: Work, progress: Callable[[TableProgress], None] | None = None) -> list[TableComparison]:
-    """Compare all tables while both sides are written.
+def compare_all(
+    work: Work,
+    progress: Callable[[TableProgress], None] | None = None,
+    *,
+    buckets: Collection[str] = (),
+    tables: Collection[str] = (),
+) -> list[TableComparison]:
+    """Compare all tables while both sides are written, or those of ``buckets`` and ``tables``.
 
     Raises:
         FlipFailed: a stream does not apply.
@@ -42,7 +49,7 @@ def compare_all(work: Work, progress: Callable[[TableProgress], None] | None = N
     with work.marker_line(Side.SOURCE) as there, work.marker_line(Side.TARGET) as back:
         drain = drain_both(there, back, patience_s(work))
         fence = fence_of(work, {Side.SOURCE: there, Side.TARGET: back})
-        return _compare(work, drain, fence, progress)
+        return _compare(work, tables_of(work, buckets, tables), drain, fence, progress)
 
 
 def compare_stream(work: Work, into: Side, judged: range) -> list[TableComparison]:
@@ -56,7 +63,7 @@ def compare_stream(work: Work, into: Side, judged: range) -> list[TableCompariso
         def drain() -> None:
             line.drain(patience_s(work))
 
-        return _compare(work, drain, fence_of(work, {into.other: line}), judged=judged)
+        return _compare(work, tables_of(work), drain, fence_of(work, {into.other: line}), judged=judged)
 
 
 def fence_of(work: Work, lines: dict[Side, MarkerLine]) -> Fence:
@@ -97,6 +104,7 @@ def described(compared: Sequence[TableComparison]) -> list[dict[str, Any]]:
 
 def _compare(
     work: Work,
+    tables: Sequence[CheckedTable],
     drain: Drain,
     fence: Fence,
     progress: Callable[[TableProgress], None] | None = None,
@@ -105,7 +113,7 @@ def _compare(
     return compare_tables(
         work.source.dsn,
         work.target.dsn,
-        tables_of(work),
+        tables,
         bound=lambda: work.bounds().target or 0,
         drain=drain,
         fence=fence,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from foreshard.control.repair_store import RepairStore
+from foreshard.control.verification_store import VerificationStore
 from foreshard.migration import reckoning
 from foreshard.migration.lifecycle import Stage
 from foreshard.migration.work import Work
@@ -67,7 +69,29 @@ def document(work: Work, end: Stage) -> dict[str, Any]:
             for approval in work.flips.approvals(record.id)
         ],
         "notes": [str(detail["note"]) for detail in finished.values() if "note" in detail],
+        "verifications": [
+            {
+                "verification": one.id,
+                "bucket": one.bucket,
+                "passed": one.passed,
+                "made_by": one.made_by,
+                "begun_at": one.begun_at.isoformat(),
+            }
+            for one in VerificationStore(work.control).of(record.id)
+        ],
+        "repairs": [
+            {
+                "said_by": one.said_by,
+                "shard": one.shard,
+                "table": f"{one.bucket}.{one.table}",
+                "what": one.what,
+                "rows": len(one.keys),
+                "at": one.at.isoformat(),
+            }
+            for one in RepairStore(work.control).of(record.id)
+        ],
         "way_back_ended_by": record.facts.get("way_back_ended_by"),
+        "verification_overruled": record.facts.get("verification_overruled"),
         "shadow_reads": work.shadows.totals(record.id).__dict__,
         "runners": record.attempts,
     }

@@ -202,5 +202,6 @@ def _way_out(into: Side) -> str:
     return (
         "Abort or reverse: the source's copy does not depend on it."
         if into is Side.TARGET
-        else "Going back would lose what the target accepted: mend the rows on the source first, or bring it back."
+        else "Going back would lose what the target accepted: mend the rows on the source first "
+        "(`foreshard check repair`), or bring it back."
     )

@@ -15,7 +15,7 @@ import psycopg
 from psycopg import errors
 
 from foreshard.errors import ForeshardError
-from foreshard.postgres import copy_snapshot, guard, replication
+from foreshard.postgres import copy_snapshot, guard, repair_session, replication
 from foreshard.postgres.connect import Connection
 from foreshard.postgres.guard import Side
 from foreshard.postgres.names import MigrationNames
@@ -69,6 +69,7 @@ def retire(conn: Connection, names: MigrationNames, attempts: int = ATTEMPTS) ->
     """Publication, guards, rows, schema: after this, nothing of the migration stands here but data."""
     patiently(partial(replication.unpublish, conn, names), attempts)
     patiently(partial(guard.retire, conn, names), attempts)
+    patiently(partial(repair_session.drop_origin, conn, names), attempts)  # of a repair that died
 
 
 def patiently(step: Callable[[], object], attempts: int = ATTEMPTS) -> None:

@@ -46,6 +46,15 @@ def check(work: Work) -> Lag:
         FailedOver: a failover that cannot be settled.
     """
     settle_failover(work)
+    return check_running(work)
+
+
+def check_running(work: Work) -> Lag:
+    """The same, for who does not drive the migration and so settles nothing.
+
+    Raises:
+        StreamBroken: which subscription, and what is wrong with it.
+    """
     with work.connections() as (source, target):
         check_subscription(work, target, Side.TARGET, work.names.forward)
         _served(work, source, Side.SOURCE, work.names.forward)

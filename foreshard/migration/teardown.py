@@ -34,6 +34,7 @@ def run(work: Work, loser: Side, without: Side | None = None) -> list[str]:
         ends = {side: stack.enter_context(work.connection(side, statement_timeout_s=60)) for side in living}
         for conn in ends.values():
             replication.end_backends(conn, work.application, work.lease.token)
+            replication.end_comparisons(conn, work.names, work.buckets)
             removal.lock_briefly(conn)
         for side, conn in ends.items():
             removal.drop_subscription(conn, work.names, side, publisher_gone=without is side.other)

@@ -34,6 +34,7 @@ class Work:
 
     def __init__(self, control: ControlDatabase, settings: Settings, lease: Lease) -> None:
         self.lease = lease
+        self.control = control
         self.settings: MigrationSettings = settings.migration
         self.checks = settings.checks
         self.policy = settings.decision

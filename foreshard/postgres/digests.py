@@ -24,7 +24,7 @@ from foreshard.postgres.chunk_digest import ChunkDigest, told
 from foreshard.postgres.chunks import grouped
 from foreshard.postgres.digest_scan import Copies, Digests, scan
 from foreshard.postgres.fence import Fence
-from foreshard.postgres.last_word import Word
+from foreshard.postgres.last_word import Key, Word
 from foreshard.postgres.recheck import Bound, Drain, Findings, Recheck
 from foreshard.postgres.snapshot_pair import SnapshotPair, open_snapshot_pair
 from foreshard.postgres.table_shape import read_shape
@@ -58,12 +58,13 @@ class RowDifference:
     """A row that differs. ``kind`` is missing, ghost or changed, as seen from the key's owner.
 
     ``key`` names it for people: by its key or, in a table without one, by the digest of its contents and how often it
-    is there on each side.
+    is there on each side. ``row``: the same as values, by which the row is found again.
     """
 
     chunk: int
     key: str
     kind: Word
+    row: Key = ()
 
 
 @dataclass(frozen=True)
@@ -221,7 +222,10 @@ class _Comparison:
             self._told,
             tuple(
                 RowDifference(
-                    findings.chunk_of[key] % self._chunks, identity.described(key, findings.seen[key]), word
+                    findings.chunk_of[key] % self._chunks,
+                    identity.described(key, findings.seen[key]),
+                    word,
+                    key,
                 )
                 for key, word in sorted(findings.words.items())
                 if word is not Word.UNSETTLED

@@ -18,6 +18,9 @@ TRUNCATE_TRIGGER = "zz_foreshard_truncate"
 COPY_TRIGGER = "zz_foreshard_copy"
 """Stands in for both while a side is being copied to."""
 
+COMPARING = "foreshard-checks"
+"""``application_name`` of sessions that compare copies, or mend one."""
+
 
 @dataclass(frozen=True)
 class MigrationNames:
@@ -45,3 +48,8 @@ class MigrationNames:
     def reverse(self) -> str:
         """Subscription on the source, and its slot on the target."""
         return f"{self.schema}_rev"
+
+    @property
+    def repair_origin(self) -> str:
+        """Replication origin of sessions that mend rows; there while one does."""
+        return f"{self.schema}_repair"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from foreshard.postgres.connect import Connection, connect
+from foreshard.postgres.names import COMPARING
 from foreshard.postgres.printing import PRINTING
 
 T = TypeVar("T")
@@ -61,7 +62,7 @@ def pinned_session(conninfo: str) -> Connection:
 
     Raises `ShardUnavailable`.
     """
-    session = connect(conninfo, application="foreshard-checks")
+    session = connect(conninfo, application=COMPARING)
     try:
         session.execute(
             "SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS s (name, value)",

@@ -19,7 +19,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from foreshard.errors import ForeshardError, StreamBroken
 from foreshard.postgres.connect import Connection, sql_file, with_password
-from foreshard.postgres.names import MigrationNames
+from foreshard.postgres.names import COMPARING, MigrationNames
 
 WORKER_PATIENCE_S = 30.0
 
@@ -400,6 +400,24 @@ def end_backends(conn: Connection, application: str, before: int) -> int:
         " WHERE usename = current_user AND pid <> pg_backend_pid()"
         "   AND substring(application_name FROM %s)::bigint < %s",
         (f"^{application} lease ([0-9]+)$", before),
+    )
+    return len(rows.fetchall())
+
+
+def end_comparisons(conn: Connection, names: MigrationNames, buckets: Sequence[str]) -> int:
+    """End sessions that compare these buckets beside their migration, or mend them; returns how many.
+
+    A copy cannot be dropped while one reads it, and a large table takes minutes.
+    """
+    rows = conn.execute(
+        "SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity AS a"
+        " WHERE usename = current_user AND pid <> pg_backend_pid()"
+        "   AND (application_name = %s OR application_name = %s"
+        "   AND EXISTS (SELECT FROM pg_locks AS l JOIN pg_class AS c ON c.oid = l.relation"
+        "                 JOIN pg_namespace AS n ON n.oid = c.relnamespace"
+        "                WHERE l.pid = a.pid AND n.nspname = ANY (%s)"
+        "                  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())))",
+        (names.repair_origin, COMPARING, list(buckets)),
     )
     return len(rows.fetchall())
 

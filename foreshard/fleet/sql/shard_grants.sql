@@ -66,3 +66,10 @@ GRANT USAGE ON SCHEMA foreshard TO {applications};
 {shadow_grants}-- CREATE SUBSCRIPTION must hold a password. With these the operator keeps that statement out of the server's log, of
 -- pg_stat_activity, and of pg_stat_statements and pgaudit, should they be loaded.
 GRANT SET ON PARAMETER {quiet} TO {operator};
+
+-- `foreshard check repair` writes rows of a copy as replication does: not sent back (origin), past guards and triggers.
+GRANT EXECUTE ON FUNCTION pg_catalog.pg_replication_origin_create(text),
+    pg_catalog.pg_replication_origin_drop(text),
+    pg_catalog.pg_replication_origin_session_setup(text),
+    pg_catalog.pg_replication_origin_session_reset() TO {operator};
+GRANT SET ON PARAMETER session_replication_role TO {operator};

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from foreshard.errors import ForeshardError, IllegalTransition, InvalidInput, StreamBroken
-from foreshard.migration import routers, teardown, way_back
+from foreshard.control.verification_store import VerificationStore
+from foreshard.errors import ForeshardError, IllegalTransition, InvalidInput, StreamBroken, VerificationFailed
+from foreshard.migration import routers, teardown, verification, way_back
 from foreshard.migration.lifecycle import Stage
 from foreshard.migration.progress import Report
 from foreshard.migration.work import Work
@@ -22,12 +23,14 @@ def run(work: Work, report: Report) -> dict[str, Any]:
 
     Raises:
         GateRefused: the checks after the cutover were not run, or did not pass.
+        VerificationFailed: a verification failed, none since has passed, and nobody has said that it may be overruled.
         StreamBroken: there is no way back any more, and nobody has said yet that none is wanted.
         ForeshardError: the target does not own everything, or something could not be removed.
     """
     record = work.record
     said_by = work.facts().get("way_back_ended_by")
     if not work.facts().get("finalising"):
+        verification.refuse_failed(work)
         if said_by is None:
             work.flips.require_gate(record.id, "after_cutover", record.flip_no)
             bounds = work.bounds()
@@ -56,15 +59,19 @@ def run(work: Work, report: Report) -> dict[str, Any]:
     return result
 
 
-def end_way_back(work: Work, said_by: str, *, without_source: bool) -> None:
+def end_way_back(
+    work: Work, said_by: str, *, without_source: bool, despite_differences: bool = False
+) -> None:
     """A person's word that no way back is wanted: finalise may go on although the source does not follow.
 
+    ``despite_differences``: a verification that failed is overruled, too: without a way back no other can be made.
     ``without_source``: the source does not answer at all; else it does, but its reverse stream is broken. A migration
     in soak goes to finalise. The checks after the cutover are skipped: they compare with the source's copy.
 
     Raises:
         InvalidInput: nobody's name.
         IllegalTransition: it is not cut over, or has ended.
+        VerificationFailed: a verification stands against it, and it was not said that it may be overruled.
         ForeshardError: the target does not own everything; or the word does not fit what is found.
     """
     record = work.record
@@ -92,6 +99,15 @@ def end_way_back(work: Work, said_by: str, *, without_source: bool) -> None:
                 f"The way back of migration {record.id} is whole.",
                 remedy="Let it soak and finalise by itself: then the checks after the cutover are made, too.",
             )
+    failed = VerificationStore(work.control).failed(record.id)
+    if failed is not None and not despite_differences:
+        raise VerificationFailed(
+            f"Verification {failed.id} of migration {record.id} failed, and without a way back no other can be made.",
+            remedy=f"`foreshard migration show {record.id}` shows it; --despite-differences overrules it.",
+            verification=failed.id,
+        )
+    if failed is not None:
+        work.store.put_facts(work.lease, verification_overruled=failed.id)
     work.store.put_facts(work.lease, way_back_ended_by=said_by)
     if record.stage is Stage.SOAK:
         work.store.go_to(work.lease, Stage.FINALISE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from foreshard.migration import way_back
+from foreshard.migration import verification, way_back
 from foreshard.migration.headroom import HeadroomWatch
 from foreshard.migration.progress import Progress, Report
 from foreshard.migration.work import Work
@@ -19,6 +19,7 @@ def run(work: Work, report: Report) -> dict[str, Any]:
     Raises:
         StreamBroken: the reverse stream is not whole; a reversal would lose writes until it is mended.
         OutOfHeadroom: a server keeps too much WAL for this migration, or has too little disk left.
+        VerificationFailed: a verification failed, and none since has passed. Here it can be reversed still.
     """
     total = work.settings.soak_s
     started = time.monotonic()
@@ -28,4 +29,5 @@ def run(work: Work, report: Report) -> dict[str, Any]:
         behind = way_back.check(work)
         report(Progress(f"soaking, reverse lag {behind} bytes", passed, total, "s"))
         time.sleep(min(POLL_S, total - passed))
+    verification.refuse_failed(work)
     return {"seconds": total}

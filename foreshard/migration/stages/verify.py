@@ -33,7 +33,8 @@ def run(work: Work, report: Report) -> dict[str, Any]:
         raise DataMismatch(
             f"{len(wrong)} table(s) differ between {work.source.name} and {work.target.name}, "
             f"first {wrong[0].bucket}.{wrong[0].table}.",
-            remedy="Abort the migration; nothing was moved yet.",
+            remedy=f"`foreshard check diff {work.lease.migration}` shows the rows, `foreshard check repair` mends the "
+            "copy. Or abort the migration; nothing was moved yet.",
             tables=described(wrong),
         )
     size = sum(c.bytes for c in compared)

@@ -12,4 +12,6 @@ UNION ALL
 SELECT 'trigger', format('%%s on %%s', t.tgname, t.tgrelid::regclass)
   FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_namespace n ON n.oid = p.pronamespace
  WHERE (n.nspname = %(name)s OR starts_with(n.nspname, %(name)s || '_'))
+UNION ALL
+SELECT 'origin', roname FROM pg_replication_origin WHERE starts_with(roname, %(name)s || '_')
 ORDER BY 1, 2

@@ -12,6 +12,8 @@ SELECT number::bigint, kind, name
     UNION ALL
     SELECT 'schema', nspname, nspname FROM pg_namespace
     UNION ALL
+    SELECT 'origin', roname, roname FROM pg_replication_origin
+    UNION ALL
     SELECT 'trigger', format('%%s on %%s', t.tgname, t.tgrelid::regclass), n.nspname
       FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_namespace n ON n.oid = p.pronamespace
   ) AS things,
