@@ -56,7 +56,10 @@ class Validation:
     def __init__(self, evidence: Path, scope: Scope, docs: Path) -> None:
         provenance.refuse_any_context()
         self._scope = scope
-        self._address = f"sqlite:///{evidence.resolve()}"
+        # As an address of SQLite's own: a blank in a path is no part of an address, and nothing can be written.
+        self._address = (
+            f"sqlite:///{evidence.resolve().as_uri().replace('file://', 'file:')}?mode=ro&uri=true"
+        )
         self._context = gx.get_context(
             mode="ephemeral",
             project_config=DataContextConfig(
