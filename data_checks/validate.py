@@ -54,7 +54,10 @@ class Validation:
         self._docs = docs
         self._results: list[Any] = []
         self._run_time = datetime.now(UTC)
-        self._address = f"sqlite:///{evidence.resolve()}"
+        # As an address of SQLite's own: a blank in a path is no part of an address, and nothing can be written.
+        self._address = (
+            f"sqlite:///{evidence.resolve().as_uri().replace('file://', 'file:')}?mode=ro&uri=true"
+        )
         self._context = gx.get_context(
             mode="ephemeral",
             project_config=DataContextConfig(

@@ -35,7 +35,9 @@ def test_equal_copies_are_a_go_and_nothing_is_written_but_the_docs(
     monkeypatch.chdir(elsewhere)
     for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME"):
         monkeypatch.setenv(name, str(elsewhere))
-    evidence = make_evidence(scope)
+    odd = tmp_path / "Zoë's 100 %41 #1"
+    odd.mkdir()
+    evidence = make_evidence(scope).rename(odd / "evidence.sqlite")
     verdict = run_gate(evidence, scope, tmp_path / "docs", time_to_live=HOUR)
     assert verdict.failed == ()
     assert verdict.warnings == ()
@@ -48,7 +50,8 @@ def test_equal_copies_are_a_go_and_nothing_is_written_but_the_docs(
         encoding="utf-8"
     )
     assert os.listdir(elsewhere) == []
-    assert {path.name for path in tmp_path.iterdir()} == {"elsewhere", "docs", evidence.name}
+    assert os.listdir(odd) == [evidence.name]
+    assert {path.name for path in tmp_path.iterdir()} == {"elsewhere", "docs", odd.name}
 
 
 FAULTS: dict[str, tuple[str, str, str]] = {
@@ -316,7 +319,7 @@ def test_a_truncated_file_is_a_no(
 ARGUMENTS = (
     *("--json", "--time-to-live=3600", "--migration=12", "--flip=3", "--marker=a-marker", "--chunks=4"),
     *(
-        "--checkpoint=before_cutover",
+        "--checkpoint=after_cutover",
         "--bucket=b0001",
         "--bucket=b0002",
         "--table=flights",

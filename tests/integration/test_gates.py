@@ -88,7 +88,7 @@ def test_no_way_to_the_keys_leads_past_the_checks(fleet: MovingFleet) -> None:
 
         refused("were not run")
         go(runner, "before_cutover", step.flip_no - 1)
-        go(runner, "before_cutover", step.flip_no + 1)
+        go(runner, "before_cutover", step.flip_no + 9)
         go(runner, "after_cutover", step.flip_no)
         refused("were not run")
         another = fleet.store.open(fleet.plan(fleet.pair.source.name, fleet.pair.target.name, ["b0009"]))
