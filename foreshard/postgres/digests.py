@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
-from foreshard.errors import InvalidInput, NotFound
+from foreshard.errors import NotFound
 from foreshard.postgres.chunk_digest import ChunkDigest, told
 from foreshard.postgres.chunks import grouped
 from foreshard.postgres.digest_scan import Copies, Digests, scan
@@ -55,7 +55,11 @@ class CheckedTable:
 
 @dataclass(frozen=True)
 class RowDifference:
-    """A row that differs. ``kind`` is missing, ghost or changed, as seen from the key's owner."""
+    """A row that differs. ``kind`` is missing, ghost or changed, as seen from the key's owner.
+
+    ``key`` names it for people: by its key or, in a table without one, by the digest of its contents and how often it
+    is there on each side.
+    """
 
     chunk: int
     key: str
@@ -116,7 +120,8 @@ def compare_tables(
     ``progress`` is told of each table before the first one is scanned, and then of each piece. Rows of slots that
     are not ``judged`` are left out of differences and undecided keys: their stream may not run. ``witness`` is called
     at the end with the sessions that have read everything.
-    Raises `NotFound` if the source lacks a table, `InvalidInput` if a table has no key to name its rows by.
+    Rows without a key are compared as a multiset (`foreshard.postgres.row_identity`).
+    Raises `NotFound` if the source lacks a table.
     """
     with ExitStack() as stack:
         sessions = stack.enter_context(open_snapshot_pair(source_conninfo, target_conninfo, workers))
@@ -184,12 +189,6 @@ class _Comparison:
         shapes = self._sessions.both(lambda session: read_shape(session, bucket, table))
         if shapes.source is None:
             raise NotFound(f"The source has no table {bucket}.{table}.", bucket=bucket, table=table)
-        if not shapes.source.key:
-            raise InvalidInput(
-                f"{bucket}.{table}",
-                "has neither a primary key nor a replica identity index, so its rows cannot be told apart",
-                remedy="Give it a primary key.",
-            )
         shape = shapes.source if shapes.target is None else shapes.source.common(shapes.target)
         return Copies(shape, shapes.target)
 
@@ -209,18 +208,21 @@ class _Comparison:
     def judge(self, bound: int) -> None:
         """The last word on what is unsettled, while the sessions read as of the fence."""
         assert self._digests is not None
-        self.findings.settle(self._rows(self._digests).judge(self.findings.unsettled, bound))
+        self._rows(self._digests).judge(self.findings, bound)
 
     def result(self) -> TableComparison:
         """What is known."""
         self._tell()
         table, findings = self.copies.shape, self.findings
+        identity = table.identity
         return TableComparison(
             table.bucket,
             table.table,
             self._told,
             tuple(
-                RowDifference(findings.chunk_of[key] % self._chunks, table.name_row(key), word)
+                RowDifference(
+                    findings.chunk_of[key] % self._chunks, identity.described(key, findings.seen[key]), word
+                )
                 for key, word in sorted(findings.words.items())
                 if word is not Word.UNSETTLED
             ),

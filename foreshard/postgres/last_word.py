@@ -9,6 +9,10 @@ everything committed on either side before it began has been applied on the othe
   owner's first look until after the drain: had the owner deleted it, the drain would have removed it too.
 
 On one side versions (partition, xmin, ctid) are compared, not values: a value may change and change back in between.
+
+Rows without a key come as groups of rows that print alike (`foreshard.postgres.row_identity`): ``digest`` is how many
+they are, ``version`` stands for the versions of all. A group is judged more strictly: that small numbers agree at some
+time says little.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ from typing import NamedTuple, TypeAlias
 from foreshard.postgres.pair import Sides
 
 Key: TypeAlias = tuple[str, ...]
-"""The key columns' values as text."""
+"""The key columns' values as text; of a group, the digest of its contents."""
 
 
 class Seen(NamedTuple):
@@ -88,6 +92,41 @@ def word_at_one_moment(key: Key, seen: Sides[Reading], bound: int) -> Word:
         of_owner = source if row.slot >= bound else target
         return Word.GHOST if of_owner is None else Word.MISSING
     return Word.EQUAL if source.digest == target.digest else Word.CHANGED
+
+
+def last_word_on_group(key: Key, readings: Readings) -> Word:
+    """What this round says of a group. Missing and ghost are rows of it; none can be changed.
+
+    The owner's rows, the same ones before and after, were all committed before the drain: the other side has as many.
+    More it may have, of a row that the owner wrote and deleted again in between, but then not the versions that it had
+    before the owner's first look.
+    """
+    source = _Copy(readings, key, of_target=False)
+    target = _Copy(readings, key, of_target=True)
+    of_target = {slot < readings.bound for slot in source.slots | target.slots} == {True}
+    owner, other = (target, source) if of_target else (source, target)
+    if not (owner.kept or owner.absent):
+        return Word.UNSETTLED
+    surplus = _rows(other.middle) - _rows(owner.first)
+    if surplus < 0:
+        return Word.MISSING
+    if surplus > 0:
+        return Word.GHOST if other.kept_until_middle else Word.UNSETTLED
+    return Word.EQUAL
+
+
+def word_on_group_at_one_moment(key: Key, seen: Sides[Reading], bound: int) -> Word:
+    """The same as `word_at_one_moment` of a group."""
+    source, target = seen.source.get(key), seen.target.get(key)
+    row = source or target
+    surplus = _rows(target) - _rows(source)
+    if row is None or not surplus:
+        return Word.EQUAL
+    return Word.GHOST if (surplus > 0) == (row.slot >= bound) else Word.MISSING
+
+
+def _rows(group: Seen | None) -> int:
+    return group.digest if group else 0
 
 
 class _Copy:

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from foreshard.postgres.chunks import Chunking, batches, by_hash
 from foreshard.postgres.connect import Connection
 from foreshard.postgres.digest_scan import Digests, read_sums
-from foreshard.postgres.last_word import Key, Reading, Readings, Seen, Word, last_word, word_at_one_moment
+from foreshard.postgres.last_word import Key, Reading, Readings, Seen, Word
 from foreshard.postgres.pair import Sides
 from foreshard.postgres.snapshot_pair import SnapshotPair
 from foreshard.postgres.table_shape import Among, TableShape
@@ -41,14 +41,15 @@ Bound: TypeAlias = Callable[[], int]
 class Findings:
     """What is known of the differing chunks of one table.
 
-    ``words``: of every key that is not known to be equal; ``chunk_of`` says where it is. ``read``: chunks that were
-    read; ``rows``: how many rows that were. ``fence_ms``: this table's share of a fence.
+    ``words``: of every key that is not known to be equal; ``chunk_of`` says where it is, ``seen`` how it looked last.
+    ``read``: chunks that were read; ``rows``: how many rows that were. ``fence_ms``: this table's share of a fence.
     """
 
     read: set[int] = field(default_factory=set)
     rows: int = 0
     words: dict[Key, Word] = field(default_factory=dict)
     chunk_of: dict[Key, int] = field(default_factory=dict)
+    seen: dict[Key, Sides[Seen | None]] = field(default_factory=dict)
     fence_ms: float = 0.0
 
     @property
@@ -56,14 +57,16 @@ class Findings:
         """Keys that were written too often to be judged."""
         return [key for key, word in self.words.items() if word is Word.UNSETTLED]
 
-    def settle(self, words: Mapping[Key, Word]) -> None:
-        """Put in what is known now."""
+    def settle(self, words: Mapping[Key, Word], seen: Sides[Reading]) -> None:
+        """Put in what is known now, by the reading that decided it."""
         for key, word in words.items():
             if word is Word.EQUAL:
                 self.words.pop(key, None)
                 self.chunk_of.pop(key, None)
+                self.seen.pop(key, None)
             else:
                 self.words[key] = word
+                self.seen[key] = Sides(seen.source.get(key), seen.target.get(key))
 
 
 class Recheck:
@@ -80,7 +83,7 @@ class Recheck:
         judged: range,
     ) -> None:
         self._sessions, self._distribution = sessions, distribution
-        self._shape, self._chunking = shape, chunking
+        self._shape, self._chunking, self._identity = shape, chunking, shape.identity
         self._bound, self._drain, self._judged = bound, drain, judged
 
     def run(self, differing: Mapping[int, int]) -> Findings:
@@ -94,16 +97,18 @@ class Recheck:
             suspects = {key: seen.source.get(key) or seen.target[key] for key in keys if _unlike(seen, key)}
             suspects = {key: row for key, row in suspects.items() if row.slot in self._judged}
             findings.chunk_of.update((key, row.chunk) for key, row in suspects.items())
-            findings.settle(self._watch(seen, suspects))
+            self._watch(findings, seen, suspects)
             findings.read.update(chunks)
             if len(findings.words) >= MOST_NAMED:
                 break
         return findings
 
-    def judge(self, keys: Sequence[Key], bound: int) -> dict[Key, Word]:
-        """What these keys are, while the sessions read as of a moment when nothing was under way."""
-        seen = self._read_keys(keys)
-        return {key: word_at_one_moment(key, seen, bound) for key in keys}
+    def judge(self, findings: Findings, bound: int) -> None:
+        """The last word on what is unsettled, while the sessions read as of a moment when nothing was under way."""
+        keys = findings.unsettled
+        seen = self._read_named(keys)
+        word = self._identity.word_at_one_moment
+        findings.settle({key: word(key, seen, bound) for key in keys}, seen)
 
     def _lots(self, differing: Mapping[int, int]) -> Iterator[tuple[list[int], Among]]:
         """What to read at a time, and which chunks are finished with it.
@@ -123,24 +128,24 @@ class Recheck:
                 among_parts = self._shape.among_chunks(self._chunking, chunks, (parts, lot))
                 yield chunks if number == len(lots) else [], among_parts
 
-    def _watch(self, seen: Sides[Reading], suspects: Collection[Key]) -> dict[Key, Word]:
+    def _watch(self, findings: Findings, seen: Sides[Reading], suspects: Collection[Key]) -> None:
         """The last word on each suspect, or that there is none."""
-        words: dict[Key, Word] = dict.fromkeys(suspects, Word.UNSETTLED)
-        before = seen
+        findings.settle(dict.fromkeys(suspects, Word.UNSETTLED), seen)
+        before, unsettled = seen, list(suspects)
         for _ in range(ROUNDS):
-            unsettled = [key for key, word in words.items() if word is Word.UNSETTLED]
             if not unsettled:
                 break
             bound = self._bound()
-            first = self._read_keys(unsettled)
+            first = self._read_named(unsettled)
             self._drain()
-            middle = self._read_keys(unsettled)
-            last = self._read_keys(unsettled)
+            middle = self._read_named(unsettled)
+            last = self._read_named(unsettled)
             if self._bound() == bound:
                 readings = Readings(before, first, middle, last, bound)
-                words.update((key, last_word(key, readings)) for key in unsettled)
+                words = {key: self._identity.last_word(key, readings) for key in unsettled}
+                findings.settle(words, middle)
+                unsettled = [key for key, word in words.items() if word is Word.UNSETTLED]
             before = last
-        return words
 
     def _read(self, among: Among) -> Sides[Reading]:
         query = self._shape.rows_query(*self._distribution, self._chunking, among)
@@ -156,11 +161,11 @@ class Recheck:
 
         return self._sessions.both(by_the_right_way)
 
-    def _read_keys(self, keys: Sequence[Key]) -> Sides[Reading]:
-        return self._sessions.both(lambda session: self._fetch_keys(session, keys))
+    def _read_named(self, keys: Sequence[Key]) -> Sides[Reading]:
+        return self._sessions.both(lambda session: self._fetch_named(session, keys))
 
-    def _fetch_keys(self, session: Connection, keys: Sequence[Key]) -> Reading:
-        query = self._shape.keys_query(*self._distribution, self._chunking)
+    def _fetch_named(self, session: Connection, keys: Sequence[Key]) -> Reading:
+        query = self._shape.named_query(*self._distribution, self._chunking)
         return _reading(session.execute(query, [list(column) for column in zip(*keys, strict=True)]))
 
 

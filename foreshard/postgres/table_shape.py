@@ -12,26 +12,11 @@ from typing import Any
 from psycopg import sql
 
 from foreshard.postgres.chunks import ByHash, ByRange, Chunking, Piece
+from foreshard.postgres.column import Column, doubled, of_row
 from foreshard.postgres.connect import Connection, sql_file
-from foreshard.postgres.last_word import Key
-from foreshard.postgres.row_text import STRINGS, row_text, unmodified
+from foreshard.postgres.row_identity import RowIdentity, RowParts, identity_of
+from foreshard.postgres.row_text import row_text
 from foreshard.topology.keys import SLOT_SEED, SLOTS, KeyType, slot_sql
-
-INTEGERS = frozenset({"smallint", "integer", "bigint"})
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column; ``type_sql`` as PostgreSQL's ``format_type`` prints it; ``alike``: the other side's is the same."""
-
-    name: str
-    type_sql: str
-    alike: bool = True
-
-    @property
-    def common_type(self) -> str:
-        """The type without its modifier, empty where the sides disagree."""
-        return unmodified(self.type_sql) if self.alike else ""
 
 
 @dataclass(frozen=True)
@@ -51,7 +36,7 @@ EVERYTHING = Among(sql.SQL(""), {})
 
 @dataclass(frozen=True)
 class TableShape:
-    """Stored columns in order, the key that names a row (empty: none), size in bytes, rows as last counted.
+    """Stored columns in order, the key that names a row (empty: none does), size in bytes, rows as last counted.
 
     ``blocks``: of its largest file; a partitioned table has several.
     """
@@ -71,62 +56,43 @@ class TableShape:
         def compared(column: Column) -> Column:
             return replace(column, alike=theirs.get(column.name) == column.type_sql)
 
+        # What is a key on one side only may be there twice on the other.
+        both_have = [column.name for column in self.key] == [column.name for column in other.key]
         return replace(
             self,
             columns=tuple(compared(column) for column in self.columns if column.name in theirs),
-            key=tuple(compared(column) for column in self.key),
+            key=tuple(compared(column) for column in self.key) if both_have else (),
         )
+
+    @property
+    def identity(self) -> RowIdentity:
+        """What tells its rows apart."""
+        return identity_of(self.key, self._row_text())
 
     @property
     def ranged(self) -> bool:
         """Whether the key's index serves ranges of integers."""
-        return self.key[0].common_type in INTEGERS
-
-    def name_row(self, key: Key) -> str:
-        """A key's values for people: ``flight_id=12``."""
-        return ", ".join(f"{column.name}={value}" for column, value in zip(self.key, key, strict=True))
+        return self.identity.leading is not None
 
     def span_query(self) -> sql.Composed:
         """Lowest and highest value of the leading key column."""
-        return sql_file("digests_span.sql").format(leading=_of_row(self.key[0].name), table=self._table())
+        return sql_file("digests_span.sql").format(leading=self.key[0].of_row, table=self._table())
 
     def chunks_query(self, chunking: Chunking, among: Among = EVERYTHING) -> sql.Composed:
         """Chunk, rows, digest of all chunks that have rows."""
         return sql_file("digests_chunks.sql").format(
-            chunk=self._chunk(chunking), row=self._row_text(), table=self._table(), among=among.text
+            chunk=self._chunk(chunking), text=self._row_text(), table=self._table(), among=among.text
         )
 
     def rows_query(
         self, distribution_column: str, key_type: KeyType, chunking: Chunking, among: Among
     ) -> sql.Composed:
         """Every row of ``among``."""
-        return sql_file("digests_rows.sql").format(
-            key=self._key_as_text(),
-            slot=_slot(distribution_column, key_type),
-            row=self._row_text(),
-            chunk=self._chunk(chunking),
-            table=self._table(),
-            among=among.text,
-        )
+        return self.identity.rows_query(self._parts(distribution_column, key_type, chunking), among.text)
 
-    def keys_query(self, distribution_column: str, key_type: KeyType, chunking: Chunking) -> sql.Composed:
-        """The rows of some keys; takes one list of text values for each key column."""
-        names = [sql.Identifier(f"k{number}") for number in range(len(self.key))]
-        same_key = sql.SQL(" AND ").join(
-            # The type's text comes from the server's own format_type, which quotes what needs it.
-            sql.SQL("{} = {}::{}").format(_of_row(column.name), name, sql.SQL(_doubled(column.type_sql)))
-            for column, name in zip(self.key, names, strict=True)
-        )
-        return sql_file("digests_keys.sql").format(
-            key=self._key_as_text(),
-            slot=_slot(distribution_column, key_type),
-            row=self._row_text(),
-            chunk=self._chunk(chunking),
-            table=self._table(),
-            wanted=sql.SQL(", ").join([sql.SQL("%s::text[]")] * len(self.key)),
-            wanted_names=sql.SQL(", ").join(names),
-            same_key=same_key,
-        )
+    def named_query(self, distribution_column: str, key_type: KeyType, chunking: Chunking) -> sql.Composed:
+        """The rows of some names; takes one list of text values for each part of the name."""
+        return self.identity.named_query(self._parts(distribution_column, key_type, chunking))
 
     def among_chunks(
         self, chunking: Chunking, chunks: Sequence[int], within: tuple[ByHash, Sequence[int]] | None = None
@@ -137,7 +103,7 @@ class TableShape:
             text: sql.Composable = sql.SQL(
                 " JOIN unnest(%(lows)s::int8[], %(highs)s::int8[]) AS wanted (low, high)"
                 " ON {key} BETWEEN wanted.low AND wanted.high"
-            ).format(key=_of_row(self.key[0].name))
+            ).format(key=self.key[0].of_row)
             parameters: dict[str, Any] = {
                 "lows": [low for low, _ in ranges],
                 "highs": [high for _, high in ranges],
@@ -154,24 +120,25 @@ class TableShape:
         return Among(text, parameters, by_index=isinstance(chunking, ByRange))
 
     def _table(self) -> sql.Identifier:
-        return sql.Identifier(_doubled(self.bucket), _doubled(self.table))
+        return sql.Identifier(doubled(self.bucket), doubled(self.table))
+
+    def _parts(self, distribution_column: str, key_type: KeyType, chunking: Chunking) -> RowParts:
+        return RowParts(
+            self._table(), _slot(distribution_column, key_type), self._row_text(), self._chunk(chunking)
+        )
 
     def _row_text(self) -> sql.Composable:
-        return row_text([(_of_row(column.name), column.common_type) for column in self.columns])
-
-    def _key_as_text(self) -> sql.Composed:
-        return sql.SQL(", ").join(sql.SQL("{}::text").format(_of_row(column.name)) for column in self.key)
+        return row_text([(column.of_row, column.common_type) for column in self.columns])
 
     def _chunk(self, chunking: Chunking) -> sql.Composed:
         """An int8 that comes out the same on both servers."""
         if isinstance(chunking, ByRange):
             return sql.SQL("({key}::int8 >> {shift})").format(
-                key=_of_row(self.key[0].name), shift=sql.Literal(chunking.shift)
+                key=self.key[0].of_row, shift=sql.Literal(chunking.shift)
             )
-        hashes = sql.SQL(" # ").join(
-            _key_hash(column, seed) for seed, column in enumerate(self.key, chunking.seed)
+        return sql.SQL("(({hashed}) & {mask})").format(
+            hashed=self.identity.hashed(chunking.seed), mask=sql.Literal(chunking.mask)
         )
-        return sql.SQL("(({hashes}) & {mask})").format(hashes=hashes, mask=sql.Literal(chunking.mask))
 
 
 def among_blocks(piece: Piece) -> Among:
@@ -184,34 +151,10 @@ def among_blocks(piece: Piece) -> Among:
     return Among(sql.SQL(" WHERE ") + sql.SQL(" AND ").join(bounds), {}) if bounds else EVERYTHING
 
 
-def _of_row(column: str) -> sql.Identifier:
-    return sql.Identifier("t", _doubled(column))
-
-
-def _doubled(name: str) -> str:
-    return name.replace("%", "%%")
-
-
-def _key_hash(column: Column, seed: int) -> sql.Composed:
-    """As cheap as the type allows. Not by the type's own function for all: enums hash differently on each server."""
-    name = _of_row(column.name)
-    if column.common_type in INTEGERS:
-        expression = sql.SQL("hashint8extended({name}, {seed})")
-    elif column.common_type in STRINGS:
-        expression = sql.SQL('hashtextextended({name} COLLATE "C", {seed})')
-    elif column.common_type == "uuid":
-        expression = sql.SQL("uuid_hash_extended({name}, {seed})")
-    else:
-        expression = sql.SQL('hashtextextended(ROW({name})::text COLLATE "C", {seed})')
-    return expression.format(name=name, seed=sql.Literal(seed))
-
-
 def _slot(distribution_column: str, key_type: KeyType) -> sql.Composed:
     # A row without a key belongs to nobody; preflight refuses such tables. Here the source answers for it.
     return sql.SQL("COALESCE({hash} & {mask}, {slots})::int").format(
-        hash=sql.SQL(slot_sql(key_type)).format(
-            key=_of_row(distribution_column), seed=sql.Literal(SLOT_SEED)
-        ),
+        hash=sql.SQL(slot_sql(key_type)).format(key=of_row(distribution_column), seed=sql.Literal(SLOT_SEED)),
         mask=sql.Literal(SLOTS - 1),
         slots=sql.Literal(SLOTS),
     )

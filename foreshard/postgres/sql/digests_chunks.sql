@@ -6,6 +6,6 @@
 -- COLLATE "C": the hash must not depend on a collation.
 SELECT {chunk} AS chunk,
        count(*) AS rows,
-       sum(hashtextextended({row} COLLATE "C", 0))::text AS digest
+       sum(hashtextextended({text} COLLATE "C", 0))::text AS digest
   FROM {table} AS t{among}
  GROUP BY 1

@@ -2,7 +2,7 @@
 SELECT ARRAY[{key}] AS key,
        {slot} AS slot,
        concat_ws(' ', t.tableoid, t.xmin, t.ctid) AS version,
-       hashtextextended({row} COLLATE "C", 0) AS digest,
+       hashtextextended({text} COLLATE "C", 0) AS digest,
        {chunk} AS chunk
   FROM unnest({wanted}) AS wanted ({wanted_names})
   JOIN {table} AS t ON {same_key}
