@@ -44,7 +44,7 @@ def page(rows: int, injections: Sequence[Injection]) -> str:
 def _line(injection: Injection) -> str:
     found = [*injection.failed, *injection.warnings]
     said = "<br>".join(f"`{f.table}`: {_check(f)}{_warning(f, injection)}" for f in found)
-    named = f"`{found[-1].what.partition(': ')[2]}`" if found else ""
+    named = f"`{found[-1].what.partition(': ')[2]}`".replace("|", "\\|") if found else ""
     missed = f" **{injection.missed}**" if injection.missed else ""
     return f"| {injection.fault} | {said or 'none: go'}{missed} | {named} | {injection.seconds:.1f} |"
 

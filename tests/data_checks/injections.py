@@ -52,7 +52,11 @@ def main() -> int:
     except KeyboardInterrupt:
         console.print("Interrupted; servers and data are removed.")
         return 130
-    publish("injections", fault_figures(arguments.rows, injections), arguments.json)
+    figures = fault_figures(arguments.rows, injections)
+    if arguments.json is None:
+        say(f"{figures['faults']} faults, missed: {figures['missed'] or 'none'}")
+    else:
+        publish("injections", figures, arguments.json)
     if arguments.markdown is not None:
         arguments.markdown.write_text(injection_page.page(arguments.rows, injections), encoding="utf-8")
     return 1 if any(one.missed for one in injections) else 0

@@ -3,10 +3,13 @@
 -- depend on their order), then the place of one of them.
 SELECT ARRAY[r.contents::text] AS key,
        min(r.slot) AS slot,
-       concat_ws(' ', sum(hashtextextended(concat_ws(' ', r.tableoid, r.xmin, r.ctid) COLLATE "C", 0)), min(r.ctid)) AS version,
+       concat_ws(' ', sum(r.version), min(r.ctid)) AS version,
        count(*) AS digest,
        min(r.chunk) AS chunk
   FROM (SELECT hashtextextended({text} COLLATE "C", 0) AS contents,
-               {slot} AS slot, {chunk} AS chunk, t.tableoid, t.xmin, t.ctid
+               {slot} AS slot,
+               {chunk} AS chunk,
+               hashtextextended(concat_ws(' ', t.tableoid, t.xmin, t.ctid) COLLATE "C", 0) AS version,
+               t.ctid
           FROM {table} AS t{among}) AS r
  GROUP BY r.contents
