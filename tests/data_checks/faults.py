@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 
 from data_checks.verdict import Verdict
+from foreshard.fleet.grants import APPLICATION
 
 Said = tuple[str, str]
 """Table of the evidence, and the check in its suite."""
@@ -74,7 +75,7 @@ def repair(conn: psycopg.Connection[Any], faults: Sequence[Fault]) -> None:
 
 def faults_of(rows: int) -> list[Fault]:
     """All of them, of a pair with so many entries (at least 1000)."""
-    return [*_of_entries(rows), _DUPLICATE, *_OF_DEFINITIONS, _lagging_sequence(rows)]
+    return [*_of_entries(rows), _DUPLICATE, *_OF_DEFINITIONS, _lagging_sequence(rows), *_WARNED_OF]
 
 
 def _of_entries(rows: int) -> list[Fault]:
@@ -137,30 +138,33 @@ _DUPLICATE = Fault(
 
 
 def _of_definition(name: str, inject: str, repair: str, section: str, item: str) -> Fault:
-    return Fault(name, inject, repair, ((f"schema_{section}", ALIKE),), f"item={item}")
+    return Fault(name, inject, repair, ((f"schema_{section}", ALIKE),), f"item={item},")
+
+
+def _of_enum(name: str, inject: str, repair: str, kind: str) -> Fault:
+    """Its type says so, and each column of that type."""
+    said = (("schema_columns", ALIKE), ("schema_types", ALIKE))
+    return Fault(name, inject, repair, said, f"item={kind},")
 
 
 _OF_DEFINITIONS = [
-    _of_definition(
+    _of_enum(
         "an enum type with one label more",
         "ALTER TYPE b0000.kind ADD VALUE 'robot'",
         "DELETE FROM pg_enum WHERE enumtypid = 'b0000.kind'::regtype AND enumlabel = 'robot'",
-        "columns",
-        "accounts.kind",
+        "kind",
     ),
-    _of_definition(
+    _of_enum(
         "an enum type with a label renamed",
         "ALTER TYPE b0000.standing RENAME VALUE 'unknown' TO 'unclear'",
         "ALTER TYPE b0000.standing RENAME VALUE 'unclear' TO 'unknown'",
-        "columns",
-        "accounts.standing",
+        "standing",
     ),
-    _of_definition(
+    _of_enum(
         "an enum type in another order",
         "UPDATE pg_enum SET enumsortorder = 0.5 WHERE enumtypid = 'b0000.tier'::regtype AND enumlabel = 'high'",
         "UPDATE pg_enum SET enumsortorder = 2 WHERE enumtypid = 'b0000.tier'::regtype AND enumlabel = 'high'",
-        "columns",
-        "accounts.tier",
+        "tier",
     ),
     _of_definition(
         "another collation",
@@ -211,3 +215,23 @@ def _lagging_sequence(rows: int) -> Fault:
         (("sequences", "the target's sequences are ahead of the source's"),),
         "bucket=b0000, item=entries_id_seq",
     )
+
+
+_WARNED_OF = [
+    Fault(
+        "a missing comment",
+        "COMMENT ON COLUMN b0000.entries.fare IS NULL",
+        "COMMENT ON COLUMN b0000.entries.fare IS 'in dollars'",
+        (),
+        "item=table column b0000.entries.fare,",
+        warned=(("schema_comments", ALIKE),),
+    ),
+    Fault(
+        "a missing grant",
+        f"REVOKE DELETE ON b0000.accounts FROM {APPLICATION}",
+        f"GRANT DELETE ON b0000.accounts TO {APPLICATION}",
+        (),
+        "item=accounts,",
+        warned=(("schema_privileges", ALIKE),),
+    ),
+]

@@ -43,8 +43,9 @@ def test_every_fault_is_named(checked: CheckedPair, tmp_path: Path) -> None:
             assert not verdict.passed
             assert verdict.evaluated == verdict.expected
             assert [fault.name for fault in batch if not fault.named(verdict)] == [], verdict
-            said = {said for fault in batch for said in fault.said}
-            assert {(f.table, f.what.partition(":")[0]) for f in verdict.failed} == said
+            said = {said for fault in batch for said in (*fault.said, *fault.warned)}
+            found = {(f.table, f.what.partition(":")[0]) for f in (*verdict.failed, *verdict.warnings)}
+            assert found == said
     (tmp_path / "after").mkdir()
     assert checked.check(tmp_path / "after").failed == (), "what was repaired is still a fault"
 
