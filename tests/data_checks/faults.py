@@ -174,6 +174,13 @@ _OF_DEFINITIONS = [
         "accounts.name",
     ),
     _of_definition(
+        "another default",
+        "ALTER TABLE b0000.accounts ALTER balance SET DEFAULT 1",
+        "ALTER TABLE b0000.accounts ALTER balance SET DEFAULT 0",
+        "columns",
+        "accounts.balance",
+    ),
+    _of_definition(
         "a dropped CHECK",
         "ALTER TABLE b0000.accounts DROP CONSTRAINT solvent",
         "ALTER TABLE b0000.accounts ADD CONSTRAINT solvent CHECK (balance > -1000)",

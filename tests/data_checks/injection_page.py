@@ -24,11 +24,14 @@ cannot be moved (preflight refuses it: nothing replicates its updates), but whoe
 | --- | --- | --- | --- |
 {table}
 
-By hand: `python -m tests.data_checks.injections` (`--rows 100000` for a small table; `--help`). It wrote this page.
-`make test` puts in all of them at once and asks the same of each. That neither can pass by accident:
-`tests/integration/test_injections.py` leaves one column out of the digest, and the fault in it goes unseen.
+By hand: `python -m tests.data_checks.injections --markdown docs/data-checks-inject.md`, which wrote this page
+(`--rows 100000` for a small table; `--help`). `make test` puts in many at a time and asks the same of each. Neither
+can pass by accident: `tests/integration/test_injections.py` leaves one column after the other out of the digest, and
+each time the fault in that column goes unseen.
 
-No false alarm: `--alarms 100` asks the gate on equal data while applications write at both owners.
+No false alarm: `python -m tests.data_checks.injections --rows 200000 --alarms 100` asks the gate on equal data while
+applications write at both owners through the guards, 500 writes a second, some rows and sequences all the time. It
+fails at any finding, be it a warning. `make slow` asks five times.
 """
 
 

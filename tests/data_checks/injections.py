@@ -37,7 +37,9 @@ def main() -> int:
     begun = time.monotonic()
 
     def say(line: str) -> None:
-        console.print(f"{time.monotonic() - begun:6.1f} s {line}", highlight=False, markup=False)
+        console.print(
+            f"{time.monotonic() - begun:6.1f} s {line}", highlight=False, markup=False, soft_wrap=True
+        )
 
     try:
         with ThrowawayServers(SERVER) as servers:
