@@ -22,7 +22,8 @@ class Finding:
 class Verdict:
     """Go or no. ``passed`` needs every expected expectation evaluated, none critical failed, nothing raised.
 
-    ``evidence_made_at`` is ISO 8601, UTC; ``docs`` the first page of the Data Docs, None if there are none.
+    ``evidence_made_at`` is ISO 8601, UTC; ``docs`` the first page of the Data Docs, None if there are none;
+    ``own_suites`` what of the team's own had to be covered.
     """
 
     passed: bool
@@ -38,6 +39,7 @@ class Verdict:
     evidence_sha256: str | None
     evidence_made_at: str | None
     docs: str | None
+    own_suites: tuple[str, ...] = ()
 
     def as_json(self) -> str:
         """One line."""
@@ -53,6 +55,7 @@ class Verdict:
         fields: dict[str, Any] = json.loads(line)
         for name in ("failed", "warnings"):
             fields[name] = tuple(Finding(**finding) for finding in fields[name])
+        fields["own_suites"] = tuple(fields["own_suites"])
         return cls(**fields)
 
     @classmethod
@@ -72,4 +75,5 @@ class Verdict:
             evidence_sha256=None,
             evidence_made_at=None,
             docs=None,
+            own_suites=tuple(f"{s.name} ({s.expectations} of {s.table})" for s in scope.own),
         )

@@ -18,6 +18,8 @@ def as_markdown(verdict: Verdict) -> str:
         f"{in_words(verdict)}, {len(verdict.warnings)} warnings. Flip {verdict.flip} of migration {verdict.migration}, "
         f"evidence `{(verdict.evidence_sha256 or 'none')[:16]}` made at {verdict.evidence_made_at or 'unknown'}.",
     ]
+    if verdict.own_suites:
+        lines[1] += f" With your own suites: {', '.join(verdict.own_suites)}, in every bucket on both sides."
     findings = [("failed", f) for f in verdict.failed] + [("warning", f) for f in verdict.warnings]
     if findings:
         lines += ["| | what was looked at | finding |", "|---|---|---|"]

@@ -21,9 +21,11 @@ from data_checks.own_scope import OwnScope
 from data_checks.own_suites import read_suites
 from data_checks.run_gate import run_gate
 from data_checks.scope import Scope
+from data_checks.verdict import Verdict
 from deployments.demo_settings import OWN_SUITES
 from foreshard.errors import ConfigurationError, ForeshardError, InvalidInput
 from foreshard.fleet.airline import TABLES
+from tasks.gate_markdown import as_markdown
 
 MakeEvidence = Callable[..., Path]
 HOUR = timedelta(hours=1)
@@ -231,6 +233,13 @@ def test_an_own_expectation_that_was_dropped_is_a_no(
     assert not verdict.passed
     assert {finding.table for finding in verdict.failed} == {"own_suites"}
     assert any("missing late #1 on the source" in finding.what for finding in verdict.failed)
+
+
+def test_the_verdict_says_what_own_suites_it_is_about(scope: Scope) -> None:
+    verdict = Verdict.from_json(Verdict.no(replace(scope, own=OWN), 9).as_json())
+    assert verdict.own_suites == ("flights (2 of flights)", "late (1 of flights)")
+    assert "your own suites: flights (2 of flights), late (1 of flights)" in as_markdown(verdict)
+    assert "own suites" not in as_markdown(Verdict.no(scope, 9))
 
 
 @pytest.mark.parametrize(
