@@ -53,6 +53,10 @@ _TELLS = frozenset(
 )
 _DATA_EXCEPTIONS = ("22", "23")
 """Classes of SQLSTATE whose messages quote values of rows."""
+_ABOUT_NAMES = re.compile(
+    r'The column "[^"]*" in BatchData does not exist|cannot be computed on column of type'
+)
+"""Words of Great Expectations itself. What it wraps may be any library's, and quote a row."""
 
 
 def refused(suites: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -166,14 +170,15 @@ def _exception(info: object) -> str | None:
 
 
 def _harmless(kind: str, message: str) -> str:
-    """Words for an exception that quote no row: only those of the server and of Great Expectations are known."""
+    """Words for an exception that quote no row; of one that might, its name alone."""
     name = kind.rpartition(".")[2] or "an exception"
     from_server = re.search(r"\(psycopg\.errors\.(\w+)\) ([^\n]*)", message)
     if from_server is not None:
         name, said = from_server.groups()
         state = getattr(getattr(psycopg.errors, name, None), "sqlstate", None) or ""
         return name if state.startswith(_DATA_EXCEPTIONS) else f"{name}: {said[:200]}"
-    if kind.startswith("great_expectations.") or name == "TestConnectionError":
+    # The connection is tried before any row is read.
+    if name == "TestConnectionError" or _ABOUT_NAMES.search(message):
         return f"{name}: {(message.splitlines() or [''])[0][:200]}"
     return name
 

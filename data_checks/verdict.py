@@ -24,6 +24,7 @@ class Verdict:
 
     ``evidence_begun_at``, ``evidence_made_at``: when reading it began, and when it was complete; ISO 8601, UTC.
     ``docs``: the first page of the Data Docs, None if there are none.
+    ``own_suites``: what of the team's own had to be covered.
     """
 
     passed: bool
@@ -40,6 +41,7 @@ class Verdict:
     evidence_made_at: str | None
     docs: str | None
     evidence_begun_at: str | None = None
+    own_suites: tuple[str, ...] = ()
 
     def as_json(self) -> str:
         """One line."""
@@ -55,6 +57,7 @@ class Verdict:
         fields: dict[str, Any] = json.loads(line)
         for name in ("failed", "warnings"):
             fields[name] = tuple(Finding(**finding) for finding in fields[name])
+        fields["own_suites"] = tuple(fields["own_suites"])
         return cls(**fields)
 
     @classmethod
@@ -74,4 +77,5 @@ class Verdict:
             evidence_sha256=None,
             evidence_made_at=None,
             docs=None,
+            own_suites=tuple(f"{s.name} ({s.expectations} of {s.table})" for s in scope.own),
         )

@@ -101,6 +101,10 @@ def _facts(report: GateReport) -> list[str]:
             )
         )
         rows.append(("read again", _read_again(compared)))
+    if verdict.own_suites:
+        rows.append(
+            ("your own suites", f"{plain(', '.join(verdict.own_suites))}, in every bucket on both sides")
+        )
     gate = f", the checks {duration(verdict.seconds)}" if verdict.seconds else ""
     rows.append(("took", f"collecting {duration(report.collected_s)}{gate}"))
     if verdict.evidence_made_at is not None:

@@ -50,9 +50,7 @@ class KeyedRows:
         hashed, distribution_column = self._slot
         query = sql_file("keyed_rows.sql").format(
             key=_listed([sql.SQL("{}::text").format(column.of_row) for column in self._key]),
-            hash=sql.SQL(hashed).format(
-                key=of_row(distribution_column), seed=sql.Literal(SLOT_SEED)
-            ),
+            hash=sql.SQL(hashed).format(key=of_row(distribution_column), seed=sql.Literal(SLOT_SEED)),
             mask=sql.Literal(SLOTS - 1),
             slots=sql.Literal(SLOTS),
             table=self._table,

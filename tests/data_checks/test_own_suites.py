@@ -21,9 +21,11 @@ from data_checks.own_scope import OwnScope
 from data_checks.own_suites import read_suites
 from data_checks.run_gate import run_gate
 from data_checks.scope import Scope
+from data_checks.verdict import Verdict
 from deployments.demo_settings import OWN_SUITES
 from foreshard.errors import ConfigurationError, ForeshardError, InvalidInput
 from foreshard.fleet.airline import TABLES
+from tasks.gate_markdown import as_markdown
 
 MakeEvidence = Callable[..., Path]
 HOUR = timedelta(hours=1)
@@ -192,6 +194,47 @@ def test_a_look_that_breaks_is_an_error(
         own_run.look(suites)
 
 
+class Answered:
+    """A process on the source that has answered."""
+
+    side = "source"
+    problem = "its process ended with code 1: it said nothing"
+
+    def __init__(self, *answers: dict[str, Any]) -> None:
+        self.answers = answers
+
+    def wait(self, _: float) -> bool:
+        return True
+
+
+def test_before_the_copy_some_of_what_does_not_hold_is_named(tmp_path: Path) -> None:
+    suites = read_suites(write(tmp_path, GOOD), TABLES)
+    buckets = [f"b{number:04d}" for number in range(40)]
+    outcomes = {
+        "b0000": {"held": True, "raised": False, "seen": ""},
+        "b0001": {"held": False, "raised": False, "seen": "3 of 9 rows"},
+        "b0002": {"held": False, "raised": True, "seen": "UndefinedTable"},
+    }
+    process: Any = Answered(
+        *({"bucket": b, "suite": "flights", "results": {"1": outcome}} for b, outcome in outcomes.items()),
+        {"bucket": "b0003", "suite": "flights", "results": {}},
+        {"bucket": "b0004", "suite": "flights", "results": {}, "broke": "no such table"},
+    )
+    run = own_run.OwnRun(own_run.OwnChecks(suites, 1), buckets, [process])
+    found = own_run.warnings(run)
+    what = "expect_column_values_to_not_be_null (tailnum)"
+    assert [finding.what for finding in found[:5]] == [
+        f"bucket=b0001, item=flights #1 on the source, {what}: 3 of 9 rows",
+        f"bucket=b0002, item=flights #1 on the source, {what}: not evaluated: UndefinedTable",
+        f"bucket=b0003, item=flights #1 on the source, {what}: not evaluated: Great Expectations left it out",
+        f"bucket=b0004, item=flights #1 on the source, {what}: not evaluated: no such table",
+        f"bucket=b0005, item=flights #1 on the source, {what}: not evaluated: {process.problem}",
+    ]
+    assert (len(found), found[-1].what) == (21, "and 19 more")
+    assert own_run.warnings(None) == []
+    assert [row[2] for row in run.rows()] == [1, 1] + [0] * 38
+
+
 OWN = (OwnScope("flights", "flights", 2, "a" * 64), OwnScope("late", "flights", 1, "b" * 64))
 
 
@@ -231,6 +274,13 @@ def test_an_own_expectation_that_was_dropped_is_a_no(
     assert not verdict.passed
     assert {finding.table for finding in verdict.failed} == {"own_suites"}
     assert any("missing late #1 on the source" in finding.what for finding in verdict.failed)
+
+
+def test_the_verdict_says_what_own_suites_it_is_about(scope: Scope) -> None:
+    verdict = Verdict.from_json(Verdict.no(replace(scope, own=OWN), 9).as_json())
+    assert verdict.own_suites == ("flights (2 of flights)", "late (1 of flights)")
+    assert "your own suites: flights (2 of flights), late (1 of flights)" in as_markdown(verdict)
+    assert "own suites" not in as_markdown(Verdict.no(scope, 9))
 
 
 @pytest.mark.parametrize(
