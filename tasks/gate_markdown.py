@@ -151,6 +151,8 @@ def _list(title: str, findings: Sequence[Finding], report: GateReport, most: int
 def _line(finding: Finding, report: GateReport) -> str:
     should, _, found = _DIGESTS.sub("", finding.what).partition(": ")
     shown = found if len(found) <= _LONGEST else f"{found[:_LONGEST]} …"
+    if finding.table == "differences" and report.compared is not None and report.compared.differing:
+        shown = f"{report.compared.differences:,} rows, named below"
     looked_at = plain(suite_title(finding.table, report.scope.tables))
     return f"- **{looked_at}**: {plain(should)}" + (f". Found: {plain(shown)}" if shown else "")
 
