@@ -26,7 +26,7 @@ from data_checks.suite_titles import in_words, suite_title
 
 INDEX = "index.html"
 SHOWN = 500
-"""Failing rows that a page shows of one check; the evidence has them all."""
+"""Failing rows that Great Expectations keeps of a check, and a page shows; the evidence has them all."""
 
 _ASSETS = Path(__file__).with_name("assets")
 _STYLES = ("bootstrap/bootstrap.min.css", "bootstrap/LICENSE", "data_docs.css")
@@ -120,7 +120,7 @@ def _check(number: int, evaluated: Any) -> CheckView:
     critical = config.severity is None or config.severity.value == "critical"
     name = (config.meta or {}).get("check") or config.notes or in_words(config.type)
     trouble = [*_messages(evaluated.exception_info), *_messages(evaluated.result)]
-    found: list[Mapping[str, Any]] = evaluated.result.get("unexpected_index_list") or []
+    found: list[Mapping[str, Any]] = evaluated.result.get("partial_unexpected_index_list") or []
     columns = list(dict.fromkeys(column for row in found for column in row))
     if trouble:
         state = "broken"
@@ -134,8 +134,8 @@ def _check(number: int, evaluated: Any) -> CheckView:
         critical,
         state,
         columns,
-        [[_text(row.get(column)) for column in columns] for row in found[:SHOWN]],
-        max(evaluated.result.get("unexpected_count", 0) - SHOWN, 0) if found else 0,
+        [[_text(row.get(column)) for column in columns] for row in found],
+        max(evaluated.result.get("unexpected_count", 0) - len(found), 0),
         "; ".join(trouble) or _observed(evaluated.result),
     )
 

@@ -25,7 +25,10 @@ from data_checks.scope import Scope
 from data_checks.suites import Check, Severity, Suite
 
 NAMED = 5
-"""How many failing rows a finding names; the Data Docs have more."""
+"""How many failing rows a finding names, beside how many there are. The evidence has them all."""
+
+VALUE_CHARACTERS = 300
+"""The longest value that a finding shows: the body of a function may be pages."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +75,9 @@ class Validation:
                 name=scope.checkpoint.value,
                 validation_definitions=list(definitions.values()),
                 result_format={
-                    "result_format": "COMPLETE",
-                    # Of SQL even a complete result names no more rows than this, by default 20.
-                    "partial_unexpected_count": data_docs.SHOWN,
+                    "result_format": "SUMMARY",  # COMPLETE keeps every value that is not as expected
                     "unexpected_index_column_names": ["bucket", "item"],
+                    "partial_unexpected_count": data_docs.SHOWN,
                 },
             )
         )
@@ -139,13 +141,17 @@ def _raised(info: object) -> bool:
 
 
 def _seen(result: dict[str, Any]) -> str:
-    rows = result.get("unexpected_index_list") or []
-    named = [", ".join(f"{name}={value}" for name, value in row.items()) for row in rows[:NAMED]]
-    if len(rows) > NAMED:  # the list of rows is cut, their number is not
-        named.append(f"and {max(result.get('unexpected_count', 0), len(rows)) - NAMED} more")
+    rows = (result.get("partial_unexpected_index_list") or [])[:NAMED]
+    named = [", ".join(f"{name}={_shortened(value)}" for name, value in row.items()) for row in rows]
+    more = (result.get("unexpected_count") or len(rows)) - len(rows)
     if named:
-        return "; ".join(named)
+        return "; ".join([*named, f"and {more:,} more"] if more > 0 else named)
     for lists in (("partial_unexpected_list", "unexpected"), ("partial_missing_list", "missing")):
         if result.get(lists[0]):
-            named.append(f"{lists[1]} {', '.join(map(str, result[lists[0]][:NAMED]))}")
-    return "; ".join(named) or f"observed {result.get('observed_value')}"
+            named.append(f"{lists[1]} {', '.join(map(_shortened, result[lists[0]][:NAMED]))}")
+    return "; ".join(named) or f"observed {_shortened(result.get('observed_value'))}"
+
+
+def _shortened(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= VALUE_CHARACTERS else f"{text[:VALUE_CHARACTERS]}… ({len(text):,} characters)"

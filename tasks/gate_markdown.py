@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from data_checks.compared import Compared
 from data_checks.scope import Scope
@@ -32,14 +32,15 @@ _DIGESTS = re.compile(r", (source|target)_digest=-?[0-9]+")  # they say nothing 
 class GateReport:
     """A verdict with what belongs to it. ``compared``: None where nothing was compared.
 
-    ``collected_s``: how long the evidence took. ``address``: of the Data Docs; None if they are not served.
+    ``collected_s``: how long the evidence took; ``time_to_live``: how long it counts.
+    ``address``: of the Data Docs; None if they are not served.
     """
 
     verdict: Verdict
     scope: Scope
     compared: Compared | None
     collected_s: float
-    expires_at: datetime
+    time_to_live: timedelta
     address: str | None
 
 
@@ -105,7 +106,7 @@ def _facts(report: GateReport) -> list[str]:
     rows.append(("took", f"collecting {duration(report.collected_s)}{gate}"))
     if verdict.evidence_made_at is not None:
         made_at = datetime.fromisoformat(verdict.evidence_made_at)
-        until = f", counts until {report.expires_at:%H:%M:%S}" if verdict.passed else ""
+        until = f", counts until {made_at + report.time_to_live:%H:%M:%S}" if verdict.passed else ""
         rows.append(
             (
                 "evidence",
