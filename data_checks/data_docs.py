@@ -135,7 +135,7 @@ def _check(number: int, evaluated: Any) -> CheckView:
         state,
         columns,
         [[_text(row.get(column)) for column in columns] for row in found],
-        max(evaluated.result.get("unexpected_count", 0) - len(found), 0),
+        max((evaluated.result.get("unexpected_count") or 0) - len(found), 0),
         "; ".join(trouble) or _observed(evaluated.result),
     )
 
