@@ -1,6 +1,6 @@
 """Data Docs of one gate run: pages that a person reads before approving. Only imported in the gate's own process.
 
-A page for each suite: what should be, in words, with every row that fails; below it the same as Great Expectations
+A page for each suite: what should be, in words, with the rows that fail; below it the same as Great Expectations
 renders it. Great Expectations' own site loads styles, scripts and fonts from other hosts, copies four megabytes
 beside each run, and puts names and keys into the page unescaped: so only its renderers are used here. The pages
 need nothing but `assets/`, run no script, and can be opened from a disk.
