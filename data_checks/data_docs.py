@@ -1,6 +1,6 @@
 """Data Docs of one gate run: pages that a person reads before approving. Only imported in the gate's own process.
 
-A page for each suite: what should be, in words, with every row that fails; below it the same as Great Expectations
+A page for each suite: what should be, in words, with the rows that fail; below it the same as Great Expectations
 renders it. Great Expectations' own site loads styles, scripts and fonts from other hosts, copies four megabytes
 beside each run, and puts names and keys into the page unescaped: so only its renderers are used here. The pages
 need nothing but `assets/`, run no script, and can be opened from a disk.
@@ -26,7 +26,7 @@ from data_checks.suite_titles import in_words, suite_title
 
 INDEX = "index.html"
 SHOWN = 500
-"""Failing rows that a page shows of one check; the evidence has them all."""
+"""Failing rows that Great Expectations keeps of a check, and a page shows; the evidence has them all."""
 
 _ASSETS = Path(__file__).with_name("assets")
 _STYLES = ("bootstrap/bootstrap.min.css", "bootstrap/LICENSE", "data_docs.css")
@@ -134,8 +134,8 @@ def _check(number: int, evaluated: Any) -> CheckView:
         critical,
         state,
         columns,
-        [[_text(row.get(column)) for column in columns] for row in found[:SHOWN]],
-        max(evaluated.result.get("unexpected_count", 0) - SHOWN, 0) if found else 0,
+        [[_text(row.get(column)) for column in columns] for row in found],
+        max((evaluated.result.get("unexpected_count") or 0) - len(found), 0),
         "; ".join(trouble) or _observed(evaluated.result),
     )
 

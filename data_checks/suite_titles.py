@@ -9,6 +9,7 @@ from data_checks.suites import rows_table
 _TITLES = {
     "collected": "What was collected",
     "differences": "Rows that differ",
+    "own_suites": "Your own suites",
     "source_tables": "Tables of the source",
     "target_leftovers": "Left over on the target",
 }

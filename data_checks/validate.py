@@ -85,8 +85,8 @@ class Validation:
                 validation_definitions=list(definitions.values()),
                 result_format={
                     "result_format": "SUMMARY",  # COMPLETE keeps every value that is not as expected
-                    "partial_unexpected_count": data_docs.SHOWN,
                     "unexpected_index_column_names": ["bucket", "item"],
+                    "partial_unexpected_count": data_docs.SHOWN,
                 },
             )
         )

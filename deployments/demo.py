@@ -18,6 +18,7 @@ from deployments import demo_settings, prefect_client
 from deployments.demo_report import Report, build_report
 from deployments.stack import Stack, lock
 from deployments.steps import Steps
+from foreshard import check_docs
 from foreshard.control.calendar_store import CalendarStore
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.forecast_store import ForecastRecord, ForecastStore
@@ -159,6 +160,8 @@ class Demo:
         self.steps.say(
             f"[bold]Prefect UI: {prefect.ui_url}[/]  (Runs, Artifacts; every flow can be started there)"
         )
+        docs = check_docs.root_address(load_settings().checks)
+        self.steps.say(f"Data Docs: {docs}  (what the checks before each step looked at, and found)")
         with self.steps.step("collect: live samples of every shard, twice"):
             self._flow("collect")
             time.sleep(BETWEEN_COLLECTS_S)

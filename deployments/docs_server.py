@@ -128,4 +128,4 @@ def _hosts(host: str) -> list[str]:
             return ["*"]
     except ValueError:
         pass
-    return [host, "localhost", "127.0.0.1"]
+    return [f"[{host}]" if ":" in host else host, "localhost", "127.0.0.1"]

@@ -50,7 +50,7 @@ class DocsRun:
         said = "go" if self.verdict["passed"] else "NO"
         if failed:
             said += f", {failed} of {self.verdict['expected']} checks failed"
-        return f"{said}, {warnings} warnings" if warnings else said
+        return f"{said}, {warnings} warning{'' if warnings == 1 else 's'}" if warnings else said
 
 
 def directory_of(state_dir: Path, migration: int, name: str) -> Path:

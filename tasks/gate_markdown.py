@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from data_checks.compared import Compared
 from data_checks.scope import Scope
@@ -32,14 +32,15 @@ _DIGESTS = re.compile(r", (source|target)_digest=-?[0-9]+")  # they say nothing 
 class GateReport:
     """A verdict with what belongs to it. ``compared``: None where nothing was compared.
 
-    ``collected_s``: how long the evidence took. ``address``: of the Data Docs; None if they are not served.
+    ``collected_s``: how long the evidence took; ``time_to_live``: how long it counts.
+    ``address``: of the Data Docs; None if they are not served.
     """
 
     verdict: Verdict
     scope: Scope
     compared: Compared | None
     collected_s: float
-    expires_at: datetime
+    time_to_live: timedelta
     address: str | None
 
 
@@ -109,7 +110,7 @@ def _facts(report: GateReport) -> list[str]:
     rows.append(("took", f"collecting {duration(report.collected_s)}{gate}"))
     if verdict.evidence_made_at is not None:
         made_at = datetime.fromisoformat(verdict.evidence_made_at)
-        until = f", counts until {report.expires_at:%H:%M:%S}" if verdict.passed else ""
+        until = f", counts until {made_at + report.time_to_live:%H:%M:%S}" if verdict.passed else ""
         rows.append(
             (
                 "evidence",
@@ -155,6 +156,8 @@ def _list(title: str, findings: Sequence[Finding], report: GateReport, most: int
 def _line(finding: Finding, report: GateReport) -> str:
     should, _, found = _DIGESTS.sub("", finding.what).partition(": ")
     shown = found if len(found) <= _LONGEST else f"{found[:_LONGEST]} …"
+    if finding.table == "differences" and report.compared is not None and report.compared.differing:
+        shown = f"{report.compared.differences:,} rows, named below"
     looked_at = plain(suite_title(finding.table, report.scope.tables))
     return f"- **{looked_at}**: {plain(should)}" + (f". Found: {plain(shown)}" if shown else "")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from prefect import get_run_logger, task
@@ -111,7 +111,7 @@ def _run(runner: Runner, step: Step, checkpoint: Checkpoint) -> Gate:
     )
     check_docs.keep_verdict(directory, document)
     address = check_docs.address(work.checks, scope.migration, name) if verdict.docs else None
-    report = GateReport(verdict, scope, figures, collected_s, datetime.now(UTC) + time_to_live, address)
+    report = GateReport(verdict, scope, figures, collected_s, time_to_live, address)
     show(report)
     get_run_logger().info("%s: %s", checkpoint, gate_markdown.in_words(verdict))
     return Gate(gate_id, report)

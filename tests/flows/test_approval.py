@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -70,7 +70,7 @@ def record_go(runner: Runner, step: Step) -> gates.Gate:
         work.lease, step.checkpoint, step.flip_no, passed=True, evaluated=1, expected=1, failed=0,
         evidence_sha256="", verdict={}, ttl_s=60,
     )  # fmt: skip
-    report = GateReport(Verdict.no(scope, 1), scope, None, 1.0, datetime.now(UTC), None)
+    report = GateReport(Verdict.no(scope, 1), scope, None, 1.0, timedelta(minutes=5), None)
     return gates.Gate(number, report)
 
 

@@ -167,6 +167,21 @@ def test_it_serves_beside_the_body_and_ends_with_it(state: Path, monkeypatch: py
         httpx.get(f"http://127.0.0.1:{port}/")
 
 
+def test_an_ipv6_address_serves_too(state: Path) -> None:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6) as free:
+            checks = ChecksSettings(docs_host="::1", docs_port=free.getsockname()[1])
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    server = DocsServer(state, checks)
+    try:
+        root = check_docs.root_address(checks)
+        assert root is not None
+        assert httpx.get(root).status_code == 200
+    finally:
+        server.stop()
+
+
 def test_port_0_serves_nothing(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _configure(monkeypatch, state, 0)
     monkeypatch.setattr(docs_server, "DocsServer", None)
