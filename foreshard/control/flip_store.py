@@ -215,8 +215,7 @@ class FlipStore:
             if row is None or why is not None:
                 raise GateRefused(
                     f"Migration {migration_id} may not go on: the {checkpoint} checks {why}.",
-                    remedy="Look at its verdict, mend what it names, and resume `migrate`: the checks are run again. "
-                    f"`foreshard check diff {migration_id}` shows rows that differ between two copies.",
+                    remedy="Run the gate again for this flip and look at its verdict.",
                     migration=migration_id,
                     checkpoint=checkpoint,
                     flip=flip_no,
