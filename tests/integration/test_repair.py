@@ -389,19 +389,6 @@ def rewrites_all(self: Any, row: Difference, owned: Any, copied: Any, bound: int
     return RowOutcome(row, repair.UPDATED)
 
 
-def unfenced(self: Any, rows: dict[Any, Difference]) -> list[RowOutcome]:
-    """A repair without the owner's fence, without a marker, without the table's lock."""
-    with self._writer.transaction():
-        owned = self._table.read(self._reader, list(rows))
-        copied = self._table.read(self._writer, list(rows))
-        bound = guard.state(self._reader, self._work.names).bound  # type: ignore[union-attr]
-        found = [rewrites_all(self, row, owned.get(key), copied.get(key), bound) for key, row in rows.items()]
-        self._table.rewrite(
-            self._reader, self._writer, [one.difference.row for one in found if one.what != "left"]
-        )
-    return found
-
-
 @contextmanager
 def mender(fleet: MovingFleet, work: Bystander) -> Iterator[list[int]]:
     """A thread that mends the aircraft on both sides without a pause; the list holds rows written."""
@@ -452,24 +439,4 @@ def test_neither_writes_nor_flips_come_in_between(
         result = fleet.checked(writing.ledger, fleet.pair.target)
     assert_whole(result, redirected=True)
     monkeypatch.undo()
-    assert find(work).equal
-
-
-@pytest.mark.slow
-def test_without_its_fence_they_would(
-    copied_fleet: MovingFleet, work: Bystander, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The control: rows that are read and written without waiting for anybody leave the copy with old values."""
-    fleet = copied_fleet
-    monkeypatch.setattr(repair._Ends, "mend", unfenced)
-    with writers(fleet) as writing, mender(fleet, work):
-
-        def spoilt() -> bool:
-            writing.wait_for_more(20)
-            return not find(work, tables=["aircraft"]).equal
-
-        wait_until(spoilt, "an old value in the copy", 60)
-        writing.stop()
-    monkeypatch.undo()
-    mend(fleet, work, find(work).rows)
     assert find(work).equal
