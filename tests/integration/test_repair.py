@@ -20,7 +20,7 @@ from foreshard.migration.difference import Difference, find, owner_of
 from foreshard.migration.flip import flip
 from foreshard.migration.lifecycle import Stage
 from foreshard.migration.repair import Repair, RowOutcome
-from foreshard.postgres import guard, repair_session
+from foreshard.postgres import repair_session
 from foreshard.postgres.guard import Side
 from foreshard.postgres.last_word import Word
 from foreshard.topology.keys import KeyType, slot
@@ -439,4 +439,33 @@ def test_neither_writes_nor_flips_come_in_between(
         result = fleet.checked(writing.ledger, fleet.pair.target)
     assert_whole(result, redirected=True)
     monkeypatch.undo()
+    assert find(work).equal
+
+
+@pytest.mark.slow
+def test_without_its_fence_they_would(
+    copied_fleet: MovingFleet, work: Bystander, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control: what was read at the owner is written to the copy later, while others go on writing: old values."""
+    fleet = copied_fleet
+    names = [start.tailnum for start in fleet.starts()[:40] if start.bucket == BUCKET]
+
+    def unfenced(self: Any, rows: dict[Any, Difference]) -> list[RowOutcome]:
+        with self._reader.transaction():
+            self._reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            self._table.read(self._reader, list(rows))
+            writing.wait_for_more(100)
+            with self._writer.transaction():
+                self._table.rewrite(self._reader, self._writer, list(rows))
+        return [RowOutcome(row, repair.UPDATED) for row in rows.values()]
+
+    monkeypatch.setattr(repair._Ends, "mend", unfenced)
+    with writers(fleet) as writing:
+        rows = [Difference(BUCKET, "aircraft", 0, name, Word.CHANGED, (name,), Side.SOURCE) for name in names]
+        assert mend(fleet, work, rows) == {"updated": len(names)}
+        writing.stop()
+    monkeypatch.undo()
+    found = find(work)
+    assert {row.kind for row in found.rows} == {Word.CHANGED}
+    assert mend(fleet, work, found.rows) == {"updated": len(found.rows)}
     assert find(work).equal
