@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
 
+import psycopg
 import typer
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from sqlalchemy.exc import OperationalError
 
 from foreshard.cli_output import AsJson, MigrationId, err, out, show
 from foreshard.control.repair_store import RepairStore
@@ -137,10 +139,17 @@ def or_exit(code: int) -> Iterator[None]:
     """Says what went wrong, and ends with this code, where 1 has another meaning."""
     try:
         yield
+    except (OperationalError, psycopg.Error) as away:
+        reason = str(getattr(away, "orig", away)).strip().splitlines()[0]
+        cause: Exception = away
+        problem = ForeshardError(f"A database refused or ended it: {reason}.")
     except ForeshardError as error:
-        remedy = f" {escape(error.remedy)}" if error.remedy else ""
-        err.print(f"[bold red]{escape(error.message)}[/]{remedy}", highlight=False, soft_wrap=True)
-        raise typer.Exit(code) from error
+        cause = problem = error
+    else:
+        return
+    remedy = f" {escape(problem.remedy)}" if problem.remedy else ""
+    err.print(f"[bold red]{escape(problem.message)}[/]{remedy}", highlight=False, soft_wrap=True)
+    raise typer.Exit(code) from cause
 
 
 @contextmanager
@@ -186,7 +195,7 @@ def tell_differences(found: Differences, shards: dict[str, str], limit: int) -> 
     """As a table, and in one line."""
     if found.rows:
         shown = found.rows[:limit]
-        title = f"{len(found.rows)} rows differ" + (f", {limit} shown" if len(found.rows) > limit else "")
+        title = f"{len(found.rows)} row(s) differ" + (f", {limit} shown" if len(found.rows) > limit else "")
         table = Table(
             "table", "chunk", "key", "difference", "owner", "columns", title=title, title_justify="left"
         )

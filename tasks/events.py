@@ -44,7 +44,7 @@ def decision_completed(
 
 
 def verification_failed(verification_id: int, summary: Mapping[str, Any]) -> None:
-    """Tells that a verification found something: for an automation that alerts somebody. No value of a row is in it."""
+    """Tells that a verification found something: for an automation that alerts somebody. Rows are named by key."""
     emit_event(
         event=VERIFICATION_FAILED,
         resource={

@@ -61,7 +61,18 @@ def wanted(control: ControlDatabase, migration_id: int | None, bucket: str | Non
 
 @task(name="verify", cache_policy=NO_CACHE)
 def verify_one(control: ControlDatabase, settings: Settings, one: Wanted) -> VerificationRecord | None:
-    """The verdict, stored and shown; None where a migration was finalised just before."""
+    """The verdict, stored and shown; None where it was finalised just before, or is being verified."""
+    if one.asked_for:
+        return _verify(control, settings, one)
+    assert one.migration is not None
+    with verification.alone(control, one.migration) as free:
+        if free:
+            return _verify(control, settings, one)
+    get_run_logger().warning("%s: the run before still compares; this one does not begin another.", one.name)
+    return None
+
+
+def _verify(control: ControlDatabase, settings: Settings, one: Wanted) -> VerificationRecord | None:
     logger = get_run_logger()
     made_by = f"flow run {flow_run.name or flow_run.id}"
     try:

@@ -48,6 +48,9 @@ ATTEMPTS = 20
 LONGEST_SILENCE_MS = 2000
 """A server itself ends a session that holds a lock and says nothing for so long: its process may be stopped."""
 
+REFUSALS = (errors.IntegrityError, errors.DataError, errors.InsufficientPrivilege, errors.FeatureNotSupported)
+"""What the copy's server says to rows that it does not take."""
+
 INSERTED, UPDATED, DELETED, EQUAL, LEFT = "inserted", "updated", "deleted", "equal", "left"
 
 
@@ -191,7 +194,7 @@ class _Ends:
                             return self._write(rows)
             except (errors.LockNotAvailable, errors.DeadlockDetected):
                 pass  # somebody's transaction is long
-            except (errors.IntegrityError, errors.DataError) as refused:
+            except REFUSALS as refused:
                 why = _in_words(refused)
                 return [RowOutcome(row, LEFT, why, refused=True) for row in rows.values()]
             time.sleep(random.uniform(0.5, 1.5) * self._work.settings.lock_timeout_ms / 1000)

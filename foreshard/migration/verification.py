@@ -6,7 +6,8 @@ verdict at all: it passes nothing, and it stands against nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -32,6 +33,9 @@ NAMED = 200
 
 STATEMENT_TIMEOUT_S = 600
 
+VERIFYING = 1179866694
+"""First half of the advisory lock, in the control database, of whoever verifies by schedule."""
+
 Looked = Callable[[TableProgress], None]
 
 
@@ -44,6 +48,15 @@ def standing(control: ControlDatabase) -> list[MigrationRecord]:
         and record.bound == SLOTS
         and not record.facts.get("finalising")
     ]
+
+
+@contextmanager
+def alone(control: ControlDatabase, migration_id: int) -> Iterator[bool]:
+    """Whether nobody else is in such a block of the migration: a schedule must not add a scan to one under way."""
+    with control.connect() as session:
+        session.autocommit = True
+        row = session.execute("SELECT pg_try_advisory_lock(%s, %s)", (VERIFYING, migration_id)).fetchone()
+        yield row is not None and bool(row[0])  # the lock goes with the session, however that ends
 
 
 def verify_migration(

@@ -18,6 +18,7 @@ from foreshard.control.verification_store import VerificationStore
 from foreshard.errors import ForeshardError, InvalidInput, VerificationFailed
 from foreshard.fleet.throwaway import ThrowawayServers
 from foreshard.migration import runner as runners
+from foreshard.migration import verification
 from foreshard.migration.lifecycle import PATH, Stage
 from foreshard.topology.keys import SLOTS
 from tasks import events
@@ -110,6 +111,10 @@ def test_a_bucket_at_rest(
 def test_a_migration_that_is_cut_over_is_looked_at_by_itself(
     control: ControlDatabase, client: SyncPrefectClient, soaking: int, told: list[dict[str, Any]]
 ) -> None:
+    with verification.alone(control, soaking) as first:
+        assert first
+        assert verify() == []  # another one compares still
+    assert VerificationStore(control).of(soaking) == []
     with pytest.raises(ForeshardError, match="1 of 1 verification\\(s\\) could not be made"):
         verify()
     (record,) = VerificationStore(control).of(soaking)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -15,14 +16,15 @@ from foreshard.errors import ForeshardError, IllegalTransition, InvalidInput, Le
 from foreshard.fleet.throwaway import ShardDatabase
 from foreshard.migration import repair
 from foreshard.migration.bystander import Bystander
-from foreshard.migration.difference import Difference, find
+from foreshard.migration.difference import Difference, find, owner_of
 from foreshard.migration.flip import flip
 from foreshard.migration.lifecycle import Stage
-from foreshard.migration.repair import Repair
+from foreshard.migration.repair import Repair, RowOutcome
 from foreshard.postgres import repair_session
 from foreshard.postgres.guard import Side
+from foreshard.postgres.last_word import Word
 from foreshard.topology.keys import KeyType, slot
-from tests.integration.moving_fleet import BUCKETS, MovingFleet, assert_whole, writers
+from tests.integration.moving_fleet import BUCKETS, MovingFleet, assert_whole, wait_until, writers
 
 BUCKET = BUCKETS[0]
 BOUND = 512
@@ -227,7 +229,7 @@ def test_writers_lose_nothing_while_rows_are_mended(
             with unseen(spoilt) as conn:
                 conn.execute(change, (names,))
             rows = [
-                Difference(BUCKET, "aircraft", 0, f"tailnum={name}", "changed", (name,), owner)  # type: ignore[arg-type]
+                Difference(BUCKET, "aircraft", 0, f"tailnum={name}", Word.CHANGED, (name,), owner)
                 for name in names
             ]
             counts = mend(
@@ -376,3 +378,94 @@ def test_only_while_there_are_two_copies(fleet: MovingFleet) -> None:
         find(work)
     assert "foreshard verify --bucket" in str(over.value.remedy)
     assert_nothing_left(fleet)
+
+
+def rewrites_all(self: Any, row: Difference, owned: Any, copied: Any, bound: int) -> RowOutcome:
+    """A repair that takes every row of the owner's for different, so that it writes all the time."""
+    if owned is None or copied is None:
+        return RowOutcome(row, repair.LEFT, "away")
+    if owner_of([owned.slot, copied.slot], bound) is not self._into.other:
+        return RowOutcome(row, repair.LEFT, "it has another owner by now")
+    return RowOutcome(row, repair.UPDATED)
+
+
+@contextmanager
+def mender(fleet: MovingFleet, work: Bystander) -> Iterator[list[int]]:
+    """A thread that mends the aircraft on both sides without a pause; the list holds rows written."""
+    stop, written, failures = threading.Event(), [0], list[BaseException]()
+    names = [start.tailnum for start in fleet.starts()[:40] if start.bucket == BUCKET]
+
+    def go_on() -> None:
+        try:
+            while not stop.is_set():
+                for owner in Side:
+                    rows = [
+                        Difference(BUCKET, "aircraft", 0, name, Word.CHANGED, (name,), owner)
+                        for name in names
+                    ]
+                    outcomes = Repair(work, RepairStore(fleet.control), "Ada").run(rows)
+                    written[0] += sum(one.what == repair.UPDATED for one in outcomes)
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    try:
+        yield written
+    finally:
+        stop.set()
+        thread.join()
+    assert failures == []
+
+
+@pytest.mark.slow
+def test_neither_writes_nor_flips_come_in_between(
+    copied_fleet: MovingFleet, work: Bystander, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows are mended all the time on both sides, while they are written and the bound goes up and down."""
+    fleet = copied_fleet
+    monkeypatch.setattr("foreshard.migration.flip.authorise", lambda *_: None)
+    monkeypatch.setattr(repair._Ends, "_outcome", rewrites_all)
+    monkeypatch.setattr(repair, "ROWS_AT_ONCE", 5)
+    with writers(fleet) as writing:
+        with mender(fleet, work) as written:
+            for bound in (300, 700, 200, 900, 1024):
+                before = written[0]
+                with fleet.runner() as runner:
+                    flip(runner.work, bound)
+                writing.wait_for_more(30)
+                wait_until(lambda before=before: written[0] > before + 10, "rows mended")  # type: ignore[misc]
+        writing.stop()
+        result = fleet.checked(writing.ledger, fleet.pair.target)
+    assert_whole(result, redirected=True)
+    monkeypatch.undo()
+    assert find(work).equal
+
+
+@pytest.mark.slow
+def test_without_its_fence_they_would(
+    copied_fleet: MovingFleet, work: Bystander, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control: what was read at the owner is written to the copy later, while others go on writing: old values."""
+    fleet = copied_fleet
+    names = [start.tailnum for start in fleet.starts()[:40] if start.bucket == BUCKET]
+
+    def unfenced(self: Any, rows: dict[Any, Difference]) -> list[RowOutcome]:
+        with self._reader.transaction():
+            self._reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            self._table.read(self._reader, list(rows))
+            writing.wait_for_more(100)
+            with self._writer.transaction():
+                self._table.rewrite(self._reader, self._writer, list(rows))
+        return [RowOutcome(row, repair.UPDATED) for row in rows.values()]
+
+    monkeypatch.setattr(repair._Ends, "mend", unfenced)
+    with writers(fleet) as writing:
+        rows = [Difference(BUCKET, "aircraft", 0, name, Word.CHANGED, (name,), Side.SOURCE) for name in names]
+        assert mend(fleet, work, rows) == {"updated": len(names)}
+        writing.stop()
+    monkeypatch.undo()
+    found = find(work)
+    assert {row.kind for row in found.rows} == {Word.CHANGED}
+    assert mend(fleet, work, found.rows) == {"updated": len(found.rows)}
+    assert find(work).equal

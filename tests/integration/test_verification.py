@@ -109,7 +109,7 @@ def test_a_difference_after_the_cutover_holds_finalise_back(
 
     code, output = run("check", "diff", number, "--table", "flights", "--values")
     assert code == 1
-    assert "1 rows differ" in output
+    assert "1 row(s) differ" in output
     assert "missing" in output
     assert str(row[1]) in output
     code, output = run("check", "repair", number, "--as", "Ada", "--dry-run", "--json")
