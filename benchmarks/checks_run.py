@@ -8,25 +8,20 @@ from __future__ import annotations
 
 import json
 import resource
-import secrets
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from data_checks import collect
-from data_checks.run_gate import run_gate
-from data_checks.scope import Checkpoint, Scope
+from data_checks import collect as collecting
+from data_checks import migration_gate
+from data_checks.scope import Checkpoint
 from foreshard.control.engine import ControlDatabase
 from foreshard.migration.runner import Runner
-from foreshard.postgres.digests import CHUNKS
 from foreshard.settings import Settings
-from tasks.gates import _collect
 
 
 @dataclass(frozen=True)
@@ -62,40 +57,25 @@ def main(settings_file: Path, migration: int) -> None:
     settings = Settings.model_validate_json(settings_file.read_text(encoding="utf-8"))
     assert settings.control is not None
     control = ControlDatabase(settings.control.dsn)
-    scan = _Timed(collect.compare_tables)
-    collect.compare_tables = scan  # type: ignore[assignment]
-    with (
-        Runner(control, settings, migration, "bench_checks") as runner,
-        tempfile.TemporaryDirectory() as scratch,
-    ):
+    scan = _Timed(collecting.compare_tables)
+    collecting.compare_tables = scan  # type: ignore[assignment]
+    with Runner(control, settings, migration, "bench_checks") as runner:
         step = runner.next_step()
         assert step is not None
         assert step.checkpoint is not None
-        work = runner.work
-        scope = Scope(
-            migration=migration,
-            flip=step.flip_no,
-            marker=secrets.token_hex(8),
-            checkpoint=Checkpoint(step.checkpoint),
-            buckets=work.buckets,
-            tables=tuple(work.tables),
-            chunks=CHUNKS,
-        )
-        evidence = Path(scratch) / "evidence.sqlite"
         started = time.perf_counter()
-        _collect(work, scope, evidence)
-        collected = time.perf_counter()
-        verdict = run_gate(evidence, scope, Path(scratch) / "docs", time_to_live=timedelta(hours=2))
-        ended = time.perf_counter()
-    for finding in verdict.failed:
+        gate = migration_gate.run(runner.work, Checkpoint(step.checkpoint), step.flip_no, _ignore)
+        seconds = time.perf_counter() - started
+    report = gate.report
+    for finding in report.verdict.failed:
         print(finding, file=sys.stderr)
     measured = Checked(
-        scope.checkpoint.value,
-        verdict.passed,
-        verdict.evaluated,
-        round(ended - started, 2),
+        report.scope.checkpoint.value,
+        report.verdict.passed,
+        report.verdict.evaluated,
+        round(seconds, 2),
         round(scan.seconds, 2),
-        round(ended - collected, 2),
+        round(seconds - report.collected_s, 2),
         _peak_mb(resource.RUSAGE_SELF),
         _peak_mb(resource.RUSAGE_CHILDREN),
     )
@@ -116,6 +96,11 @@ class _Timed:
             return self._function(*args, **options)
         finally:
             self.seconds += time.perf_counter() - started
+
+
+def _ignore(line: str) -> None:
+    """Nobody's own suites run here."""
+    del line
 
 
 def _peak_mb(who: int) -> float:

@@ -16,6 +16,8 @@ from sqlalchemy.exc import OperationalError
 
 from foreshard.cli_calendar import calendar_app
 from foreshard.cli_check import check_app
+from foreshard.cli_check_docs import commands as check_docs_commands
+from foreshard.cli_check_suites import commands as check_suites_commands
 from foreshard.cli_fleet import commands as fleet_commands
 from foreshard.cli_forecast import commands as forecast_commands
 from foreshard.cli_load import load_app
@@ -90,6 +92,8 @@ app.add_typer(shard_app, name="shard")
 app.add_typer(load_app, name="load")
 app.add_typer(calendar_app, name="calendar")
 app.add_typer(pgbouncer_app, name="pgbouncer")
+check_app.add_typer(check_docs_commands)
+check_app.add_typer(check_suites_commands)
 app.add_typer(check_app, name="check")
 app.add_typer(verify_commands)
 app.add_typer(migration_commands)

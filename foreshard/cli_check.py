@@ -23,7 +23,10 @@ from foreshard.migration.difference import Difference, Differences, find
 from foreshard.migration.repair import LEFT, Repair, RowOutcome
 from foreshard.postgres.digests import TableProgress
 
-check_app = typer.Typer(no_args_is_help=True, help="Differences between the copies of a bucket that moves.")
+check_app = typer.Typer(
+    no_args_is_help=True,
+    help="The data checks of migrations: differences, their repair, verdicts, your own suites.",
+)
 
 DIFFERENT, NOT_COMPARED = 1, 2
 

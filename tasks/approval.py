@@ -16,12 +16,12 @@ from prefect.input.run_input import keyset_from_paused_state
 from prefect.states import Suspended
 from pydantic import Field, ValidationError
 
+from data_checks.migration_gate import Gate
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.flip_store import ApprovalRecord
 from foreshard.migration.runner import Runner, Step
 from foreshard.settings import Settings
 from tasks import plan_artifacts, reports
-from tasks.gates import Gate
 
 
 class ApprovalForm(RunInput):

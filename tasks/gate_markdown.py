@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from data_checks.compared import Compared
-from data_checks.scope import Scope
+from data_checks.migration_gate import GateReport
 from data_checks.suite_titles import in_words as words
 from data_checks.suite_titles import suite_title
 from data_checks.suites import suites_for
@@ -26,22 +25,6 @@ IN_SHORT = 10
 _LONGEST = 400  # characters of one finding
 
 _DIGESTS = re.compile(r", (source|target)_digest=-?[0-9]+")  # they say nothing to a person
-
-
-@dataclass(frozen=True)
-class GateReport:
-    """A verdict with what belongs to it. ``compared``: None where nothing was compared.
-
-    ``collected_s``: how long the evidence took; ``time_to_live``: how long it counts.
-    ``address``: of the Data Docs; None if they are not served.
-    """
-
-    verdict: Verdict
-    scope: Scope
-    compared: Compared | None
-    collected_s: float
-    time_to_live: timedelta
-    address: str | None
 
 
 def in_words(verdict: Verdict) -> str:

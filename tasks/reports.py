@@ -9,13 +9,13 @@ from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
+from data_checks.migration_gate import GateReport
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.migration_store import MigrationStore
 from foreshard.migration import reckoning
 from foreshard.migration.runner import Step
 from foreshard.migration.work import Work
 from tasks import gate_markdown
-from tasks.gate_markdown import GateReport
 
 
 def approval_markdown(work: Work, step: Step, report: GateReport, plan: str) -> str:

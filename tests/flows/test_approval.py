@@ -11,6 +11,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.states import Crashed, Scheduled
 
+from data_checks.migration_gate import Gate, GateReport
 from data_checks.scope import Checkpoint, Scope
 from data_checks.verdict import Verdict
 from deployments.prefect_client import answer
@@ -25,7 +26,6 @@ from foreshard.migration.runner import Runner, Step
 from foreshard.migration.work import Work
 from foreshard.topology.keys import SLOTS
 from tasks import gates
-from tasks.gate_markdown import GateReport
 from tests.flows.conftest import Deployed
 
 
@@ -59,7 +59,7 @@ def migration(control: ControlDatabase, plan_id: int, monkeypatch: pytest.Monkey
     return number
 
 
-def record_go(runner: Runner, step: Step) -> gates.Gate:
+def record_go(runner: Runner, step: Step) -> Gate:
     """A verdict that says go, stored as the real gate stores it."""
     assert step.checkpoint is not None
     work = runner.work
@@ -71,7 +71,7 @@ def record_go(runner: Runner, step: Step) -> gates.Gate:
         evidence_sha256="", verdict={}, ttl_s=60,
     )  # fmt: skip
     report = GateReport(Verdict.no(scope, 1), scope, None, 1.0, timedelta(minutes=5), None)
-    return gates.Gate(number, report)
+    return Gate(number, report)
 
 
 def stage_of(control: ControlDatabase, migration: int) -> Stage:
@@ -154,7 +154,7 @@ def test_a_stored_approval_does_not_serve_a_second_time(
     run = waiting(deployed, migration)
     answer(control, migration, approve=True, approver="Ada")
 
-    def die(*_: object) -> gates.Gate:
+    def die(*_: object) -> Gate:
         raise KeyboardInterrupt  # the process ends between the stored approval and the flip
 
     with monkeypatch.context() as patched:

@@ -14,7 +14,9 @@ from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient
 from typer.testing import CliRunner
 
+from data_checks import migration_gate
 from data_checks.evidence import EvidenceWriter
+from data_checks.own_run import OwnChecks
 from data_checks.scope import Scope
 from foreshard import check_docs
 from foreshard.cli import app
@@ -50,13 +52,14 @@ def runner(control: ControlDatabase, plan_id: int, monkeypatch: pytest.MonkeyPat
 def collects(monkeypatch: pytest.MonkeyPatch, *differences: RowDifference) -> None:
     """As a collector whose servers hold these rows differently."""
 
-    def collect(_: Work, scope: Scope, path: Path) -> list[TableComparison]:
+    def collect(_: Work, scope: Scope, path: Path, own: OwnChecks) -> list[TableComparison]:
+        del own
         with EvidenceWriter(path, scope, datetime.now(UTC)) as evidence:
             write_equal(evidence, scope)
             evidence.add("differences", [("b0000", f"orders {row.key}", 0, row.kind) for row in differences])
         return [TableComparison(**{**vars(SAME), "differences": differences})]
 
-    monkeypatch.setattr(gates, "_collect", collect)
+    monkeypatch.setattr(migration_gate, "collect", collect)
 
 
 def check(runner: Runner) -> None:
@@ -113,14 +116,15 @@ def test_a_verdict_without_pages_has_no_link(
 ) -> None:
     """Evidence that cannot be judged: the no is told all the same."""
 
-    def collect(_: Work, scope: Scope, path: Path) -> list[TableComparison]:
+    def collect(_: Work, scope: Scope, path: Path, own: OwnChecks) -> list[TableComparison]:
+        del own
         with EvidenceWriter(path, scope, datetime.now(UTC)) as evidence:
             write_equal(evidence, scope)
         with closing(sqlite3.connect(path)) as database:
             database.execute("DROP TABLE sequences")
         return []
 
-    monkeypatch.setattr(gates, "_collect", collect)
+    monkeypatch.setattr(migration_gate, "collect", collect)
     migration = runner.work.lease.migration
     link = f"migration-{migration}-data-docs"
     before = artifacts(client, migration).get(link)  # of another test's migration of this number

@@ -20,7 +20,7 @@ import typer
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from typer.testing import CliRunner
 
-from data_checks import own_run
+from data_checks import migration_gate, own_run
 from data_checks.evidence import EvidenceWriter
 from data_checks.own_expectations import ACCEPTED
 from data_checks.own_run import OwnChecks
@@ -35,9 +35,9 @@ from foreshard.control.topology_store import TopologyStore
 from foreshard.fleet.airline import TABLES
 from foreshard.fleet.grants import OPERATOR
 from foreshard.postgres import passwords
+from foreshard.postgres.digests import CHUNKS
 from foreshard.postgres.passwords import PasswordSource
 from foreshard.topology.keys import KeyType
-from tasks import gates
 from tests.integration.moving_fleet import MovingFleet, wait_until
 
 if TYPE_CHECKING:
@@ -304,10 +304,10 @@ def test_the_demos_suites_hold_on_both_sides_of_its_migration(
         work = runner.work
         scope = Scope(
             work.lease.migration, 1, "attempt", Checkpoint.BEFORE_CUTOVER, work.buckets, tuple(work.tables),
-            gates.CHUNKS, tuple(suite.scope for suite in own.suites),
+            CHUNKS, tuple(suite.scope for suite in own.suites),
         )  # fmt: skip
         evidence = tmp_path / "evidence.sqlite"
-        gates.collect(work, scope, evidence, own)
+        migration_gate.collect(work, scope, evidence, own)
         verdict = run_gate(evidence, scope, tmp_path / "docs", time_to_live=timedelta(hours=1))
     assert verdict.failed == ()
     assert verdict.passed

@@ -9,10 +9,11 @@ import mistune
 import pytest
 
 from data_checks.compared import Compared, DifferingRow
+from data_checks.migration_gate import GateReport
 from data_checks.scope import Checkpoint, Scope
 from data_checks.suites import expected_count, rows_table
 from data_checks.verdict import Finding, Verdict
-from tasks.gate_markdown import GateReport, as_markdown, in_short, in_words
+from tasks.gate_markdown import as_markdown, in_short, in_words
 
 EVIL = "<script>alert(1)</script>|`x`[y](http://example.com)"
 ADDRESS = "http://127.0.0.1:4210/migrations/12/before_cutover-4-m/index.html"
