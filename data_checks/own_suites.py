@@ -194,7 +194,7 @@ def _expectation(file: Path, entry: Any, field: str) -> OwnExpectation:
             file,
             f"{field}.type",
             f"{kind!r} is not built into Great Expectations; a class of one's own is not run",
-            "docs/data-checks-own.md lists those that are.",
+            "docs/own-suites.md lists those that are.",
         )
     severity = entry.get("severity", SEVERITIES[0])
     if severity not in SEVERITIES:

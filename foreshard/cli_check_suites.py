@@ -40,7 +40,7 @@ def suites(
         raise ConfigurationError(
             "checks.suites",
             "is not set",
-            remedy="Name a folder there, or here; docs/data-checks-own.md says more.",
+            remedy="Name a folder there, or here; docs/own-suites.md says more.",
         )
     with err.status("Great Expectations looks at them"):
         found = looked_at(folder, tables)

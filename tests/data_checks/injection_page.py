@@ -1,4 +1,4 @@
-"""The page docs/data-checks-inject.md, from a run of all faults."""
+"""The page docs/faults.md, from a run of all faults."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from data_checks.verdict import Finding
 from tests.data_checks.injection_runs import Injection
 
-PAGE = """## Faults and who finds them
+PAGE = """# Faults and who finds them
 
 Each of these was put alone into the target's copy of a migration (real servers, both streams, guards, half of the
 keys moved), in a table of {rows} rows and two small ones, and the real gate was asked. The verdict named the fault in
@@ -24,7 +24,7 @@ cannot be moved (preflight refuses it: nothing replicates its updates), but whoe
 | --- | --- | --- | --- |
 {table}
 
-By hand: `python -m tests.data_checks.injections --markdown docs/data-checks-inject.md`, which wrote this page
+By hand: `python -m tests.data_checks.injections --markdown docs/faults.md`, which wrote this page
 (`--rows 100000` for a small table; `--help`). `make test` puts in many at a time and asks the same of each. Neither
 can pass by accident: `tests/integration/test_injections.py` leaves one column after the other out of the digest, and
 each time the fault in that column goes unseen.

@@ -19,7 +19,7 @@ from tests.data_checks.injection_runs import alarm_figures, fault_figures, run_a
 EXAMPLES = """
 examples:
   python -m tests.data_checks.injections --rows 100000             every fault, in a small table
-  python -m tests.data_checks.injections --json faults.json --markdown docs/data-checks-inject.md
+  python -m tests.data_checks.injections --json faults.json --markdown docs/faults.md
   python -m tests.data_checks.injections --rows 200000 --alarms 100 --json alarms.json
 
 Exit code: 0 if each fault was named and nothing else was, 1 if not, 2 for wrong arguments, 130 if interrupted.

@@ -1,4 +1,4 @@
-"""docs/data-checks-gate.md lists the suites that there are."""
+"""docs/data-checks.md lists the suites that there are."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from data_checks.scope import Checkpoint, Scope
 from data_checks.suites import Check, Severity, suites_for
 
-PAGE = Path(__file__).parents[2] / "docs" / "data-checks-gate.md"
+PAGE = Path(__file__).parents[2] / "docs" / "data-checks.md"
 
 
 def rows() -> list[str]:

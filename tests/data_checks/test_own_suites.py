@@ -16,6 +16,7 @@ import pytest
 
 from data_checks import own_run
 from data_checks.evidence import problems
+from data_checks.migration_gate import GateReport
 from data_checks.own_expectations import ACCEPTED, REFUSED
 from data_checks.own_scope import OwnScope
 from data_checks.own_suites import read_suites
@@ -279,8 +280,14 @@ def test_an_own_expectation_that_was_dropped_is_a_no(
 def test_the_verdict_says_what_own_suites_it_is_about(scope: Scope) -> None:
     verdict = Verdict.from_json(Verdict.no(replace(scope, own=OWN), 9).as_json())
     assert verdict.own_suites == ("flights (2 of flights)", "late (1 of flights)")
-    assert "your own suites: flights (2 of flights), late (1 of flights)" in as_markdown(verdict)
-    assert "own suites" not in as_markdown(Verdict.no(scope, 9))
+
+    def told(verdict: Verdict) -> str:
+        return as_markdown(GateReport(verdict, scope, None, 1.0, HOUR, None))
+
+    assert "your own suites: flights \\(2 of flights\\), late \\(1 of flights\\), in every bucket" in told(
+        verdict
+    )
+    assert "own suites" not in told(Verdict.no(scope, 9))
 
 
 @pytest.mark.parametrize(
