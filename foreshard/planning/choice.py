@@ -104,10 +104,10 @@ def _strained_relief(
     """To any shard, also one at risk, that stays under the strained ceiling; ``instead`` if that has no room either.
 
     Only where it presses: what helps a little would be done again with each forecast. By the first of the ``strained``
-    standards that there is room for, else as near to the last as there is.
+    standards that there is room for; by the last, and as near to it as there is room, only what likely exceeds.
     """
     least = strained[-1]
-    if not least.presses(source):
+    if not least.presses(source, least.policy.strained_above):
         return NoMove(
             f"{least.name(source)}: the fleet has no room to keep its ceiling, and it exceeds "
             f"{least.policy.target_ceiling:.2f} of its capacity with a probability of "
@@ -116,6 +116,8 @@ def _strained_relief(
     anywhere = frozenset(np.flatnonzero(~least.draining).tolist()) - {source}
     found: list[Choice] | NoMove = instead
     for fleet in strained:
+        if fleet is least and not least.presses(source, 0.5):
+            break  # other shards are not strained so much for what is less likely than not
         chosen = _relief(fleet, source, None, anywhere)
         if not isinstance(chosen, NoMove):
             found = [replace(one, strained=fleet.policy.relief_probability) for one in chosen]

@@ -58,10 +58,9 @@ class Fleet:
         level = planned_level(policy.relief_probability, policy)
         return Fleet(self.view, self.loads.at(level), policy)
 
-    def presses(self, shard: int) -> bool:
-        """Whether the shard may pass its ceiling with more than ``strained_above``, or is above the knee at present."""
-        level = planned_level(self.policy.strained_above, self.policy)
-        path = self.loads.at(level).path(shard)
+    def presses(self, shard: int, probability: float) -> bool:
+        """Whether the shard may pass its ceiling with more than this probability, or is above the knee at present."""
+        path = self.loads.at(planned_level(probability, self.policy)).path(shard)
         above = (path > self.policy.target_ceiling + ROUNDING).any()
         return bool(above or (self.loads.current[shard] > self.policy.knee).any())
 

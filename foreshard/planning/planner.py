@@ -32,10 +32,9 @@ def decide(view: FleetView, policy: DecisionPolicy) -> Decision:
     choices = choose(fleet, risks)
     chosen = sorted(choices.chosen, key=lambda one: _order(one, fleet))
     drafts = [_draft(one, risks[one.move.source], _priority(one)) for one in chosen]
-    if any(
-        one.strained for one in chosen
-    ):  # by the level that these were chosen by, or none would ever have room
-        before = before.at(planned_level(policy.strained_probability, policy))
+    strained = [one.strained for one in chosen if one.strained is not None]
+    if strained:  # by the level that these were chosen by, or none would ever have room
+        before = before.at(planned_level(max(strained), policy))
     plans = _plans(chosen, schedule(drafts, view, before, policy), risks, fleet, choices)
     for row, cost in choices.costs.items():
         risks[row] = risks[row].less(cost)

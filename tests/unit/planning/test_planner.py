@@ -10,10 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from foreshard.planning import planner
 from foreshard.planning.explain import explain
+from foreshard.planning.loads import FleetLoads
+from foreshard.planning.loads import planned_level as level_of
 from foreshard.planning.plan import MigrationPlan, Purpose, Question
 from foreshard.planning.planner import decide
 from foreshard.planning.policy import DecisionPolicy
+from foreshard.planning.schedule import schedule
 from foreshard.planning.view import FleetView
 from tests.unit.planning.fleets import NEARLY, drawn, loads_at, planned_level, policies
 
@@ -277,6 +281,35 @@ def test_a_strained_shard_is_left_alone_until_it_presses(build: BuildView) -> No
         view, DecisionPolicy(strained_above=0.05, strained_probability=0.05, minimum_gain=0)
     ).plans
     assert plan.strained is not None
+
+
+def test_what_is_less_likely_than_not_does_not_strain_others_more(build: BuildView) -> None:
+    """A target may pass the ceiling with ``strained_above`` only for a shard that passes it by the median forecast."""
+    policy = DecisionPolicy(minimum_gain=0)
+    assert decide(build({"shard-1": 1.06, "shard-2": 0.88}), policy).plans == ()
+    (plan,) = decide(build({"shard-1": 1.12, "shard-2": 0.88}), policy).plans
+    assert plan.strained == policy.strained_above
+
+
+def test_times_are_found_by_the_level_that_moves_were_chosen_by(
+    build: BuildView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a stricter one the target has no room for what was chosen, at any time."""
+    policy = DecisionPolicy(minimum_gain=0)
+    levels = []
+
+    def watched(drafts: Any, view: Any, loads: FleetLoads, policy: Any) -> Any:
+        levels.append(loads.planned)
+        return schedule(drafts, view, loads, policy)
+
+    monkeypatch.setattr(planner, "schedule", watched)
+    for peaks, probability in (
+        ({"shard-1": 1.2, "shard-2": 0.0}, policy.relief_probability),
+        ({"shard-1": 1.12, "shard-2": 0.8}, policy.strained_probability),
+        ({"shard-1": 1.12, "shard-2": 0.88}, policy.strained_above),
+    ):
+        assert decide(build(peaks), policy).plans
+        assert levels.pop() == level_of(probability, policy)
 
 
 def test_a_bucket_that_fills_a_shard_is_said_to(build: BuildView) -> None:

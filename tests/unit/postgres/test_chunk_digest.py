@@ -49,12 +49,14 @@ def test_settled_keys_that_are_equal_are_forgotten() -> None:
     findings = Findings(
         words={("1",): Word.UNSETTLED, ("2",): Word.UNSETTLED}, chunk_of={("1",): 1, ("2",): 2}
     )
-    findings.settle({("1",): Word.EQUAL, ("2",): Word.GHOST})
+    row = Seen(600, "1", 5, 2)
+    findings.settle({("1",): Word.EQUAL, ("2",): Word.GHOST}, Sides({}, {("2",): row}))
     assert (findings.words, findings.chunk_of, findings.unsettled) == (
         {("2",): Word.GHOST},
         {("2",): 2},
         [],
     )
+    assert findings.seen == {("2",): Sides(None, row)}
 
 
 def test_between_fenced_snapshots_what_differs_differs() -> None:
