@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from foreshard.quantities import many
 from foreshard.settings import ChecksSettings
 
 MIGRATIONS = "migrations"
@@ -50,7 +51,7 @@ class DocsRun:
         said = "go" if self.verdict["passed"] else "NO"
         if failed:
             said += f", {failed} of {self.verdict['expected']} checks failed"
-        return f"{said}, {warnings} warning{'' if warnings == 1 else 's'}" if warnings else said
+        return f"{said}, {many(warnings, 'warning')}" if warnings else said
 
 
 def directory_of(state_dir: Path, migration: int, name: str) -> Path:

@@ -14,7 +14,7 @@ from data_checks.suite_titles import suite_title
 from data_checks.suites import suites_for
 from data_checks.verdict import Finding, Verdict
 from foreshard.markdown import plain
-from foreshard.quantities import duration, size
+from foreshard.quantities import duration, many, size
 
 SHOWN = 20
 """Findings, and differing rows, that an artifact holds; the Data Docs have more."""
@@ -30,7 +30,7 @@ _DIGESTS = re.compile(r", (source|target)_digest=-?[0-9]+")  # they say nothing 
 def in_words(verdict: Verdict) -> str:
     """One line."""
     counts = f"{verdict.evaluated} of {verdict.expected} checks evaluated"
-    warned = f", {len(verdict.warnings)} warnings" if verdict.warnings else ""
+    warned = f", {many(len(verdict.warnings), 'warning')}" if verdict.warnings else ""
     return f"{'go' if verdict.passed else 'NO'}, {counts}, {len(verdict.failed)} failed{warned}"
 
 
@@ -55,7 +55,7 @@ def _headline(report: GateReport) -> list[str]:
     verdict = report.verdict
     where = f"{words(verdict.checkpoint).lower()}, migration {verdict.migration}, flip {verdict.flip}"
     failed = f"**{len(verdict.failed)} failed**" if verdict.failed else "none failed"
-    warned = f", {_many(len(verdict.warnings), 'warning')}" if verdict.warnings else ""
+    warned = f", {many(len(verdict.warnings), 'warning')}" if verdict.warnings else ""
     return [
         f"## {'Go' if verdict.passed else 'NO'}: {where}",
         "",
@@ -80,8 +80,8 @@ def _facts(report: GateReport) -> list[str]:
         rows.append(
             (
                 "compared",
-                f"**{compared.rows:,} rows** ({size(compared.bytes)}) of {_many(compared.tables, 'table')} in "
-                f"{_many(compared.buckets, 'bucket')}, in {_many(compared.chunks, 'chunk')} on both sides",
+                f"**{compared.rows:,} rows** ({size(compared.bytes)}) of {many(compared.tables, 'table')} in "
+                f"{many(compared.buckets, 'bucket')}, in {many(compared.chunks, 'chunk')} on both sides",
             )
         )
         rows.append(("read again", _read_again(compared)))
@@ -107,7 +107,7 @@ def _read_again(compared: Compared) -> str:
     """What became of chunks that differed while both sides were written."""
     if not compared.rechecked:
         return "nothing: no chunk differed"
-    said = f"{_many(compared.rechecked, 'chunk')} that differed at first, {_many(compared.rechecked_rows, 'row')}: "
+    said = f"{many(compared.rechecked, 'chunk')} that differed at first, {many(compared.rechecked_rows, 'row')}: "
     said += f"**{compared.differences:,} differ**" if compared.differences else "none differs"
     if compared.undecided:
         said += f", **{compared.undecided:,} undecided**"
@@ -190,11 +190,7 @@ def _suites(report: GateReport) -> list[str]:
 
 def _result(failed: int, warned: int, evaluated: bool) -> str:
     if failed:
-        return f"**{failed} failed**" + (f", {_many(warned, 'warning')}" if warned else "")
+        return f"**{failed} failed**" + (f", {many(warned, 'warning')}" if warned else "")
     if not evaluated:
         return "not evaluated"
-    return _many(warned, "warning") if warned else "ok"
-
-
-def _many(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    return many(warned, "warning") if warned else "ok"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foreshard.quantities import amount, duration, rate, size
+from foreshard.quantities import amount, duration, many, rate, size
 
 
 @pytest.mark.parametrize(
@@ -57,3 +57,7 @@ def test_other_units_are_counted() -> None:
 def test_no_number_is_longer_than_a_person_reads(value: float) -> None:
     assert len(size(value)) <= 13
     assert len(duration(value / 1e6)) <= 22
+
+
+def test_many() -> None:
+    assert [many(number, "row") for number in (0, 1, 1200)] == ["0 rows", "1 row", "1,200 rows"]

@@ -137,7 +137,7 @@ def test_one_line(report: GateReport) -> None:
     count = report.verdict.expected
     assert in_words(report.verdict) == f"go, {count} of {count} checks evaluated, 0 failed"
     assert in_words(a_no(report).verdict).startswith("NO, ")
-    assert in_words(a_no(report).verdict).endswith("1 failed, 1 warnings")
+    assert in_words(a_no(report).verdict).endswith("1 failed, 1 warning")
 
 
 def test_rows_that_differ_are_counted_over_all_tables() -> None:
