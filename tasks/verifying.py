@@ -16,7 +16,7 @@ from prefect.runtime import flow_run
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.verification_store import VerificationRecord
 from foreshard.errors import ForeshardError, IllegalTransition, InvalidInput, VerificationFailed
-from foreshard.markdown import cell
+from foreshard.markdown import plain
 from foreshard.migration import verification
 from foreshard.postgres.digests import TableProgress
 from foreshard.settings import Settings
@@ -138,7 +138,7 @@ def as_markdown(record: VerificationRecord) -> str:
     if record.passed is None:
         lines += ["", "**No verdict**: it passes nothing, and it holds nothing back."]
     if record.findings:
-        lines += ["", "| found |", "|---|", *(f"| {cell(one['what'])} |" for one in record.findings[:SHOWN])]
+        lines += ["", "| found |", "|---|", *(f"| {plain(one['what'])} |" for one in record.findings[:SHOWN])]
     if record.passed is False and record.migration is not None:
         number = record.migration
         lines += [
