@@ -128,8 +128,12 @@ def raise_unless_passed(records: Sequence[VerificationRecord]) -> None:
 
 def as_markdown(record: VerificationRecord) -> str:
     """A verdict for people."""
-    what = f"Migration {record.migration}" if record.migration is not None else f"Bucket {record.bucket}"
-    part = f", bucket {record.bucket}" if record.migration is not None and record.bucket else ""
+    what = (
+        f"Migration {record.migration}"
+        if record.migration is not None
+        else f"Bucket {plain(str(record.bucket))}"
+    )
+    part = f", bucket {plain(record.bucket)}" if record.migration is not None and record.bucket else ""
     seen = ", ".join(f"{name.replace('_', ' ')} {_plain(value)}" for name, value in record.seen.items())
     lines = [
         f"# {what}{part}: {record.in_words}",
