@@ -342,7 +342,7 @@ for number, broken in enumerate(json.loads(cases)):
         finally:
             os._exit(code)
     os.close(said)
-    print(os.waitstatus_to_exitcode(os.wait()[1]))
+    print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)  # or the next child would say it once more
 """
 
 
