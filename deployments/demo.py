@@ -135,7 +135,7 @@ class Demo:
                 batch.add(history)
 
     def _await_deployments(self) -> None:
-        with self.steps.step("Serve the flows: collect, forecast, decide, migrate, reverse, janitor"):
+        with self.steps.step("Serve the flows: collect, forecast, decide, migrate, verify, reverse, janitor"):
             prefect_client.use(load_settings())
             self._until("the flows are served", lambda: prefect_client.is_served() or None, 90)
 
