@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from data_checks.docs_view import SectionsView
+from data_checks.page_templates import page_templates
+from data_checks.raised import raised
 from data_checks.scope import Scope
 from data_checks.suite_titles import in_words, suite_title
 
@@ -80,13 +81,7 @@ def build(docs: Path, scope: Scope, results: Iterable[Any], made_at: datetime) -
     for name in _STYLES:
         (docs / "assets" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(_ASSETS / name, docs / "assets" / name)
-    pages = Environment(
-        loader=PackageLoader("data_checks", "pages"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    pages = page_templates()
     shared = {
         "scope": scope,
         "checkpoint": in_words(scope.checkpoint.value),
@@ -119,7 +114,7 @@ def _check(number: int, evaluated: Any) -> CheckView:
     config = evaluated.expectation_config
     critical = config.severity is None or config.severity.value == "critical"
     name = (config.meta or {}).get("check") or config.notes or in_words(config.type)
-    trouble = [*_messages(evaluated.exception_info), *_messages(evaluated.result)]
+    trouble = [str(caught.get("exception_message") or "an exception") for caught in raised(evaluated)]
     found: list[Mapping[str, Any]] = evaluated.result.get("partial_unexpected_index_list") or []
     columns = list(dict.fromkeys(column for row in found for column in row))
     if trouble:
@@ -138,14 +133,6 @@ def _check(number: int, evaluated: Any) -> CheckView:
         max((evaluated.result.get("unexpected_count") or 0) - len(found), 0),
         "; ".join(trouble) or _observed(evaluated.result),
     )
-
-
-def _messages(info: object) -> list[str]:
-    """What exceptions said, at any depth: they are on top, or nested by metric."""
-    if not isinstance(info, dict):
-        return []
-    own = [str(info.get("exception_message") or "an exception")] if info.get("raised_exception") else []
-    return [*own, *(message for value in info.values() for message in _messages(value))]
 
 
 def _observed(result: Mapping[str, Any]) -> str:

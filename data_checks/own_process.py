@@ -20,14 +20,11 @@ from typing import Any, TextIO
 
 import great_expectations as gx
 import psycopg
-from great_expectations.data_context.types.base import (
-    DataContextConfig,
-    InMemoryStoreBackendDefaults,
-    ProgressBarsConfig,
-)
 from great_expectations.expectations.registry import get_expectation_impl
 from sqlalchemy.sql.elements import quoted_name
 
+from data_checks.gx_context import new_context
+from data_checks.raised import raised
 from foreshard.postgres.connect import NOTICE_OUR_END, Connection
 from foreshard.postgres.pair import pinned_session
 
@@ -74,14 +71,7 @@ def refused(suites: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def evaluated(job: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """One answer for each bucket and suite, with the results of its expectations by number."""
-    context = gx.get_context(
-        mode="ephemeral",
-        project_config=DataContextConfig(
-            store_backend_defaults=InMemoryStoreBackendDefaults(),
-            analytics_enabled=False,
-            progress_bars=ProgressBarsConfig(globally=False, metric_calculations=False),
-        ),
-    )
+    context = new_context()
     sources: Any = context.data_sources  # its type hides what the method takes
     source = sources.add_postgres(
         name=f"migration-{job['migration']}-{job['side']}",
@@ -146,9 +136,9 @@ def _first_mistake(error: Exception) -> tuple[str, str]:
 
 
 def _result(evaluated: Any) -> dict[str, Any]:
-    raised = _exception(evaluated.exception_info) or _exception(evaluated.result)
-    if raised is not None:
-        return {"held": False, "raised": True, "seen": raised}
+    caught = raised(evaluated)
+    if caught:
+        return {"held": False, "raised": True, "seen": _exception(caught[0])}
     result = evaluated.result
     seen = ""
     if result.get("element_count") is not None and "unexpected_count" in result:
@@ -158,15 +148,10 @@ def _result(evaluated: Any) -> dict[str, Any]:
     return {"held": bool(evaluated.success), "raised": False, "seen": seen[:300]}
 
 
-def _exception(info: object) -> str | None:
-    """What was raised, at any depth: it is on top, or nested by metric."""
-    if not isinstance(info, dict):
-        return None
-    if info.get("raised_exception"):
-        traceback = str(info.get("exception_traceback") or "").strip()
-        kind = (traceback.splitlines() or [""])[-1].partition(":")[0]
-        return _harmless(kind, str(info.get("exception_message") or ""))
-    return next((found for value in info.values() if (found := _exception(value)) is not None), None)
+def _exception(caught: Mapping[str, Any]) -> str:
+    traceback = str(caught.get("exception_traceback") or "").strip()
+    kind = (traceback.splitlines() or [""])[-1].partition(":")[0]
+    return _harmless(kind, str(caught.get("exception_message") or ""))
 
 
 def _harmless(kind: str, message: str) -> str:

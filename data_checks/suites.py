@@ -275,11 +275,7 @@ def _own_suites(scope: Scope) -> Suite:
             _count("every expectation is there for every bucket", len(scope.buckets) * len(items)),
             _unique("each of them once", ["bucket", "item"]),
             _buckets(scope),
-            Check(
-                "those of the files, and no others",
-                "ExpectColumnDistinctValuesToEqualSet",
-                {"column": "item", "value_set": items},
-            ),
+            _distinct("those of the files, and no others", "item", list(items)),
             _only("every one was evaluated", "evaluated", [1]),
             _only("the critical ones hold", "critical", [HELD, OTHERWISE_JUDGED]),
             _only("the others hold", "warning", [HELD, OTHERWISE_JUDGED], Severity.WARNING),

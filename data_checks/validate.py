@@ -15,13 +15,10 @@ from typing import Any
 
 import great_expectations as gx
 from great_expectations.core.run_identifier import RunIdentifier
-from great_expectations.data_context.types.base import (
-    DataContextConfig,
-    InMemoryStoreBackendDefaults,
-    ProgressBarsConfig,
-)
 
 from data_checks import data_docs, provenance
+from data_checks.gx_context import new_context
+from data_checks.raised import raised
 from data_checks.scope import Scope
 from data_checks.suites import Check, Severity, Suite
 
@@ -58,15 +55,7 @@ class Validation:
         self._address = (
             f"sqlite:///{evidence.resolve().as_uri().replace('file://', 'file:')}?mode=ro&uri=true"
         )
-        self._context = gx.get_context(
-            mode="ephemeral",
-            project_config=DataContextConfig(
-                store_backend_defaults=InMemoryStoreBackendDefaults(),
-                analytics_enabled=False,
-                progress_bars=ProgressBarsConfig(globally=False, metric_calculations=False),
-                data_docs_sites={},
-            ),
-        )
+        self._context = new_context()
         self._source = self._context.data_sources.add_sqlite(
             name=f"migration-{scope.migration}-flip-{scope.flip}",
             connection_string=self._address,
@@ -136,23 +125,16 @@ def _expectation(check: Check) -> Any:
 def _outcome(table: str, evaluated: Any) -> Outcome:
     config = evaluated.expectation_config
     check = str(config.meta["check"])
-    raised = _raised(evaluated.exception_info) or _raised(evaluated.result)
+    broken = bool(raised(evaluated))
     return Outcome(
         table=table,
         check=check,
         expectation=config.type,
         severity=Severity(config.severity.value),
         success=evaluated.success is True,
-        raised=raised,
-        what=f"{check}: {'it could not be evaluated' if raised else _seen(evaluated.result)}",
+        raised=broken,
+        what=f"{check}: {'it could not be evaluated' if broken else _seen(evaluated.result)}",
     )
-
-
-def _raised(info: object) -> bool:
-    """Whether an exception hides at any depth: it is on top, or nested by metric."""
-    if not isinstance(info, dict):
-        return False
-    return bool(info.get("raised_exception")) or any(_raised(value) for value in info.values())
 
 
 def _seen(result: dict[str, Any]) -> str:

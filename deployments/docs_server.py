@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -26,6 +25,7 @@ from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from data_checks.page_templates import page_templates
 from foreshard import check_docs
 from foreshard.errors import ForeshardError
 from foreshard.settings import ChecksSettings, Settings
@@ -36,9 +36,7 @@ _SUFFIXES = {".html": "text/html", ".css": "text/css", "": "text/plain"}
 
 def application(state_dir: Path, checks: ChecksSettings) -> Starlette:
     """The ASGI application over the runs in ``state_dir``."""
-    pages = Environment(
-        loader=PackageLoader("data_checks", "pages"), autoescape=True, undefined=StrictUndefined
-    )
+    pages = page_templates()
 
     def index(_: Request) -> Response:
         runs = check_docs.runs(state_dir)

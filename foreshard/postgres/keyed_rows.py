@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from foreshard.errors import NotFound
-from foreshard.postgres.column import doubled, of_row
+from foreshard.postgres.column import doubled
 from foreshard.postgres.connect import Connection, sql_file
 from foreshard.postgres.last_word import Key
 from foreshard.postgres.pair import Sides
-from foreshard.postgres.table_shape import TableShape, read_shape
-from foreshard.topology.keys import SLOT_SEED, SLOTS, KeyType, slot_sql
+from foreshard.postgres.table_shape import TableShape, read_shape, slot_of_row
+from foreshard.postgres.wanted_keys import WantedKeys, parameters
+from foreshard.topology.keys import KeyType
 
 
 @dataclass(frozen=True)
@@ -37,22 +38,19 @@ class KeyedRows:
     def __init__(self, shape: TableShape, distribution_column: str, key_type: KeyType) -> None:
         self._plain = sql.Identifier(shape.bucket, shape.table)
         self._table = sql.Identifier(doubled(shape.bucket), doubled(shape.table))
-        self._key = shape.key
+        self._wanted = WantedKeys(shape.key)
         self._stored = shape.columns
-        self._slot = slot_sql(key_type), distribution_column
+        self._slot = slot_of_row(distribution_column, key_type)
         self.columns = tuple(column.name for column in shape.columns)
-        self.keyed = bool(self._key)
+        self.keyed = bool(shape.key)
 
     def read(self, session: Connection, keys: Sequence[Key], cut: int | None = None) -> dict[Key, KeyedRow]:
         """Those of the rows that are there; with their values, at most ``cut`` characters of each, if it is given."""
         if not keys:
             return {}
-        hashed, distribution_column = self._slot
         query = sql_file("keyed_rows.sql").format(
-            key=_listed([sql.SQL("{}::text").format(column.of_row) for column in self._key]),
-            hash=sql.SQL(hashed).format(key=of_row(distribution_column), seed=sql.Literal(SLOT_SEED)),
-            mask=sql.Literal(SLOTS - 1),
-            slots=sql.Literal(SLOTS),
+            key=self._wanted.as_text,
+            slot=self._slot,
             table=self._table,
             digests=_listed(
                 [
@@ -70,11 +68,12 @@ class KeyedRows:
                     ]
                 )
             ),
-            wanted=self._wanted(),
+            wanted=self._wanted.relation,
+            same_key=self._wanted.same,
         )
         return {
             tuple(key): KeyedRow(slot, tuple(digests), None if values is None else tuple(values))
-            for key, slot, digests, values in session.execute(query, _parameters(keys))
+            for key, slot, digests, values in session.execute(query, parameters(keys))
         }
 
     def lock(self, session: Connection) -> None:
@@ -88,11 +87,16 @@ class KeyedRows:
         writes identity columns as they are and routes rows to partitions.
         """
         writer.execute(
-            sql.SQL("DELETE FROM {} AS t USING {}").format(self._table, self._wanted(" WHERE ")),
-            _parameters(keys),
+            sql.SQL("DELETE FROM {} AS t USING {} WHERE {}").format(
+                self._table, self._wanted.relation, self._wanted.same
+            ),
+            parameters(keys),
         )
-        reading = sql.SQL("COPY (SELECT {} FROM {} AS t JOIN {}) TO STDOUT").format(
-            _listed([column.of_row for column in self._stored]), self._table, self._wanted()
+        reading = sql.SQL("COPY (SELECT {} FROM {} AS t JOIN {} ON {}) TO STDOUT").format(
+            _listed([column.of_row for column in self._stored]),
+            self._table,
+            self._wanted.relation,
+            self._wanted.same,
         )
         writing = sql.SQL("COPY {} ({}) FROM STDIN").format(
             self._plain, _listed([sql.Identifier(name) for name in self.columns])
@@ -100,26 +104,11 @@ class KeyedRows:
         with (
             reader.cursor() as source,
             writer.cursor() as target,
-            source.copy(reading, _parameters(keys)) as rows,
+            source.copy(reading, parameters(keys)) as rows,
             target.copy(writing) as into,
         ):
             for block in rows:
                 into.write(block)
-
-    def _wanted(self, join: str = " ON ") -> sql.Composed:
-        """The wanted keys as a relation, and that a row ``t`` is one of them."""
-        names = [sql.Identifier(f"k{number}") for number in range(len(self._key))]
-        same = sql.SQL(" AND ").join(
-            # The type's text comes from the server's own format_type, which quotes what needs it.
-            sql.SQL("{} = {}::{}").format(column.of_row, wanted, sql.SQL(doubled(column.type_sql)))
-            for column, wanted in zip(self._key, names, strict=True)
-        )
-        return sql.SQL("unnest({arrays}) AS wanted ({names}){join}{same}").format(
-            arrays=_listed([sql.SQL("%s::text[]")] * len(names)),
-            names=_listed(names),
-            join=sql.SQL(join),
-            same=same,
-        )
 
 
 def keyed_rows(
@@ -132,10 +121,6 @@ def keyed_rows(
         lacking = "source" if source is None else "target"
         raise NotFound(f"The {lacking} has no table {bucket}.{table}.", bucket=bucket, table=table)
     return KeyedRows(source.common(target), column, key_type)
-
-
-def _parameters(keys: Sequence[Key]) -> list[list[str]]:
-    return [list(column) for column in zip(*keys, strict=True)]
 
 
 def _listed(parts: Sequence[sql.Composable]) -> sql.Composed:

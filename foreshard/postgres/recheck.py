@@ -16,6 +16,7 @@ from foreshard.postgres.last_word import Key, Reading, Readings, Seen, Word
 from foreshard.postgres.pair import Sides
 from foreshard.postgres.snapshot_pair import SnapshotPair
 from foreshard.postgres.table_shape import Among, TableShape
+from foreshard.postgres.wanted_keys import parameters
 from foreshard.topology.keys import KeyType
 
 ROUNDS = 40
@@ -166,7 +167,7 @@ class Recheck:
 
     def _fetch_named(self, session: Connection, keys: Sequence[Key]) -> Reading:
         query = self._shape.named_query(*self._distribution, self._chunking)
-        return _reading(session.execute(query, [list(column) for column in zip(*keys, strict=True)]))
+        return _reading(session.execute(query, parameters(keys)))
 
 
 def _reading(rows: Iterable[tuple[Any, ...]]) -> Reading:

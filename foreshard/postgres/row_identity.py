@@ -12,7 +12,7 @@ from typing import Protocol
 
 from psycopg import sql
 
-from foreshard.postgres.column import INTEGERS, Column, doubled
+from foreshard.postgres.column import INTEGERS, Column
 from foreshard.postgres.connect import sql_file
 from foreshard.postgres.last_word import (
     Key,
@@ -27,6 +27,7 @@ from foreshard.postgres.last_word import (
 )
 from foreshard.postgres.pair import Sides
 from foreshard.postgres.row_text import STRINGS
+from foreshard.postgres.wanted_keys import WantedKeys
 
 
 @dataclass(frozen=True)
@@ -79,21 +80,14 @@ class ByKey:
         return sql.SQL(" # ").join(_column_hash(column, s) for s, column in enumerate(self.columns, seed))
 
     def rows_query(self, parts: RowParts, among: sql.Composable) -> sql.Composed:
-        return sql_file("digests_rows.sql").format(key=self._as_text(), among=among, **vars(parts))
+        return sql_file("digests_rows.sql").format(
+            key=WantedKeys(self.columns).as_text, among=among, **vars(parts)
+        )
 
     def named_query(self, parts: RowParts) -> sql.Composed:
-        names = [sql.Identifier(f"k{number}") for number in range(len(self.columns))]
-        same_key = sql.SQL(" AND ").join(
-            # The type's text comes from the server's own format_type, which quotes what needs it.
-            sql.SQL("{} = {}::{}").format(column.of_row, name, sql.SQL(doubled(column.type_sql)))
-            for column, name in zip(self.columns, names, strict=True)
-        )
+        wanted = WantedKeys(self.columns)
         return sql_file("digests_keys.sql").format(
-            key=self._as_text(),
-            wanted=sql.SQL(", ").join([sql.SQL("%s::text[]")] * len(self.columns)),
-            wanted_names=sql.SQL(", ").join(names),
-            same_key=same_key,
-            **vars(parts),
+            key=wanted.as_text, wanted=wanted.relation, same_key=wanted.same, **vars(parts)
         )
 
     def last_word(self, key: Key, readings: Readings) -> Word:
@@ -106,9 +100,6 @@ class ByKey:
         """``flight_id=12``."""
         del seen
         return ", ".join(f"{column.name}={value}" for column, value in zip(self.columns, key, strict=True))
-
-    def _as_text(self) -> sql.Composed:
-        return sql.SQL(", ").join(sql.SQL("{}::text").format(column.of_row) for column in self.columns)
 
 
 @dataclass(frozen=True)

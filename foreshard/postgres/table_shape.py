@@ -124,7 +124,7 @@ class TableShape:
 
     def _parts(self, distribution_column: str, key_type: KeyType, chunking: Chunking) -> RowParts:
         return RowParts(
-            self._table(), _slot(distribution_column, key_type), self._row_text(), self._chunk(chunking)
+            self._table(), slot_of_row(distribution_column, key_type), self._row_text(), self._chunk(chunking)
         )
 
     def _row_text(self) -> sql.Composable:
@@ -151,8 +151,11 @@ def among_blocks(piece: Piece) -> Among:
     return Among(sql.SQL(" WHERE ") + sql.SQL(" AND ").join(bounds), {}) if bounds else EVERYTHING
 
 
-def _slot(distribution_column: str, key_type: KeyType) -> sql.Composed:
-    # A row without a key belongs to nobody; preflight refuses such tables. Here the source answers for it.
+def slot_of_row(distribution_column: str, key_type: KeyType) -> sql.Composed:
+    """An int4: the slot of the row ``t``.
+
+    A row without a key belongs to nobody; preflight refuses such tables. Here the source answers for it.
+    """
     return sql.SQL("COALESCE({hash} & {mask}, {slots})::int").format(
         hash=sql.SQL(slot_sql(key_type)).format(key=of_row(distribution_column), seed=sql.Literal(SLOT_SEED)),
         mask=sql.Literal(SLOTS - 1),

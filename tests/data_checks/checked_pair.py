@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-import psycopg
 from psycopg import sql
 
 from data_checks.collect import Ends, ShadowStats, collect_evidence
@@ -168,20 +167,6 @@ def checked_pair(pair: ShardPair, rows: int) -> Iterator[CheckedPair]:
         )
         ends = Ends(pair.source.operator_dsn, pair.target.operator_dsn, NAMES.forward, NAMES.reverse)
         yield CheckedPair(pair, ends, drain, fence, rows)
-
-
-@contextmanager
-def unseen_by_replication(shard: ShardDatabase) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
-    """A superuser's session past the guards, whose writes do not flow to the other side: faults come in by it."""
-    with shard.connect() as conn:
-        conn.execute("SET session_replication_role = replica")
-        conn.execute("SELECT pg_replication_origin_create('fault')")
-        conn.execute("SELECT pg_replication_origin_session_setup('fault')")
-        try:
-            yield conn
-        finally:
-            conn.execute("SELECT pg_replication_origin_session_reset()")
-            conn.execute("SELECT pg_replication_origin_drop('fault')")
 
 
 def _accounts() -> list[int]:

@@ -62,7 +62,7 @@ class Fault:
 
 
 def inject(conn: psycopg.Connection[Any], faults: Sequence[Fault]) -> None:
-    """Let them in, through `unseen_by_replication`."""
+    """Let them in, through `tests.unseen_session`."""
     for fault in faults:
         conn.execute(fault.inject.encode())
 

@@ -13,9 +13,10 @@ from typing import TypeAlias
 from data_checks.run_gate import run_gate
 from data_checks.verdict import Finding, Verdict
 from foreshard.postgres.digests import TableComparison
-from tests.data_checks.checked_pair import SCOPE, TIME_TO_LIVE, CheckedPair, unseen_by_replication
+from tests.data_checks.checked_pair import SCOPE, TIME_TO_LIVE, CheckedPair
 from tests.data_checks.checked_writers import writing
 from tests.data_checks.faults import Fault, faults_of, inject, repair
+from tests.unseen_session import unseen
 
 WRITES_PER_S = 500
 NONE = Fault("none: equal copies", "SELECT", "SELECT", (), "")
@@ -64,7 +65,7 @@ def run_faults(checked: CheckedPair, say: Say) -> list[Injection]:
     """Each alone, after equal copies and before them: what was repaired must be a fault no more."""
     faults = [NONE, *faults_of(checked.rows), NONE]
     injections = []
-    with unseen_by_replication(checked.pair.target) as target:
+    with unseen(checked.pair.target) as target:
         for number, fault in enumerate(faults, 1):
             inject(target, [fault])
             run, _ = ask(checked)

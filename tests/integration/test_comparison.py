@@ -23,6 +23,7 @@ from foreshard.postgres.guard import Side
 from foreshard.postgres.names import FENCE_CLASS
 from foreshard.topology.keys import KeyType, slot
 from tests.integration.moving_fleet import BUCKETS, MovingFleet, wait_until
+from tests.unseen_session import unseen
 
 AIRCRAFT = sql.Identifier(BUCKETS[0], "aircraft")
 COUNT = sql.SQL("UPDATE {} SET cycles = cycles + 1 WHERE tailnum = %s").format(AIRCRAFT)
@@ -89,17 +90,12 @@ def hot_rows(fleet: MovingFleet) -> Iterator[list[None]]:
 def fault(fleet: MovingFleet, tailnum: str) -> Iterator[None]:
     """A row of the source's, changed in the target's copy alone."""
     change = sql.SQL("UPDATE {} SET seats = coalesce(seats, 0) + %s WHERE tailnum = %s").format(AIRCRAFT)
-    with fleet.pair.target.connect() as conn:
-        conn.execute("SET session_replication_role = replica")
-        conn.execute("SELECT pg_replication_origin_create('fault')")
-        conn.execute("SELECT pg_replication_origin_session_setup('fault')")
+    with unseen(fleet.pair.target) as conn:
+        conn.execute(change, (1, tailnum))
         try:
-            conn.execute(change, (1, tailnum))
             yield
         finally:
             conn.execute(change, (-1, tailnum))
-            conn.execute("SELECT pg_replication_origin_session_reset()")
-            conn.execute("SELECT pg_replication_origin_drop('fault')")
 
 
 def held_exclusively(fleet: MovingFleet) -> int:

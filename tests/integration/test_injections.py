@@ -11,9 +11,10 @@ from psycopg import sql
 
 from foreshard.postgres import table_shape
 from foreshard.postgres.row_text import row_text
-from tests.data_checks.checked_pair import CheckedPair, checked_pair, unseen_by_replication
+from tests.data_checks.checked_pair import CheckedPair, checked_pair
 from tests.data_checks.faults import faults_of, inject, repair
 from tests.data_checks.injection_runs import run_alarms
+from tests.unseen_session import unseen
 
 if TYPE_CHECKING:
     from tests.integration.conftest import ShardPair
@@ -32,7 +33,7 @@ def checked(shard_pair: ShardPair) -> Iterator[CheckedPair]:
 def test_every_fault_is_named(checked: CheckedPair, tmp_path: Path) -> None:
     """By its own finding, many at a time; one at a time is a program: python -m tests.data_checks.injections."""
     faults = faults_of(ROWS)
-    with unseen_by_replication(checked.pair.target) as target:
+    with unseen(checked.pair.target) as target:
         for number in range(BATCHES):
             batch = faults[number::BATCHES]
             directory = tmp_path / str(number)
@@ -66,7 +67,7 @@ def test_a_digest_that_ignores_a_column_misses_its_fault(
 ) -> None:
     """A control: then the test above fails, and so does the program, for each column by its own fault."""
     faults = {fault.name: fault for fault in faults_of(ROWS)}
-    with unseen_by_replication(checked.pair.target) as target:
+    with unseen(checked.pair.target) as target:
         inject(target, [faults[name] for name in BLIND.values()])
         for column, name in BLIND.items():
             _ignore(monkeypatch, [column])

@@ -25,6 +25,7 @@ from foreshard.postgres.guard import Side
 from foreshard.postgres.last_word import Word
 from foreshard.topology.keys import KeyType, slot
 from tests.integration.moving_fleet import BUCKETS, MovingFleet, assert_whole, wait_until, writers
+from tests.unseen_session import unseen
 
 BUCKET = BUCKETS[0]
 BOUND = 512
@@ -38,20 +39,6 @@ def work(copied_fleet: MovingFleet) -> Iterator[Bystander]:
     yield Bystander(copied_fleet.control, copied_fleet.settings, copied_fleet.migration)
     with copied_fleet.runner() as runner:
         flip(runner.work, 0)
-
-
-@contextmanager
-def unseen(shard: ShardDatabase) -> Iterator[psycopg.Connection[Any]]:
-    """A superuser's session on one side, whose writes no guard sees and no stream sends."""
-    with shard.connect() as conn:
-        conn.execute("SET session_replication_role = replica")
-        conn.execute("SELECT pg_replication_origin_create('fault')")
-        conn.execute("SELECT pg_replication_origin_session_setup('fault')")
-        try:
-            yield conn
-        finally:
-            conn.execute("SELECT pg_replication_origin_session_reset()")
-            conn.execute("SELECT pg_replication_origin_drop('fault')")
 
 
 def table(name: str) -> sql.Identifier:

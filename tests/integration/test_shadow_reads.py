@@ -29,6 +29,7 @@ from foreshard.router import Router, shadow, shadow_sides
 from foreshard.router.fleet_router import fleet_router
 from foreshard.topology.keys import KeyType, slot
 from tests.integration.moving_fleet import MovingFleet, allow, drop_pair, ignore, wait_until
+from tests.unseen_session import unseen
 
 CYCLES = "SELECT cycles, updated_at FROM {aircraft} WHERE tailnum = %s"
 CYCLE = "UPDATE {aircraft} SET cycles = cycles + 1, updated_at = clock_timestamp() WHERE tailnum = %s"
@@ -97,20 +98,6 @@ def forget(fleet: MovingFleet) -> None:
         conn.execute("DELETE FROM shadow_reads")
 
 
-@contextmanager
-def past_the_guards(fleet: MovingFleet, on: str) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
-    """As the worker that applies changes: no guard fires, and nothing goes back over the other stream."""
-    with getattr(fleet.pair, on).connect() as conn:
-        conn.execute("SET session_replication_role = replica")
-        conn.execute("SELECT pg_replication_origin_create('injected')")
-        conn.execute("SELECT pg_replication_origin_session_setup('injected')")
-        try:
-            yield conn
-        finally:
-            conn.execute("SELECT pg_replication_origin_session_reset()")
-            conn.execute("SELECT pg_replication_origin_drop('injected')")
-
-
 @pytest.mark.parametrize("redirected", [False, True])
 def test_a_difference_is_a_mismatch_and_is_told_without_values(
     redirected: bool, redirecting: MovingFleet, router: Router, caplog: pytest.LogCaptureFixture
@@ -121,7 +108,7 @@ def test_a_difference_is_a_mismatch_and_is_told_without_values(
     change = sql.SQL("UPDATE {} SET cycles = cycles + %s WHERE tailnum = %s").format(
         sql.Identifier(one.bucket, "aircraft")
     )
-    with past_the_guards(redirecting, other) as conn:
+    with unseen(getattr(redirecting.pair, other)) as conn:
         conn.execute(change, (4711, one.tailnum))
     try:
         with caplog.at_level(logging.WARNING, "foreshard.router.shadow"):
@@ -137,7 +124,7 @@ def test_a_difference_is_a_mismatch_and_is_told_without_values(
         with redirecting.runner() as runner, pytest.raises(DataMismatch, match=f"(?s)1 of 1 .*{one.bucket}"):
             read_shadow.refuse_mismatch(runner.work)
     finally:
-        with past_the_guards(redirecting, other) as conn:
+        with unseen(getattr(redirecting.pair, other)) as conn:
             conn.execute(change, (-4711, one.tailnum))
         forget(redirecting)
 

@@ -19,10 +19,10 @@ from tests.data_checks.checked_pair import (
     BUCKET,
     CheckedPair,
     checked_pair,
-    unseen_by_replication,
 )
 from tests.data_checks.checked_writers import writing
 from tests.integration.moving_fleet import drop_pair
+from tests.unseen_session import unseen
 
 REMARKS = CheckedTable(BUCKET, "remarks", "account", KeyType.INT8)
 OF_SOURCE, OF_TARGET = "remark 8", "remark 9"
@@ -84,7 +84,7 @@ def compare(
 def test_one_more_or_less_is_named_by_its_digest_and_its_owner(
     checked: CheckedPair, inject: str, repair: str, counted: str, kind: Word
 ) -> None:
-    with unseen_by_replication(checked.pair.target) as target:
+    with unseen(checked.pair.target) as target:
         target.execute(inject.encode())
         (row,) = compare(checked).differences
         target.execute(repair.encode())
@@ -98,7 +98,7 @@ def test_one_more_or_less_is_named_by_its_digest_and_its_owner(
 
 def test_a_changed_row_is_one_missing_and_one_too_many(checked: CheckedPair) -> None:
     change = "UPDATE b0000.remarks SET remark = {} WHERE remark {}"
-    with unseen_by_replication(checked.pair.target) as target:
+    with unseen(checked.pair.target) as target:
         target.execute(change.format("NULL", f"= '{OF_SOURCE}'").encode())
         found = {(row.kind, row.key.partition(": ")[2]) for row in compare(checked).differences}
         target.execute(change.format(f"'{OF_SOURCE}'", "IS NULL").encode())
@@ -111,7 +111,7 @@ def test_a_changed_row_is_one_missing_and_one_too_many(checked: CheckedPair) -> 
 def test_many_equal_rows_are_one_group(checked: CheckedPair, monkeypatch: pytest.MonkeyPatch) -> None:
     """No hash divides them; what is held of them is one row all the same."""
     monkeypatch.setattr(recheck, "ROWS_AT_ONCE", 50)
-    with unseen_by_replication(checked.pair.target) as target:
+    with unseen(checked.pair.target) as target:
         target.execute(
             "INSERT INTO b0000.remarks SELECT account, remark FROM b0000.remarks, generate_series(1, 3000)"
             f" WHERE remark = '{OF_SOURCE}'".encode()
@@ -129,7 +129,7 @@ def test_many_equal_rows_are_one_group(checked: CheckedPair, monkeypatch: pytest
 def test_what_is_a_key_on_one_side_only_is_none(checked: CheckedPair) -> None:
     """A row that is there twice would look like one, were it read by a key that the target has lost."""
     accounts = replace(REMARKS, table="accounts")
-    with unseen_by_replication(checked.pair.target) as target:
+    with unseen(checked.pair.target) as target:
 
         def run(statement: str) -> None:
             target.execute(statement.encode())
@@ -165,7 +165,7 @@ def test_writers_raise_no_false_alarm_and_hide_no_fault(checked: CheckedPair, fe
         while len(quiet) < 10 or not any(one.rechecked for one in quiet):
             assert time.monotonic() < deadline, "the writers never got in the way"
             quiet.append(compare(checked, fence=fence))
-        with unseen_by_replication(checked.pair.target) as target:
+        with unseen(checked.pair.target) as target:
             target.execute(
                 f"INSERT INTO b0000.remarks SELECT * FROM b0000.remarks WHERE remark = '{OF_SOURCE}'".encode()
             )

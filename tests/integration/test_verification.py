@@ -22,7 +22,7 @@ from foreshard.postgres import replication
 from foreshard.postgres.names import GUARD_TRIGGER
 from foreshard.postgres.pair import pinned_session
 from tests.integration.moving_fleet import BUCKETS, MovingFleet, ignore
-from tests.integration.test_repair import unseen
+from tests.unseen_session import unseen
 
 FLIGHTS = sql.Identifier(BUCKETS[0], "flights")
 

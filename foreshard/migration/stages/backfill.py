@@ -40,7 +40,7 @@ def run(work: Work, report: Report) -> dict[str, Any]:
         copied = copy(work, source, target, report)
         compacted = _make_the_rest(work, source, target, method, copied, report)
         made = time.monotonic()
-        arming.arm(work, target, report)
+        arming.arm(work, target, report, serving=False)
         # Only now: PostgreSQL refuses changes of a published table without a key, before our guard can say why.
         tables = [(bucket, table) for bucket in work.buckets for table in work.tables]
         replication.publish(target, work.names, tables)

@@ -60,7 +60,7 @@ def run(work: Work, report: Report) -> dict[str, Any]:
         # Time has passed: nothing is put up on the source for a migration that ended meanwhile.
         work.store.renew(work.lease, work.lease_seconds)
         guard.create_side(source, work.names, Side.SOURCE, work.target.name, work.buckets)
-        arming.arm(work, source, report)
+        arming.arm(work, source, report, serving=True)
         replication.create_publication(source, work.names)
         replication.create_publication(target, work.names)
     return {"tables": len(work.buckets) * len(work.tables), "backfill": chosen.value}

@@ -4,5 +4,5 @@ SELECT ARRAY[{key}] AS key,
        concat_ws(' ', t.tableoid, t.xmin, t.ctid) AS version,
        hashtextextended({text} COLLATE "C", 0) AS digest,
        {chunk} AS chunk
-  FROM unnest({wanted}) AS wanted ({wanted_names})
+  FROM {wanted}
   JOIN {table} AS t ON {same_key}
