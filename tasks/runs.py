@@ -14,7 +14,7 @@ from prefect.states import Crashed
 DEPLOYMENT = "main"
 """The name of every deployment: `migrate/main`."""
 
-FLOWS = ("collect", "forecast", "decide", "migrate", "reverse", "verify", "janitor", "calendar-edit")
+FLOWS = ("collect", "forecast", "decide", "migrate", "pause", "reverse", "verify", "janitor", "calendar-edit")
 
 
 def start(flow: str, parameters: dict[str, Any], idempotency_key: str, run_name: str | None = None) -> UUID:
@@ -45,6 +45,12 @@ def state_of(flow_run_id: str | None) -> State | None:
             return client.read_flow_run(UUID(flow_run_id)).state
         except ObjectNotFound:
             return None
+
+
+def is_over(flow_run_id: str | None) -> bool:
+    """Whether nothing comes of that run any more: it has ended, or there is none."""
+    state = state_of(flow_run_id)
+    return state is None or state.is_final()
 
 
 def mark_crashed(flow_run_id: str, message: str) -> bool:
