@@ -1,4 +1,4 @@
-"""Commands by which a person ends a migration, and cleans up after those that have ended."""
+"""Commands by which a person ends a migration that has no way back, and cleans up after those that have ended."""
 
 from __future__ import annotations
 

@@ -193,9 +193,7 @@ class HeadroomWatch:
         if side is Side.SOURCE and record.stage not in ABORTABLE:
             return Verdict.WARN
         if side is Side.SOURCE or record.bound == 0:
-            remedy = (
-                f"Abort it (`foreshard abort {record.id}`) and begin again: {work.source.name} loses nothing."
-            )
+            remedy = f"Abort it (`foreshard abort {record.id} --as NAME`) and begin again: {work.source.name} loses nothing."
         elif record.stage in ABORTABLE:
             remedy = (
                 f"{work.target.name} owns {record.bound} of 1024 slots and keeps them; neither abort nor cutover is "
@@ -221,7 +219,8 @@ class HeadroomWatch:
             remedy = "It is given up before harm is done; begin again when the cause is found."
         else:
             remedy = (
-                f"Now a person decides: reverse it ({record.source} has missed nothing), or finalise it at once "
+                f"Now a person decides: reverse it (`foreshard reverse {record.id} --as NAME`; {record.source} has missed "
+                "nothing), or finalise it at once "
                 "(migration.soak_s = 0, then migrate again); either frees the WAL."
             )
         return OutOfHeadroom(
