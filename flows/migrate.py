@@ -72,8 +72,8 @@ def _work(
     while (step := runner.next_step()) is not None:
         if (asked := runner.asked()) is not None and step.stage not in GOING_BACK:
             if asked.kind is Ask.PAUSE:
-                if not holding.settle(control, asked):
-                    return holding.hold(runner, asked)
+                if not holding.settle(control, asked) and (held := holding.hold(runner, asked)) is not None:
+                    return held
             elif steering.carried_elsewhere(asked):
                 return steering.stepped_aside(asked)
             else:

@@ -60,9 +60,11 @@ def settle(control: ControlDatabase, asked: RequestRecord) -> bool:
     return True
 
 
-def hold(runner: Runner, asked: RequestRecord) -> Hold:
-    """The migration stands still; the caller leaves the runner, then waits."""
+def hold(runner: Runner, asked: RequestRecord) -> Hold | None:
+    """The migration stands still; the caller leaves the runner, then waits. None: the pause is over just now."""
     runner.honour(asked, lambda _: None)
+    if not runner.is_held:
+        return None
     record = runner.record
     get_run_logger().info("Held at %s: %s", record.stage, asked.in_words)
     # A key serves for one wait only: the lease's token is new in every run and every retry.

@@ -46,7 +46,8 @@ def restart(control: ControlDatabase, migration: MigrationRecord) -> bool:
     logger = get_run_logger()
     state = runs.state_of(migration.flow_run_id)
     asked = RequestStore(control).open(migration.id)
-    if migration.waiting_for == RESUME and asked is None and holding.wake(migration, "the janitor"):
+    resumed = migration.waiting_for == RESUME and asked is None
+    if resumed and state is not None and holding.wake(migration, "the janitor"):
         logger.info("Migration %s was resumed; its run goes on.", migration.id)
         return False
     giving_back = asked is not None and asked.kind.gives_back
@@ -55,7 +56,7 @@ def restart(control: ControlDatabase, migration: MigrationRecord) -> bool:
     waits = state is not None and state.type is StateType.PAUSED
     if state is not None and state.type in ON_ITS_WAY and not (giving_back and waits):
         return False
-    if state is not None and state.type in LEFT_TO_PEOPLE and not giving_back:
+    if state is not None and state.type in LEFT_TO_PEOPLE and not giving_back and not resumed:
         logger.warning(
             "Migration %s stands at %s: its run was cancelled. Start migrate or reverse with its number.",
             migration.id,

@@ -107,7 +107,11 @@ def carried_elsewhere(asked: RequestRecord) -> bool:
     """Whether another run, which is alive, carries this request out."""
     if asked.carrier is None or asked.carrier == flow_run.id:
         return False
-    return not runs.is_over(asked.carrier)
+    try:
+        return not runs.is_over(asked.carrier)
+    except Exception as away:  # Prefect cannot be asked: what a person wants is done here, then
+        get_run_logger().warning("Flow run %s cannot be looked up: %s", asked.carrier, away)
+        return False
 
 
 def end_other_run(previous: str | None, asked: RequestRecord) -> None:

@@ -193,7 +193,10 @@ class HeadroomWatch:
         if side is Side.SOURCE and record.stage not in ABORTABLE:
             return Verdict.WARN
         if side is Side.SOURCE or record.bound == 0:
-            remedy = f"Abort it (`foreshard abort {record.id} --as NAME`) and begin again: {work.source.name} loses nothing."
+            remedy = (
+                f"Abort it (`foreshard abort {record.id} --as NAME`) and begin again: "
+                f"{work.source.name} loses nothing."
+            )
         elif record.stage in ABORTABLE:
             remedy = (
                 f"{work.target.name} owns {record.bound} of 1024 slots and keeps them; neither abort nor cutover is "
@@ -219,9 +222,8 @@ class HeadroomWatch:
             remedy = "It is given up before harm is done; begin again when the cause is found."
         else:
             remedy = (
-                f"Now a person decides: reverse it (`foreshard reverse {record.id} --as NAME`; {record.source} has missed "
-                "nothing), or finalise it at once "
-                "(migration.soak_s = 0, then migrate again); either frees the WAL."
+                f"Now a person decides: reverse it (`foreshard reverse {record.id} --as NAME`; {record.source} has "
+                "missed nothing), or finalise it at once (migration.soak_s = 0, then migrate again); either frees the WAL."
             )
         return OutOfHeadroom(
             f"Migration {record.id} runs out of headroom: {what.text}, {what.done:.0f} bytes, limit {what.total:.0f}.",

@@ -225,6 +225,11 @@ class Runner:
         """What somebody asked of the migration and is not settled yet. Nothing else may be done before."""
         return self._requests.open(self._migration_id)
 
+    @property
+    def is_held(self) -> bool:
+        """Whether a pause was honoured: leave the runner, nobody goes on."""
+        return self._waiting_for == RESUME
+
     def honour(self, asked: RequestRecord, report: Report) -> None:
         """Do what was asked. After a pause leave the runner: nobody goes on until it is resumed.
 
