@@ -223,7 +223,8 @@ class HeadroomWatch:
         else:
             remedy = (
                 f"Now a person decides: reverse it (`foreshard reverse {record.id} --as NAME`; {record.source} has "
-                "missed nothing), or finalise it at once (migration.soak_s = 0, then migrate again); either frees the WAL."
+                "missed nothing), or finalise it at once (migration.soak_s = 0, then migrate again); either frees the "
+                "WAL."
             )
         return OutOfHeadroom(
             f"Migration {record.id} runs out of headroom: {what.text}, {what.done:.0f} bytes, limit {what.total:.0f}.",
