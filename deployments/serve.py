@@ -36,6 +36,7 @@ from flows.decide import decide
 from flows.forecast import forecast
 from flows.janitor import janitor
 from flows.migrate import migrate
+from flows.pause import pause
 from flows.reverse import reverse
 from flows.verify import verify
 from foreshard.settings import load_settings
@@ -64,6 +65,7 @@ def deployments(verify_every: timedelta | None = EVERY_QUARTER) -> list[RunnerDe
         _deployment(decide, triggers=[after_forecast]),
         _deployment(calendar_edit),
         _deployment(migrate),
+        _deployment(pause),
         _deployment(reverse),
         _deployment(verify, interval=verify_every) if verify_every else _deployment(verify),
         _deployment(janitor, interval=EVERY_MINUTE),

@@ -24,16 +24,22 @@ def janitor(
 
     Holds no state: the lease in the control database says who drives a migration. One that waits for a person's
     approval, that failed, or that a person cancelled in the UI is left alone, but for a shard of it that was failed
-    over: that is settled, since its keys have no owner until then. Of a migration that has ended nothing
-    may stand on any shard: what does is removed, and logged.
+    over: that is settled, since its keys have no owner until then; and but for one whose streams run out of room:
+    before its cutover it is aborted while that is clean. One that somebody asked to give back gets a run that does.
+    Of a migration that has ended nothing may stand on any shard: what does is removed, and logged.
     """
     with session() as (settings, control):
         if not dry_run:
             recovery.give_owners(control, settings)
+            recovery.watch_room(control, settings)
         restarted = (
             []
             if dry_run
-            else [migration.id for migration in recovery.unattended(control) if recovery.restart(migration)]
+            else [
+                migration.id
+                for migration in recovery.unattended(control)
+                if recovery.restart(control, migration)
+            ]
         )
         if not dry_run:
             due_plans.start_dead_again(control, settings)

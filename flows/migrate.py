@@ -11,11 +11,13 @@ from prefect.states import Cancelled
 from pydantic import Field
 
 from foreshard.control.engine import ControlDatabase
+from foreshard.control.migration_store import MigrationStore
 from foreshard.control.session import session
 from foreshard.errors import ApprovalRequired, PlanClosed
+from foreshard.migration.requests import GOING_BACK, Ask
 from foreshard.migration.runner import Runner
 from foreshard.settings import Settings
-from tasks import approval, gates, reports, stages
+from tasks import approval, gates, holding, reports, stages, steering
 
 
 @flow(name="migrate", persist_result=False)
@@ -29,8 +31,9 @@ def migrate(
 
     Give one of the two numbers. The control database knows how far the migration is; every stage may be
     entered again. Before a flip that a person must approve the run suspends with a form; its process ends, and
-    the run starts from its top when the form has been sent. A rejection undoes everything. A plan whose buckets
-    are still on their way to its source waits for the migration that brings them.
+    the run starts from its top when the form has been sent. A rejection undoes everything. A run that is paused
+    (the flow `pause`, `foreshard pause`) suspends likewise, until it is resumed. A plan whose buckets are still on
+    their way to its source waits for the migration that brings them.
     """
     with session() as (settings, control):
         try:
@@ -40,22 +43,43 @@ def migrate(
         elsewhere = stages.waits_elsewhere(control, migration)
         if elsewhere is not None:
             return Cancelled(message=elsewhere)
+        previous = MigrationStore(control).get(migration).flow_run_id
         with Runner(control, settings, migration, flow_run.id, flow_run.id) as runner:
-            question = _work(control, settings, runner)
-        if question is not None:
-            approval.wait_for_answer(question, settings.migration.approval_timeout_s)
+            waiting = _work(control, settings, runner, previous)
+        if isinstance(waiting, str):
+            return Cancelled(message=waiting)
+        if waiting is not None:
+            if isinstance(waiting, holding.Hold):
+                holding.wait(waiting)
+            else:
+                approval.wait_for_answer(waiting, settings.migration.approval_timeout_s)
             raise ApprovalRequired(
-                f"Prefect let this run pass attempt {question.attempt} without a stored answer.",
+                f"Prefect let this run pass its wait without a stored answer: {waiting}.",
                 remedy="Start migrate again with this migration's number.",
             )
         reports.migration_report(control, migration, return_state=True)
         return stages.end_state(control, migration)
 
 
-def _work(control: ControlDatabase, settings: Settings, runner: Runner) -> approval.Question | None:
-    """All steps until the migration has ended, or until a person must be asked."""
+def _work(
+    control: ControlDatabase, settings: Settings, runner: Runner, previous: str | None
+) -> approval.Question | holding.Hold | str | None:
+    """All steps until the migration has ended (None), a person is waited for, or another run takes it over (why).
+
+    What somebody asked of the migration comes before every step. ``previous``: the run that drove it before.
+    """
     logger = get_run_logger()
     while (step := runner.next_step()) is not None:
+        if (asked := runner.asked()) is not None and step.stage not in GOING_BACK:
+            if asked.kind is Ask.PAUSE:
+                if not holding.settle(control, asked) and (held := holding.hold(runner, asked)) is not None:
+                    return held
+            elif steering.carried_elsewhere(asked):
+                return steering.stepped_aside(asked)
+            else:
+                stages.give_back(runner, asked)
+                steering.end_other_run(previous, asked)
+            continue
         if step.approval:
             decided = approval.settle(runner, step)
             if decided is None:

@@ -5,22 +5,35 @@ from __future__ import annotations
 from typing import Annotated
 
 from prefect import flow
-from prefect.runtime import flow_run
+from prefect.client.schemas.objects import State
+from prefect.states import Cancelled, Completed
 from pydantic import Field
 
 from foreshard.control.session import session
-from foreshard.migration.runner import Runner
-from tasks import reports, stages
+from foreshard.migration.requests import Ask
+from tasks import reports, stages, steering
 
 
 @flow(name="reverse", persist_result=False)
-def reverse(migration_id: Annotated[int, Field(ge=1, description="The migration to take back")]) -> None:
+def reverse(
+    migration_id: Annotated[int, Field(ge=1, description="The migration to take back")],
+    who: Annotated[
+        str, Field(pattern=r"\S", max_length=200, description="Your name; it is kept with the migration")
+    ],
+    why: Annotated[str, Field(max_length=2000, description="The reason; kept as well")] = "",
+) -> State[None]:
     """Takes a migration back without losing a write. Possible until `finalise` has begun.
 
-    Refused while another run drives the migration: cancel that run first.
+    The source owns all keys again and the target's copy is removed. A run that drives the migration steps aside at
+    its next safe point, which takes seconds; one that waits for an approval, or is paused, is cancelled.
     """
     with session() as (settings, control):
-        migration = stages.open_migration(control, settings, None, migration_id)
-        with Runner(control, settings, migration, flow_run.id, flow_run.id) as runner:
-            stages.give_back(runner)
-        reports.migration_report(control, migration, return_state=True)
+        asked = steering.ask(control, migration_id, Ask.REVERSE, who, why)
+        with steering.taken_over(control, settings, asked) as taken:
+            if taken is None:
+                told = stages.how_it_ended(control, migration_id)
+                return Cancelled(message=f"Another run was faster. {told}")
+            stages.give_back(taken.runner, asked)
+        steering.end_other_run(taken.previous, asked)
+        reports.migration_report(control, migration_id, return_state=True)
+        return Completed(message=stages.how_it_ended(control, migration_id))

@@ -31,7 +31,9 @@ from foreshard.cli_policy import policy_app
 from foreshard.cli_routers import commands as router_commands
 from foreshard.cli_shards import shard_app
 from foreshard.cli_simulate import commands as simulate_commands
+from foreshard.cli_steer import commands as steer_commands
 from foreshard.cli_verify import commands as verify_commands
+from foreshard.cli_watch import commands as watch_commands
 from foreshard.cli_what_if import commands as what_if_commands
 from foreshard.control.load_store import LoadStore
 from foreshard.control.migration_store import MigrationStore
@@ -97,6 +99,8 @@ check_app.add_typer(check_suites_commands)
 app.add_typer(check_app, name="check")
 app.add_typer(verify_commands)
 app.add_typer(migration_commands)
+app.add_typer(steer_commands)
+app.add_typer(watch_commands)
 app.add_typer(fleet_commands)
 app.add_typer(router_commands)
 app.add_typer(forecast_commands)

@@ -16,6 +16,7 @@ from foreshard.control.migration_models import StageRun
 from foreshard.control.migration_store import MigrationRecord, MigrationStore
 from foreshard.control.plan_store import PlanStore
 from foreshard.control.progress_store import KeptProgress, ProgressStore
+from foreshard.control.request_store import RESUME
 from foreshard.control.session import session
 from foreshard.control.verification_store import VerificationRecord, VerificationStore
 from foreshard.migration import progress_table, reckoning
@@ -78,7 +79,8 @@ def in_words(migration: MigrationRecord) -> str:
         f"at {migration.stage}, {migration.target} owns {migration.bound} of 1024 slots"
     )
     if migration.waiting_for:
-        text += f", waits for {migration.waiting_for} (foreshard approve {migration.id})"
+        how = "resume" if migration.waiting_for == RESUME else "approve"
+        text += f", waits for {migration.waiting_for} (foreshard {how} {migration.id} --as NAME)"
     return text + (f", failed: {migration.failure}" if migration.failure else "")
 
 

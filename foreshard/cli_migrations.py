@@ -1,4 +1,4 @@
-"""Commands by which a person ends a migration, and cleans up after those that have ended."""
+"""Commands by which a person ends a migration that has no way back, and cleans up after those that have ended."""
 
 from __future__ import annotations
 
@@ -16,22 +16,6 @@ from foreshard.migration.progress import Progress
 from foreshard.quantities import amount
 
 commands = typer.Typer()
-
-
-@commands.command(rich_help_panel="Operate")
-def abort(migration_id: MigrationId, as_json: AsJson = False) -> None:
-    """Gives a migration up before its cutover: the source owns everything, the target's copy is removed.
-
-    A target that is gone for good is left out if it owns nothing; the janitor cleans it should it come back.
-    Refused while a run drives the migration. After the cutover the flow `reverse` takes it back.
-
-    Example: foreshard abort 3
-    """
-    from foreshard.migration import by_hand
-
-    with session() as (settings, control):
-        result = by_hand.abort(control, settings, migration_id, _say)
-    _tell(migration_id, result, as_json)
 
 
 @commands.command(rich_help_panel="Operate")

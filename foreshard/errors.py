@@ -46,6 +46,10 @@ class LeaseLost(ForeshardError):
     """Another runner holds the migration now: stop at once and change nothing."""
 
 
+class Interrupted(ForeshardError):
+    """Somebody asked to hold the migration or to give it back: the step stopped where it can be entered again."""
+
+
 class GateRefused(ForeshardError):
     """A flip was asked for without checks that passed, cover this migration and flip, and are fresh."""
 

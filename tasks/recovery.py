@@ -8,10 +8,12 @@ from prefect.client.schemas.objects import StateType
 
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.migration_store import MigrationRecord, MigrationStore
+from foreshard.control.request_store import RESUME, RequestRecord, RequestStore
 from foreshard.migration import unattended as unattended_migrations
 from foreshard.migration.janitor import Action, Finding, clean
+from foreshard.migration.requests import Ask
 from foreshard.settings import Settings
-from tasks import runs
+from tasks import holding, runs
 
 LEFT_TO_PEOPLE = frozenset({StateType.CANCELLED, StateType.CANCELLING})
 ON_ITS_WAY = frozenset({StateType.SCHEDULED, StateType.PAUSED})
@@ -19,23 +21,42 @@ ON_ITS_WAY = frozenset({StateType.SCHEDULED, StateType.PAUSED})
 
 @task(name="find unattended migrations", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2)
 def unattended(control: ControlDatabase) -> list[MigrationRecord]:
-    """Live migrations without a driver: a lease that ran out, or a wait for approval whose run is gone."""
-    store = MigrationStore(control)
+    """Live migrations without a driver: a lease that ran out, or a wait for approval whose run is gone.
+
+    One that a person paused is left alone; one that was resumed, or is to be given back, is not.
+    """
+    store, asked = MigrationStore(control), RequestStore(control).all_open()
     waiting = [record for record in store.live() if record.waiting_for is not None]
-    return [*store.abandoned(), *waiting]
+    return [one for one in (*store.abandoned(), *waiting) if not _held(one, asked.get(one.id))]
+
+
+def _held(migration: MigrationRecord, asked: RequestRecord | None) -> bool:
+    return asked is not None and asked.kind is Ask.PAUSE and migration.waiting_for == RESUME
 
 
 @task(name="restart", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2)
-def restart(migration: MigrationRecord) -> bool:
+def restart(control: ControlDatabase, migration: MigrationRecord) -> bool:
     """Starts a new run unless one is on its way or a person stopped it; says whether it did.
+
+    Whoever asked to give it back wants a run, whatever became of the one before. A pause that is over by a word from
+    the shell, while Prefect was away, is over here too.
 
     The key of the run holds the number of attempts so far: two janitors start one run between them.
     """
     logger = get_run_logger()
     state = runs.state_of(migration.flow_run_id)
-    if state is not None and state.type in ON_ITS_WAY:
+    asked = RequestStore(control).open(migration.id)
+    resumed = migration.waiting_for == RESUME and asked is None
+    if resumed and state is not None and holding.wake(migration, "the janitor"):
+        logger.info("Migration %s was resumed; its run goes on.", migration.id)
         return False
-    if state is not None and state.type in LEFT_TO_PEOPLE:
+    giving_back = asked is not None and asked.kind.gives_back
+    if asked is not None and giving_back and not runs.is_over(asked.carrier):
+        return False  # its own run does it
+    waits = state is not None and state.type is StateType.PAUSED
+    if state is not None and state.type in ON_ITS_WAY and not (giving_back and waits):
+        return False
+    if state is not None and state.type in LEFT_TO_PEOPLE and not giving_back and not resumed:
         logger.warning(
             "Migration %s stands at %s: its run was cancelled. Start migrate or reverse with its number.",
             migration.id,
@@ -44,12 +65,13 @@ def restart(migration: MigrationRecord) -> bool:
         return False
     if state is not None and state.type is StateType.RUNNING and migration.waiting_for is not None:
         return False  # it is just about to suspend
-    if migration.flow_run_id is not None:
+    if migration.flow_run_id is not None and state is not None:
         runs.mark_crashed(migration.flow_run_id, "Its lease ran out: the process is gone. A new run goes on.")
     run = runs.start(
         "migrate",
         {"migration_id": migration.id},
-        idempotency_key=f"migration-{migration.id}-attempt-{migration.attempts + 1}",
+        idempotency_key=f"migration-{migration.id}-attempt-{migration.attempts + 1}"
+        + (f"-request-{asked.id}" if asked is not None else ""),
         run_name=run_name(migration.source, migration.target, len(migration.buckets)),
     )
     logger.warning("Migration %s had no driver at %s; run %s goes on.", migration.id, migration.stage, run)
@@ -63,6 +85,15 @@ def give_owners(control: ControlDatabase, settings: Settings) -> None:
         get_run_logger().warning(
             "Migration %s: its keys have their owner again, after a failover or a flip that was cut off.",
             migration,
+        )
+
+
+@task(name="watch room", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2)
+def watch_room(control: ControlDatabase, settings: Settings) -> None:
+    """Looks at the streams of migrations that wait for a person: WAL is kept for them all the same."""
+    for migration in unattended_migrations.watch_room(control, settings):
+        get_run_logger().warning(
+            "Migration %s runs out of headroom while nobody drives it: it is aborted.", migration
         )
 
 

@@ -9,12 +9,12 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
-from prefect.states import Crashed
+from prefect.states import Cancelled, Crashed
 
 DEPLOYMENT = "main"
 """The name of every deployment: `migrate/main`."""
 
-FLOWS = ("collect", "forecast", "decide", "migrate", "reverse", "verify", "janitor", "calendar-edit")
+FLOWS = ("collect", "forecast", "decide", "migrate", "pause", "reverse", "verify", "janitor", "calendar-edit")
 
 
 def start(flow: str, parameters: dict[str, Any], idempotency_key: str, run_name: str | None = None) -> UUID:
@@ -45,6 +45,22 @@ def state_of(flow_run_id: str | None) -> State | None:
             return client.read_flow_run(UUID(flow_run_id)).state
         except ObjectNotFound:
             return None
+
+
+def is_over(flow_run_id: str | None) -> bool:
+    """Whether nothing comes of that run any more: it has ended, or there is none."""
+    state = state_of(flow_run_id)
+    return state is None or state.is_final()
+
+
+def cancel_waiting(flow_run_id: str, message: str) -> bool:
+    """Says CANCELLED of a run that waits for a person, and of no other."""
+    with get_client(sync_client=True) as client:
+        state = client.read_flow_run(UUID(flow_run_id)).state
+        if state is None or state.type is not StateType.PAUSED:
+            return False
+        client.set_flow_run_state(UUID(flow_run_id), Cancelled(message=message), force=True)
+    return True
 
 
 def mark_crashed(flow_run_id: str, message: str) -> bool:

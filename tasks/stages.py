@@ -8,13 +8,15 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, StateType
 from prefect.runtime import flow_run
-from prefect.states import Cancelled
+from prefect.states import Cancelled, Completed
 
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.migration_store import MigrationStore
-from foreshard.errors import InvalidInput
+from foreshard.control.request_store import RESUME, RequestRecord, RequestStore
+from foreshard.errors import Interrupted, InvalidInput
 from foreshard.migration import chain
 from foreshard.migration.lifecycle import ABORTABLE, Stage
+from foreshard.migration.requests import Outcome
 from foreshard.migration.runner import Runner, Step
 from foreshard.settings import Settings
 from tasks import preflight_artifact, runs
@@ -46,9 +48,15 @@ def open_migration(
 
 
 def waits_elsewhere(control: ControlDatabase, migration_id: int) -> str | None:
-    """Why this run must not go on: another run of the migration waits for a person. None if none does."""
+    """Why this run must not go on: another run of the migration waits for a person. None if none does.
+
+    Nobody is waited for any more once the migration is to be given back, or its pause is over.
+    """
     migration = MigrationStore(control).get(migration_id)
     if migration.waiting_for is None or migration.flow_run_id in (None, flow_run.id):
+        return None
+    asked = RequestStore(control).open(migration_id)
+    if (asked is not None and asked.kind.gives_back) or (asked is None and migration.waiting_for == RESUME):
         return None
     state = runs.state_of(migration.flow_run_id)
     if state is None or state.type is not StateType.PAUSED:
@@ -57,26 +65,38 @@ def waits_elsewhere(control: ControlDatabase, migration_id: int) -> str | None:
 
 
 @task(name="step", cache_policy=NO_CACHE, retries=3, retry_delay_seconds=2, retry_condition_fn=is_transient)
-def perform(runner: Runner, step: Step) -> None:
-    """One step of the migration. The run is named after the step; the step may be entered again."""
+def perform(runner: Runner, step: Step) -> State[None] | None:
+    """One step of the migration. The run is named after the step; the step may be entered again.
+
+    A step that somebody stopped is not a failed one: it ends as Interrupted.
+    """
     logger = get_run_logger()
     started = time.monotonic()
     try:
         with ProgressArtifact(runner.record, step.name) as report:
             runner.perform(step, report)
+    except Interrupted as stopped:
+        logger.info("%s: %s", step.name, stopped.message)
+        return Completed(name="Interrupted", message=stopped.message)
     finally:
         if step.stage is Stage.PREFLIGHT:
             preflight_artifact.show(runner.work.store, runner.record.id)
     logger.info("%s: done in %.1f s", step.name, time.monotonic() - started)
+    return None
 
 
 @task(
     name="give back", cache_policy=NO_CACHE, retries=3, retry_delay_seconds=2, retry_condition_fn=is_transient
 )
-def give_back(runner: Runner) -> None:
-    """Abort before the cutover, reverse after it: the source owns everything, the target's copy is gone."""
+def give_back(runner: Runner, asked: RequestRecord | None = None) -> None:
+    """Abort before the cutover, reverse after it: the source owns everything, the target's copy is gone.
+
+    Without a request: a person rejected a flip.
+    """
     with ProgressArtifact(runner.record, "give back") as report:
-        if runner.record.stage in ABORTABLE | {Stage.ABORTING}:
+        if asked is not None:
+            runner.honour(asked, report)
+        elif runner.record.stage in ABORTABLE | {Stage.ABORTING}:
             runner.abort(report)
         else:
             runner.reverse(report)
@@ -84,7 +104,21 @@ def give_back(runner: Runner) -> None:
 
 def end_state(control: ControlDatabase, migration_id: int) -> State[None] | None:
     """How Prefect shows a run that ended: cancelled if the migration was given up, else completed."""
-    stage = MigrationStore(control).get(migration_id).stage
-    if stage is Stage.DONE:
+    if MigrationStore(control).get(migration_id).stage is Stage.DONE:
         return None
-    return Cancelled(message=f"Migration {migration_id} is {stage}: the source owns all its keys.")
+    return Cancelled(message=how_it_ended(control, migration_id))
+
+
+def how_it_ended(control: ControlDatabase, migration_id: int) -> str:
+    """One sentence about a migration that was given up, and by whose word."""
+    stage = MigrationStore(control).get(migration_id).stage
+    asked = next(
+        (
+            one
+            for one in reversed(RequestStore(control).of(migration_id))
+            if one.kind.gives_back and one.outcome is Outcome.DONE
+        ),
+        None,
+    )
+    said = "" if asked is None else f" ({asked.in_words})"
+    return f"Migration {migration_id} is {stage}: the source owns all its keys{said}."

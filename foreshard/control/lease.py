@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import func, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from foreshard.control.engine import ControlDatabase
 from foreshard.control.migration_models import Migration
 from foreshard.errors import LeaseLost
 
@@ -69,3 +70,18 @@ def take_lease(session: Session, migration_id: int, holder: str, seconds: float,
             migration=migration_id,
         )
     return Lease(migration_id, token, holder)
+
+
+def driver(session: Session, migration_id: int) -> str | None:
+    """Who drives the migration now; None if nobody does."""
+    return session.scalar(
+        select(Migration.lease_holder).where(
+            Migration.id == migration_id, Migration.lease_expires_at > func.clock_timestamp()
+        )
+    )
+
+
+def driver_of(control: ControlDatabase, migration_id: int) -> str | None:
+    """The same, in a transaction of its own."""
+    with control.transaction() as session:
+        return driver(session, migration_id)

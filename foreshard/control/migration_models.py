@@ -48,7 +48,7 @@ class Migration(Base):
     """The last flip number handed out."""
     shadow_percent: Mapped[float] = mapped_column(default=0.0)
     waiting_for: Mapped[str | None]
-    """'approval' while a person decides: the janitor leaves such a migration alone."""
+    """'approval' while a person decides, 'resume' while it is paused: the janitor leaves such a migration alone."""
     failure: Mapped[str | None]
     attempts: Mapped[int] = mapped_column(default=0)
     """How many runners have held the lease."""
@@ -80,7 +80,9 @@ class StageRun(Base):
 
     __tablename__ = "stage_runs"
     __table_args__ = (
-        CheckConstraint(one_of("outcome", ["running", "finished", "failed", "lost"]), name="outcome"),
+        CheckConstraint(
+            one_of("outcome", ["running", "finished", "failed", "lost", "interrupted"]), name="outcome"
+        ),
     )
     id: Mapped[int] = mapped_column(primary_key=True)
     migration_id: Mapped[int] = mapped_column(ForeignKey("migrations.id"), index=True)

@@ -27,6 +27,8 @@ from foreshard.control.migration_models import (
     StageRun,
 )
 from foreshard.control.models import CLOSED, Bucket, Plan, Shard
+from foreshard.control.request_models import Request
+from foreshard.control.request_store import refuse_to_pass, settle_at_end
 from foreshard.control.topology_store import publish_routing
 from foreshard.errors import BucketBusy, ForeshardError, NotFound, PlanClosed
 from foreshard.migration.lifecycle import ENDS, Stage, check
@@ -135,7 +137,8 @@ class MigrationStore:
     def abandoned(self) -> list[MigrationRecord]:
         """Live migrations that nobody drives: no valid lease, and no person is being waited for.
 
-        One that failed is left to people, unless a flip is unsettled: then some keys may have no owner.
+        One that failed is left to people, unless a flip is unsettled (then some keys may have no owner), or unless
+        people asked to give it back.
         """
         with self._control.transaction() as session:
             rows = session.scalars(
@@ -145,6 +148,11 @@ class MigrationStore:
                     or_(
                         Migration.failure.is_(None),
                         exists().where(Flip.migration_id == Migration.id, Flip.state == "intended"),
+                        exists().where(
+                            Request.migration_id == Migration.id,
+                            Request.outcome.is_(None),
+                            Request.kind.in_(("abort", "reverse")),
+                        ),
                     ),
                     func.coalesce(Migration.lease_expires_at, Migration.created_at + timedelta(seconds=60))
                     < func.clock_timestamp(),
@@ -204,14 +212,18 @@ class MigrationStore:
 
         Raises:
             IllegalTransition: the table does not allow it.
+            Interrupted: to finalise, although somebody asked to hold it or to take it back.
             LeaseLost: the lease is another's now.
         """
         with self._control.transaction() as session:
             row = locked_migration(session, lease)
             check(Stage(row.stage), stage)
             row.stage, row.step = stage.value, 0
+            if stage is Stage.FINALISE:
+                refuse_to_pass(session, lease.migration)
             if stage in ENDS:
                 _settle(session, row, stage)
+                settle_at_end(session, lease.migration, stage, lease.holder)
             publish_routing(session)
 
     def finish_step(self, lease: Lease, step: int) -> None:

@@ -8,28 +8,30 @@ from typing import Any
 
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.migration_store import MigrationStore
-from foreshard.migration.lifecycle import Stage
+from foreshard.control.request_store import RequestRecord
+from foreshard.migration.lifecycle import ENDS, Stage
 from foreshard.migration.progress import Report
 from foreshard.migration.runner import Runner
 from foreshard.migration.stages.finalise import end_way_back
 from foreshard.settings import Settings
 
 
-def abort(control: ControlDatabase, settings: Settings, migration_id: int, report: Report) -> dict[str, Any]:
-    """Give a migration up before its cutover; a target that does not answer is left out if it owns nothing.
+def give_back(
+    control: ControlDatabase, settings: Settings, asked: RequestRecord, report: Report
+) -> dict[str, Any]:
+    """Carry out a request to abort or to reverse, when no run drives the migration.
 
-    Returns what the last step found, as journalled.
+    A target that does not answer is left out if it owns nothing. Returns what the last step found, as journalled.
 
     Raises:
-        NotFound: no such migration.
-        LeaseLost: a run drives it: cancel that one first.
-        IllegalTransition: it is cut over already, or has ended.
-        ForeshardError: see `foreshard.migration.retreat`.
+        LeaseLost: a run drives it: that one honours the request.
+        StreamBroken, FailedOver: the way back is not open; the request is settled as refused.
+        ForeshardError: see `foreshard.migration.retreat`; the request stands.
     """
-    MigrationStore(control).get(migration_id)
-    with _runner(control, settings, migration_id) as runner:
-        runner.abort(report)
-    return _last_detail(control, migration_id)
+    with _runner(control, settings, asked.migration) as runner:
+        if runner.record.stage not in ENDS:
+            runner.honour(asked, report)
+    return _last_detail(control, asked.migration)
 
 
 def finalise(
@@ -44,7 +46,13 @@ def finalise(
 ) -> dict[str, Any]:
     """End a migration that has no way back any more, by a person's word; see `stages.finalise.end_way_back`.
 
-    Returns and raises as `abort`.
+    Returns what the last step found.
+
+    Raises:
+        NotFound: no such migration.
+        LeaseLost: a run drives it: pause it first.
+        Interrupted: it is paused, or somebody asked to reverse it.
+        ForeshardError: see `foreshard.migration.stages.finalise`.
     """
     MigrationStore(control).get(migration_id)
     with _runner(control, settings, migration_id) as runner:

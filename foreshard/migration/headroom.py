@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from enum import IntEnum
 
+from foreshard.control.stream_store import Reading
 from foreshard.control.topology_store import DISK_BYTES
 from foreshard.errors import OutOfHeadroom, StreamBroken
 from foreshard.migration.lifecycle import ABORTABLE
@@ -106,10 +107,12 @@ class HeadroomWatch:
             return self._last
         with ExitStack() as stack:
             ends = {side: stack.enter_context(self._work.connection(side, 10)) for side in Side}
+            slots = {side: self._read_slots(side, conn) for side, conn in ends.items()}
+            self._work.reading = self._reading(slots)
             found = [
                 (verdict, what)
                 for side, conn in ends.items()
-                for verdict, what in (*self._slots(side, conn), self._disk(side, conn))
+                for verdict, what in (*self._slots(side, slots[side]), self._disk(side, conn))
             ]
         self._next = now + EVERY_S
         self._last, what = max(found, key=lambda one: one[0])
@@ -138,10 +141,32 @@ class HeadroomWatch:
             alive()
             time.sleep(0.25)
 
-    def _slots(self, side: Side, conn: Connection) -> Iterator[tuple[Verdict, Progress]]:
+    def _read_slots(self, side: Side, conn: Connection) -> list[room.Slot]:
+        return room.slots(conn, [slot_on(self._work.names, side), *self._sync_slots(side)])
+
+    def _reading(self, slots: Mapping[Side, Sequence[room.Slot]]) -> Reading:
+        names = self._work.names
+        streams = {
+            side: next((s for s in slots[side] if s.name == slot_on(names, side)), None) for side in Side
+        }
+        forward, reverse = streams[Side.SOURCE], streams[Side.TARGET]
+        kept = {
+            side: [s.retained_bytes for s in slots[side] if s.retained_bytes is not None] for side in Side
+        }
+        return Reading(
+            forward_lag_bytes=None if forward is None else forward.lag_bytes,
+            forward_lag_s=None if forward is None else forward.lag_s,
+            reverse_lag_bytes=None if reverse is None else reverse.lag_bytes,
+            reverse_lag_s=None if reverse is None else reverse.lag_s,
+            source_wal_bytes=max(kept[Side.SOURCE], default=None),
+            target_wal_bytes=max(kept[Side.TARGET], default=None),
+            wal_budget_bytes=self._work.settings.wal_budget_bytes,
+        )
+
+    def _slots(self, side: Side, slots: Sequence[room.Slot]) -> Iterator[tuple[Verdict, Progress]]:
         work, budget = self._work, self._work.settings.wal_budget_bytes
         shard = work.shard(side).name
-        for slot in room.slots(conn, [slot_on(work.names, side), *self._sync_slots(side)]):
+        for slot in slots:
             verdict = judge(slot, budget)
             if verdict is Verdict.LOST:
                 verdict = self._lost(side, slot)
@@ -169,7 +194,8 @@ class HeadroomWatch:
             return Verdict.WARN
         if side is Side.SOURCE or record.bound == 0:
             remedy = (
-                f"Abort it (`foreshard abort {record.id}`) and begin again: {work.source.name} loses nothing."
+                f"Abort it (`foreshard abort {record.id} --as NAME`) and begin again: "
+                f"{work.source.name} loses nothing."
             )
         elif record.stage in ABORTABLE:
             remedy = (
@@ -196,8 +222,9 @@ class HeadroomWatch:
             remedy = "It is given up before harm is done; begin again when the cause is found."
         else:
             remedy = (
-                f"Now a person decides: reverse it ({record.source} has missed nothing), or finalise it at once "
-                "(migration.soak_s = 0, then migrate again); either frees the WAL."
+                f"Now a person decides: reverse it (`foreshard reverse {record.id} --as NAME`; {record.source} has "
+                "missed nothing), or finalise it at once (migration.soak_s = 0, then migrate again); either frees the "
+                "WAL."
             )
         return OutOfHeadroom(
             f"Migration {record.id} runs out of headroom: {what.text}, {what.done:.0f} bytes, limit {what.total:.0f}.",

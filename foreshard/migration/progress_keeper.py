@@ -1,4 +1,4 @@
-"""Keeps the newest progress of a step in the control database while the step works.
+"""Keeps the newest progress of a step, and its streams' lag, in the control database while the step works.
 
 Its own thread writes: however slow the control database is, a report never makes the copy wait.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -26,10 +27,19 @@ class ProgressKeeper:
     The first report is stored at once, then the newest every two seconds, and the last one on leaving. Nothing that
     goes wrong with it stops the work. Not even a lost lease: this runner changes nothing any more without the step's
     own writes noticing it, and a step must not end wherever it happens to say how far it is.
+    ``keep_streams`` is called after each write.
     """
 
-    def __init__(self, store: ProgressStore, lease: Lease, step: str, report: Report) -> None:
+    def __init__(
+        self,
+        store: ProgressStore,
+        lease: Lease,
+        step: str,
+        report: Report,
+        keep_streams: Callable[[], None] = lambda: None,
+    ) -> None:
         self._store, self._lease, self._step, self._report = store, lease, step, report
+        self._keep_streams = keep_streams
         self._meter = RateMeter()
         self._newest: Progress | None = None
         self._news, self._over = threading.Event(), threading.Event()
@@ -63,6 +73,7 @@ class ProgressKeeper:
                 try:
                     self._store.keep(self._lease, self._step, newest.to_json())
                     written = newest
+                    self._keep_streams()
                 except LeaseLost:
                     return  # another runner's progress is the newest now
                 except Exception as problem:  # the control database is away for a moment

@@ -18,20 +18,26 @@ from foreshard.control.engine import ControlDatabase
 from foreshard.control.migration_store import MigrationRecord, MigrationStore
 from foreshard.control.progress_store import ProgressStore
 from foreshard.control.rate_store import RateStore
+from foreshard.control.request_store import RESUME, RequestRecord, RequestStore, interrupted
+from foreshard.control.stream_store import StreamStore
 from foreshard.errors import (
     FailedOver,
     ForeshardError,
     IllegalTransition,
+    Interrupted,
     LeaseLost,
     OutOfHeadroom,
     ShardUnavailable,
+    StreamBroken,
 )
 from foreshard.migration import confirmation, fingerprint, retreat
 from foreshard.migration.flip import finish_interrupted
+from foreshard.migration.holding import Hearing
 from foreshard.migration.lifecycle import ABORTABLE, ENDS, REVERSIBLE, Stage, following
 from foreshard.migration.measured import measured
 from foreshard.migration.progress import Report
 from foreshard.migration.progress_keeper import ProgressKeeper
+from foreshard.migration.requests import GOING_BACK, INTERRUPTIBLE, Ask
 from foreshard.migration.stages import (
     backfill,
     catch_up,
@@ -100,6 +106,7 @@ class Runner:
         self._control = control
         self._settings = settings
         self._store = MigrationStore(control)
+        self._requests = RequestStore(control)
         self._migration_id = migration_id
         self._holder = holder
         self._flow_run_id = flow_run_id
@@ -155,10 +162,16 @@ class Runner:
 
         Raises:
             LeaseLost: another runner took over; stop at once.
+            Interrupted: somebody asked to hold the migration, or to give it back: see `honour`.
             ForeshardError: the step failed; it may be performed again.
         """
         if self._lost is not None:
             raise self._lost
+        if step.stage not in GOING_BACK and (asked := self.asked()) is not None:
+            raise interrupted(asked)
+        self._perform(step, report)
+
+    def _perform(self, step: Step, report: Report) -> None:
         record = self.record
         if record.stage is not step.stage:
             raise IllegalTransition(
@@ -169,9 +182,18 @@ class Runner:
         journal = self._store.begin(self.work.lease, step.stage, step.name)
         try:
             run = _RUN.get(step.stage) or partial(_canary, step)
-            with ProgressKeeper(ProgressStore(self._control), self.work.lease, step.name, report) as kept:
+            deaf = step.stage not in INTERRUPTIBLE
+            with (
+                Hearing(self._requests, record.id, report, deaf=deaf) as heard,
+                ProgressKeeper(
+                    ProgressStore(self._control), self.work.lease, step.name, heard, self._keep_streams
+                ) as kept,
+            ):
                 detail = run(self.work, kept)
         except LeaseLost:
+            raise
+        except Interrupted as stopped:
+            self._store.end(self.work.lease, journal, "interrupted", stopped.details)
             raise
         except BaseException as error:
             self._store.end(self.work.lease, journal, "failed", _describe(error))
@@ -199,11 +221,49 @@ class Runner:
         """Give up after the cutover, without losing a write; see `abort`."""
         self._retreat(Stage.REVERSING, REVERSIBLE, report)
 
+    def asked(self) -> RequestRecord | None:
+        """What somebody asked of the migration and is not settled yet. Nothing else may be done before."""
+        return self._requests.open(self._migration_id)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a pause was honoured: leave the runner, nobody goes on."""
+        return self._waiting_for == RESUME
+
+    def honour(self, asked: RequestRecord, report: Report) -> None:
+        """Do what was asked. After a pause leave the runner: nobody goes on until it is resumed.
+
+        A request to abort that the cutover overtook is carried out as a reversal: whoever asked wants it undone. One
+        that can never be carried out is settled as refused.
+
+        Raises:
+            StreamBroken, FailedOver, IllegalTransition: the way back is not open.
+            ForeshardError: what stood in the way; the request stays open and may be honoured again.
+        """
+        if asked.kind is Ask.PAUSE:
+            if self._requests.hold(self.work.lease, asked.id):
+                self.suspend(RESUME)
+            return
+        record = self.record
+        cut_over = record.stage in (Stage.SOAK, Stage.REVERSING) or (
+            record.stage is Stage.CUTOVER and record.bound == SLOTS
+        )
+        try:
+            (self.reverse if cut_over else self.abort)(report)
+        except (StreamBroken, FailedOver, IllegalTransition) as refused:
+            if self.record.stage not in GOING_BACK:
+                self._requests.refuse(self.work.lease, asked.id, refused.message)
+            raise
+
     def suspend(self, waiting_for: str) -> None:
         """On leaving, note what the migration waits for: the janitor leaves it alone until it is resumed."""
         self._waiting_for = waiting_for
 
     # -- inside -----------------------------------------------------------------------------------------
+
+    def _keep_streams(self) -> None:
+        if self.work.reading is not None:
+            StreamStore(self._control).keep(self._migration_id, self.work.reading)
 
     def _settle(self) -> None:
         try:
@@ -253,7 +313,7 @@ class Runner:
             self._store.go_to(self.work.lease, stage)
         step = self.next_step()
         if step is not None:
-            self.perform(step, report)
+            self._perform(step, report)
 
     def _learn(self, stage: Stage, detail: Mapping[str, Any]) -> None:
         """Keep the rates of a stage that one attempt did whole. Without them a stage is finished all the same."""

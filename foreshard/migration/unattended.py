@@ -1,7 +1,8 @@
-"""Migrations that nobody drives just now, since a person is being waited for: keys must not wait for that person.
+"""Migrations that nobody drives just now, since a person is being waited for: neither keys nor disks can wait.
 
 After a failover the promoted server refuses every write to the buckets that move until it has been closed again; and
-whatever a runner could not settle before it went is tried again.
+whatever a runner could not settle before it went is tried again. Streams go on while nobody drives, and what their
+reader does not take makes its server keep WAL.
 """
 
 from __future__ import annotations
@@ -11,11 +12,16 @@ import logging
 import psycopg
 
 from foreshard.control.engine import ControlDatabase
-from foreshard.control.lease import Lease
+from foreshard.control.lease import Lease, driver_of
 from foreshard.control.migration_store import MigrationRecord, MigrationStore
-from foreshard.errors import ForeshardError, LeaseLost
+from foreshard.control.request_store import RequestStore
+from foreshard.control.stream_store import StreamStore
+from foreshard.errors import ForeshardError, IllegalTransition, LeaseLost, OutOfHeadroom
 from foreshard.migration import failover
 from foreshard.migration.flip import finish_interrupted
+from foreshard.migration.headroom import HeadroomWatch
+from foreshard.migration.lifecycle import ABORTABLE, PATH, Stage
+from foreshard.migration.requests import Ask, Ruling, Way
 from foreshard.migration.work import Work
 from foreshard.settings import Settings
 
@@ -26,6 +32,9 @@ LEASE_S = 60.0
 
 NOBODY = "nobody"
 
+_STREAMING = frozenset(PATH[PATH.index(Stage.BACKFILL) : PATH.index(Stage.FINALISE)])
+"""Stages in which a slot may keep WAL."""
+
 
 def give_owners(control: ControlDatabase, settings: Settings) -> list[int]:
     """Settle live migrations of which some key has no owner, unless somebody drives them; returns their numbers.
@@ -34,6 +43,48 @@ def give_owners(control: ControlDatabase, settings: Settings) -> list[int]:
     """
     store = MigrationStore(control)
     return [record.id for record in store.live() if _settle(control, settings, store, record)]
+
+
+def watch_room(control: ControlDatabase, settings: Settings) -> list[int]:
+    """Look at the streams of migrations that nobody drives; returns those of which it asked that they be given up.
+
+    What is seen is kept for whoever watches. One that runs out of room before its cutover is to be aborted while that
+    is clean, as its runner would do; after the cutover it is a person who decides, and is warned in the log.
+    """
+    store = MigrationStore(control)
+    return [
+        record.id
+        for record in store.live()
+        if record.stage in _STREAMING and driver_of(control, record.id) is None
+        if _without_room(control, settings, record)
+    ]
+
+
+def _without_room(control: ControlDatabase, settings: Settings, record: MigrationRecord) -> bool:
+    """Whether an abort was asked for just now."""
+    work: Work | None = None
+    try:
+        work = Work(control, settings, Lease(record.id, 0, NOBODY))
+        HeadroomWatch(work).look(lambda _: None)
+    except OutOfHeadroom as out:
+        if record.stage not in ABORTABLE:
+            logger.warning("migration %s: %s", record.id, out)
+            return False
+        try:
+            _, ruling = RequestStore(control).ask(
+                record.id, Ask.ABORT, "foreshard janitor", out.message, Way.JANITOR
+            )
+        except IllegalTransition:  # it has gone on, or ended, meanwhile
+            return False
+        logger.warning("migration %s is given up: %s", record.id, out)
+        return ruling is not Ruling.SAME
+    except (ForeshardError, psycopg.Error) as problem:
+        logger.warning("migration %s cannot be looked after: %s", record.id, problem)
+        return False
+    finally:
+        if work is not None and work.reading is not None:
+            StreamStore(control).keep(record.id, work.reading)
+    return False
 
 
 def _settle(

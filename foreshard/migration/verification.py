@@ -144,7 +144,7 @@ def refuse_failed(work: Work) -> None:
     number = work.lease.migration
     where = "" if failed.bucket is None else f" of {failed.bucket}"
     back = (
-        f" Or give it up with `reverse` (the flow, migration {number})."
+        f" Or give it up: `foreshard reverse {number} --as NAME`, or the flow `reverse`."
         if work.record.stage is Stage.SOAK
         else ""
     )

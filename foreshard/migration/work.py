@@ -17,6 +17,7 @@ from foreshard.control.migration_store import MigrationRecord, MigrationStore
 from foreshard.control.plan_store import PlanStore
 from foreshard.control.router_store import RouterStore
 from foreshard.control.shadow_store import ShadowStore
+from foreshard.control.stream_store import Reading
 from foreshard.control.topology_store import ShardRecord, TopologyStore
 from foreshard.errors import FailedOver, ShardUnavailable
 from foreshard.migration.settlement import Bounds
@@ -58,6 +59,8 @@ class Work:
         self.tables = topology.tables()
         self.key_type: KeyType = topology.key_type()
         self.shadow_role = topology.shadow_role()
+        self.reading: Reading | None = None
+        """Of the streams, by who looked last (`HeadroomWatch`)."""
 
     @property
     def record(self) -> MigrationRecord:

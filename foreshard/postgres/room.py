@@ -19,6 +19,7 @@ class Slot:
 
     ``safe_bytes``: WAL that may still be written before the slot is in danger, and ``keep_bytes``: the server's
     max_slot_wal_keep_size; both None where it sets no limit. ``retained_bytes`` is None once the slot is lost.
+    ``lag_bytes``: WAL that its reader has not confirmed; ``lag_s``: how late it is, None without a reader.
     """
 
     name: str
@@ -26,6 +27,8 @@ class Slot:
     retained_bytes: int | None
     safe_bytes: int | None
     keep_bytes: int | None
+    lag_bytes: int | None = None
+    lag_s: float | None = None
 
 
 @dataclass(frozen=True)

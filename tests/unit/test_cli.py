@@ -39,7 +39,7 @@ def call(*arguments: str) -> Result:
         ("grants", "--help"),
         ("approve", "--help"),
         ("reject", "--help"),
-        ("abort", "--help"),
+        *((name, "--help") for name in ("pause", "resume", "abort", "reverse", "watch")),
         ("finalise", "--help"),
         ("janitor", "--help"),
         ("serve", "--help"),
@@ -69,7 +69,8 @@ def test_every_command_explains_itself(arguments: tuple[str, ...]) -> None:
         ("migration", "show", "1"),
         ("doctor",),
         ("serve",),
-        ("abort", "1"),
+        *((name, "1", "--as", "Ada") for name in ("pause", "resume", "abort", "reverse")),
+        ("watch",),
         ("finalise", "1", "--without-source", "--as", "Ada"),
         ("janitor", "--dry-run"),
         ("routers",),
@@ -93,7 +94,14 @@ def test_missing_settings_are_one_line_and_exit_2(arguments: tuple[str, ...]) ->
 
 
 @pytest.mark.parametrize(
-    "arguments", [("status",), ("plan", "list", "--json"), ("approve", "1", "--as", "Ada")]
+    "arguments",
+    [
+        ("status",),
+        ("plan", "list", "--json"),
+        ("approve", "1", "--as", "Ada"),
+        ("pause", "1", "--as", "Ada"),
+        ("watch",),
+    ],
 )
 def test_a_control_database_that_is_away_is_one_line_and_exit_1(
     arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch

@@ -9,6 +9,7 @@ from foreshard.control import (  # noqa: F401 - Base knows its tables once they 
     load_models,
     log_position,
     migration_models,
+    request_models,
 )
 from foreshard.control.models import Base
 

@@ -23,6 +23,7 @@ from foreshard.postgres.marker import MarkerLine
 
 COPY_PATIENCE_S = 3600.0
 POLL_S = 0.1
+TELL_S = 0.5
 
 
 def copy(work: Work, source: Connection, target: Connection, report: Report) -> Copied:
@@ -43,6 +44,7 @@ def copy(work: Work, source: Connection, target: Connection, report: Report) -> 
     _subscribe(work, source, target)
     markers = MarkerLine(source, target, work.names)
     copied: set[str] = set()
+    told = started
 
     def tell() -> None:
         elapsed = time.monotonic() - started
@@ -54,13 +56,23 @@ def copy(work: Work, source: Connection, target: Connection, report: Report) -> 
         if number == len(work.buckets) // 2:
             failpoint.hit("backfill", work.state_dir)
         headroom.await_room(report, partial(_alive, work, source, target, markers))
-        new = _copy_bucket(work, bucket, source, target, markers, partial(headroom.look, report))
+
+        def look() -> None:
+            nonlocal told
+            headroom.look(report)
+            if (
+                time.monotonic() - told > TELL_S
+            ):  # also where nothing is new: it is where the copy may be held
+                told = time.monotonic()
+                tell()
+
+        new = _copy_bucket(work, bucket, source, target, markers, look)
         names = {f"{bucket}.{table}" for table in work.tables}
         copied |= names
         tell()
         if new:
             size, all_bytes = (sum(tables[name] for name in some & tables.keys()) for some in (names, copied))
-            throttled_s += _throttle(work, size, started, all_bytes)
+            throttled_s += _throttle(work, size, started, all_bytes, look)
     headroom.look(report)
     replication.apply_asynchronously(target, work.names.forward)
     health = replication.health(target, work.names.forward)
@@ -124,11 +136,14 @@ def _states(target: Connection, work: Work, state: str | None = None) -> set[tup
     return {(sync.schema, sync.table) for sync in syncs if state is None or sync.state == state}
 
 
-def _throttle(work: Work, size: int, started: float, copied: int) -> float:
+def _throttle(work: Work, size: int, started: float, copied: int, look: Callable[[], object]) -> float:
     """Wait until the limit allows the next bucket; returns the seconds."""
     limit = work.settings.backfill_max_bytes_per_s
     if limit is None:
         return 0.0
     wait_s = max(0.0, min(size / limit, copied / limit - (time.monotonic() - started)))
-    time.sleep(wait_s)
+    until = time.monotonic() + wait_s
+    while (left := until - time.monotonic()) > 0:
+        look()
+        time.sleep(min(left, POLL_S))
     return wait_s
