@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Literal
 from uuid import UUID
 
-from foreshard.control.approval_store import Answer, ApprovalRecord, ApprovalStore
+from foreshard.control.approval_answers import Answer
+from foreshard.control.approval_store import ApprovalRecord, ApprovalStore
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.flip_store import FlipStore
 from foreshard.control.migration_store import MigrationRecord, MigrationStore

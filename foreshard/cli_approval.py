@@ -15,7 +15,8 @@ from rich.table import Column, Table
 
 from foreshard.approvers import TOKEN_VARIABLE, approver_name, comment_text
 from foreshard.cli_output import AsJson, MigrationId, err, out, show
-from foreshard.control.approval_store import ApprovalRecord, ApprovalStore, EventRecord
+from foreshard.control.approval_store import ApprovalRecord, ApprovalStore
+from foreshard.control.approval_trail import EventRecord
 from foreshard.control.approver_store import ApproverStore
 from foreshard.control.flip_store import FlipStore, GateRecord
 from foreshard.control.migration_store import MigrationStore

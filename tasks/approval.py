@@ -24,7 +24,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from data_checks.migration_gate import Gate
 from foreshard.approvers import LONGEST_COMMENT, LONGEST_NAME
-from foreshard.control.approval_store import Answer, ApprovalRecord
+from foreshard.control.approval_answers import Answer
+from foreshard.control.approval_store import ApprovalRecord
 from foreshard.control.approver_store import ApproverStore
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.plan_store import PlanStore

@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from foreshard.control.approval_store import Answer
+from foreshard.control.approval_answers import Answer
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.flip_store import FlipStore
 from foreshard.control.migration_store import MigrationStore

@@ -9,7 +9,8 @@ from threading import Barrier
 import pytest
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from foreshard.control.approval_store import Answer, ApprovalRecord, ApprovalStore
+from foreshard.control.approval_answers import Answer
+from foreshard.control.approval_store import ApprovalRecord, ApprovalStore
 from foreshard.control.approver_store import WRONG_TOKENS, ApproverStore
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.flip_store import FlipStore
@@ -115,42 +116,42 @@ def test_a_decision_is_kept_with_all_that_it_stood_on(
         assert found.scalar_one()
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "UPDATE approval_events SET approver = 'Bob'",
-        "UPDATE approval_events SET why = '' WHERE false",
-        "DELETE FROM approval_events",
-        "TRUNCATE approval_events",
-        "TRUNCATE approvals CASCADE",
-    ],
+FORBIDDEN = (
+    "UPDATE approval_events SET approver = 'Bob'",
+    "UPDATE approval_events SET why = '' WHERE false",
+    "DELETE FROM approval_events",
+    "TRUNCATE approval_events",
+    "TRUNCATE approvals CASCADE",
 )
+
+
 def test_the_trail_only_grows(
-    approvals: ApprovalStore, control: ControlDatabase, asked: ApprovalRecord, statement: str
+    approvals: ApprovalStore, control: ControlDatabase, asked: ApprovalRecord
 ) -> None:
     """As the operator's role, which owns the table."""
     approvals.decide(asked.id, YES)
-    with pytest.raises(DBAPIError, match="neither changed nor deleted"):
-        sql(control, statement)
+    for statement in FORBIDDEN:
+        with pytest.raises(DBAPIError, match="neither changed nor deleted"):
+            sql(control, statement)
     assert trail(approvals) == ["asked", "approved"]
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "UPDATE approvals SET state = 'approved'",  # by nobody
-        "UPDATE approvals SET state = 'approved', approver = 'Ada', decided_at = expires_at",
-        "UPDATE approvals SET decided_at = now()",  # and still pending
-        "INSERT INTO approvals (migration_id, flip_no, state, approver, comment, expires_at)"
-        " SELECT migration_id, flip_no, 'pending', '', '', now() FROM approvals",
-    ],
+IMPOSSIBLE = (
+    "UPDATE approvals SET state = 'approved'",  # by nobody
+    "UPDATE approvals SET state = 'approved', approver = 'Ada', decided_at = expires_at",
+    "UPDATE approvals SET decided_at = now()",  # and still pending
+    "INSERT INTO approvals (migration_id, flip_no, state, approver, comment, expires_at)"
+    " SELECT migration_id, flip_no, 'pending', '', '', now() FROM approvals",
 )
+
+
 def test_the_database_refuses_attempts_that_cannot_be(
-    control: ControlDatabase, asked: ApprovalRecord, statement: str
+    control: ControlDatabase, asked: ApprovalRecord
 ) -> None:
     del asked
-    with pytest.raises(IntegrityError):
-        sql(control, statement)
+    for statement in IMPOSSIBLE:
+        with pytest.raises(IntegrityError):
+            sql(control, statement)
 
 
 def test_an_attempt_that_expired_opens_nothing(
@@ -175,25 +176,25 @@ def test_an_attempt_that_expired_opens_nothing(
     assert again.state == "pending"
 
 
-@pytest.mark.parametrize("answers", [(YES, Answer(True, "Bob")), (YES, Answer(False, "Bob"))])
-def test_of_two_answers_at_once_one_counts(
-    approvals: ApprovalStore, asked: ApprovalRecord, answers: tuple[Answer, Answer]
-) -> None:
-    barrier = Barrier(2)
+def test_of_two_answers_at_once_one_counts(approvals: ApprovalStore, lease: Lease) -> None:
+    for others in (True, False):
+        asked = approvals.ask(lease, 1, None, BECAUSE, 60)
+        barrier = Barrier(2)
 
-    def give(answer: Answer) -> str:
-        barrier.wait()
-        try:
-            return approvals.decide(asked.id, answer).state
-        except ApprovalRequired:
-            return "too late"
+        def give(answer: Answer, attempt: int = asked.id, barrier: Barrier = barrier) -> str:
+            barrier.wait()
+            try:
+                return approvals.decide(attempt, answer).state
+            except ApprovalRequired:
+                return "too late"
 
-    with ThreadPoolExecutor(2) as pool:
-        said = list(pool.map(give, answers))
-    assert sorted(one == "too late" for one in said) == [False, True]
-    winner = answers[said.index("too late") - 1]
-    assert approvals.of(asked.migration)[0].approver == winner.approver
-    assert trail(approvals) == ["asked", "approved" if winner.approve else "rejected", "refused"]
+        answers = (YES, Answer(others, "Bob"))
+        with ThreadPoolExecutor(2) as pool:
+            said = list(pool.map(give, answers))
+        assert said.count("too late") == 1
+        winner = answers[1 - said.index("too late")]
+        assert approvals.of(asked.migration)[-1].approver == winner.approver
+        assert trail(approvals)[-3:] == ["asked", "approved" if winner.approve else "rejected", "refused"]
 
 
 def test_a_token_proves_its_approver_and_nobody_else(
@@ -329,38 +330,33 @@ NAMES = [
 ]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_names_may_be_of_any_kind(approvals: ApprovalStore, asked: ApprovalRecord, name: str) -> None:
-    assert approvals.decide(asked.id, replace(YES, approver=f" {name}\n")).approver == name
-    assert approvals.events()[-1].approver == name
+def test_names_may_be_of_any_kind(approvals: ApprovalStore, lease: Lease) -> None:
+    for name in NAMES:
+        asked = approvals.ask(lease, 1, None, BECAUSE, 60)
+        assert approvals.decide(asked.id, replace(YES, approver=f" {name}\n")).approver == name
+        assert approvals.events()[-1].approver == name
+    asked = approvals.ask(lease, 1, None, BECAUSE, 60)
+    decided = approvals.decide(asked.id, replace(YES, approver="Ada\n\n# Bob\tapproves"))
+    assert decided.approver == "Ada # Bob approves", "in one line"
 
 
-def test_what_is_in_two_lines_is_kept_in_one(approvals: ApprovalStore, asked: ApprovalRecord) -> None:
-    assert (
-        approvals.decide(asked.id, replace(YES, approver="Ada\n\n# Bob\tapproves")).approver
-        == "Ada # Bob approves"
-    )
-
-
-@pytest.mark.parametrize(
-    ("name", "comment"),
-    [
-        ("x" * 201, ""),
-        ("Ada\0", ""),
-        ("Ada\x1b[31m", ""),
-        ("\N{RIGHT-TO-LEFT OVERRIDE}adA", ""),
-        ("Ada\ud800", ""),
-        ("Ada", "x" * 2001),
-        ("Ada", "a\0b"),
-        ("Ada", "\ud800"),
-    ],
+UNKEEPABLE = (
+    ("x" * 201, ""),
+    ("Ada\0", ""),
+    ("Ada\x1b[31m", ""),
+    ("\N{RIGHT-TO-LEFT OVERRIDE}adA", ""),
+    ("Ada\ud800", ""),
+    ("Ada", "x" * 2001),
+    ("Ada", "a\0b"),
+    ("Ada", "\ud800"),
 )
-def test_what_cannot_be_kept_is_refused(
-    approvals: ApprovalStore, asked: ApprovalRecord, name: str, comment: str
-) -> None:
-    with pytest.raises(AnswerRefused):
-        approvals.decide(asked.id, Answer(True, name, comment))
-    assert trail(approvals) == ["asked", "refused"]
+
+
+def test_what_cannot_be_kept_is_refused(approvals: ApprovalStore, asked: ApprovalRecord) -> None:
+    for name, comment in UNKEEPABLE:
+        with pytest.raises(AnswerRefused):
+            approvals.decide(asked.id, Answer(True, name, comment))
+    assert trail(approvals) == ["asked", *["refused"] * len(UNKEEPABLE)]
     assert approvals.decide(asked.id, YES).state == "approved"
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from foreshard.control.approval_store import Answer
+from foreshard.control.approval_answers import Answer
 from foreshard.control.topology_store import TopologyStore
 from foreshard.errors import ApprovalRequired, GateRefused, IllegalTransition, LeaseLost
 from foreshard.fleet.throwaway import ShardPair
