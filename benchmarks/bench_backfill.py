@@ -40,7 +40,7 @@ SERVER = {  # with fsync, unlike the servers of the tests
     "max_wal_size": "16GB",
     "checkpoint_timeout": "1h",
 }
-MIGRATION = QUICK.model_copy(update={"approval": "never", "lease_s": 60.0})
+MIGRATION = QUICK.model_copy(update={"lease_s": 60.0})
 METHODS = {"ours": {"backfill": "auto"}, "subscription": {"backfill": "subscription"}}
 COMPETITORS: Mapping[str, Callable[[ShardDatabase, ShardDatabase], None]] = {
     "pgcopydb": competitors.pgcopydb,

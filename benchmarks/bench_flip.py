@@ -19,6 +19,7 @@ from psycopg import errors
 from benchmarks.report import Quantiles, publish
 from benchmarks.writers import Load, writing
 from foreshard.fleet.throwaway import ShardPair, ThrowawayServers
+from foreshard.migration.approval_settings import ApprovalSettings
 from foreshard.migration.flip import flip
 from foreshard.migration.lifecycle import Stage
 from foreshard.migration.work import Work
@@ -35,7 +36,7 @@ LOADS = {
     "tx50": Load(clients=40, writes_per_s=1000, pause_ms=50.0),
 }
 SERVER = {"shared_buffers": "128MB"}  # with fsync, unlike the servers of the tests
-SETTINGS = QUICK.model_copy(update={"approval": "never", "lease_s": 60.0})
+SETTINGS = QUICK.model_copy(update={"lease_s": 60.0})
 
 
 def main() -> None:
@@ -49,7 +50,9 @@ def main() -> None:
     result: dict[str, object] = {}
     with ThrowawayServers(SERVER) as servers, tempfile.TemporaryDirectory() as state:
         pair = ShardPair(servers.new_shard("source"), servers.new_shard("target"))
-        fleet = MovingFleet(pair, servers.new_control_database(), Path(state), SETTINGS)
+        fleet = MovingFleet(
+            pair, servers.new_control_database(), Path(state), SETTINGS, ApprovalSettings(before="never")
+        )
         fleet.run_until(Stage.VERIFY)
         with fleet.runner() as runner, kept_connections(runner.work):
             for name in chosen.loads.split(","):

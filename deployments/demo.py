@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from rich.console import Console
 
-from deployments import demo_settings, prefect_client
+from deployments import answering, demo_settings, prefect_client
 from deployments.demo_report import Report, build_report
 from deployments.stack import Stack, lock
 from deployments.steps import Steps
@@ -257,7 +257,7 @@ class Demo:
         self._until(
             "the run to be suspended", lambda: prefect_client.is_suspended(record.flow_run_id) or None, 60
         )
-        prefect_client.answer(self.control, record.id, approve=True, approver=APPROVER_OF_ONCE)
+        answering.answer(self.control, load_settings(), record.id, approve=True, approver=APPROVER_OF_ONCE)
 
     def _flow(self, name: str, timeout_s: float = 420) -> None:
         """Starts a run of a flow as a person would and waits for its end."""

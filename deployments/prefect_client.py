@@ -10,13 +10,10 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from foreshard.control.engine import ControlDatabase
-from foreshard.control.flip_store import ApprovalRecord, FlipStore
-from foreshard.control.migration_store import MigrationStore
 from foreshard.control.plan_store import PlanRecord, PlanStore
-from foreshard.errors import ApprovalRequired, ConfigurationError, ForeshardError, IllegalTransition
+from foreshard.errors import ConfigurationError, ForeshardError, IllegalTransition
 from foreshard.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -103,50 +100,6 @@ def wait_for_end(run_id: str, timeout_s: float) -> State:
     raise ForeshardError(
         f"Flow run {run_id} did not end within {timeout_s:g} s.", remedy="See it in the Prefect UI."
     )
-
-
-def answer(
-    control: ControlDatabase, migration_id: int, *, approve: bool, approver: str, comment: str = ""
-) -> ApprovalRecord:
-    """Answers the migration's pending approval by the API call that the form in the UI makes.
-
-    The flow itself stores the decision when it goes on. Returns the attempt that was answered. Raises
-    ApprovalRequired when nothing waits, ForeshardError when Prefect refuses the answer.
-    """
-    from prefect.client.orchestration import get_client
-    from prefect.client.schemas.responses import SetStateStatus
-
-    from tasks.approval import pause_key
-
-    migration = MigrationStore(control).get(migration_id)
-    flips = FlipStore(control)
-    attempt = flips.newest_approval(migration_id, flips.next_number(migration_id))
-    if migration.flow_run_id is None or attempt is None or attempt.state != "pending":
-        raise ApprovalRequired(
-            f"Migration {migration_id} ({migration.stage}) does not wait for an approval.",
-            remedy="`foreshard status` shows what waits.",
-        )
-    with get_client(sync_client=True) as client:
-        run = client.read_flow_run(UUID(migration.flow_run_id))
-        state = run.state
-        if state is None or not state.is_paused() or state.state_details.pause_key != pause_key(attempt.id):
-            raise ApprovalRequired(
-                f"The run of migration {migration_id} does not wait for attempt {attempt.id} (it is "
-                f"{state.name if state else 'without a state'}).",
-                remedy="If it was answered just now, wait; if it crashed, the janitor starts it again within a minute.",
-            )
-        response = client.resume_flow_run(
-            run.id,
-            run_input={
-                "decision": "approve" if approve else "reject",
-                "approver": approver,
-                "comment": comment,
-            },
-        )
-    if response.status is not SetStateStatus.ACCEPT:
-        reason = getattr(response.details, "reason", None) or "no reason given"
-        raise ForeshardError(f"Prefect refused the answer: {reason}.", remedy="Correct it and answer again.")
-    return attempt
 
 
 def start_plan(control: ControlDatabase, record: PlanRecord) -> str:

@@ -8,7 +8,7 @@ from prefect import flow
 from pydantic import Field
 
 from foreshard.control.session import session
-from tasks import due_plans, recovery
+from tasks import due_plans, expiry, recovery
 
 
 @flow(name="janitor", persist_result=False)
@@ -26,12 +26,14 @@ def janitor(
     approval, that failed, or that a person cancelled in the UI is left alone, but for a shard of it that was failed
     over: that is settled, since its keys have no owner until then; and but for one whose streams run out of room:
     before its cutover it is aborted while that is clean. One that somebody asked to give back gets a run that does.
+    A question that nobody answered in time is ended.
     Of a migration that has ended nothing may stand on any shard: what does is removed, and logged.
     """
     with session() as (settings, control):
         if not dry_run:
             recovery.give_owners(control, settings)
             recovery.watch_room(control, settings)
+            expiry.expire(control)
         restarted = (
             []
             if dry_run

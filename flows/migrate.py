@@ -31,9 +31,10 @@ def migrate(
 
     Give one of the two numbers. The control database knows how far the migration is; every stage may be
     entered again. Before a flip that a person must approve the run suspends with a form; its process ends, and
-    the run starts from its top when the form has been sent. A rejection undoes everything. A run that is paused
-    (the flow `pause`, `foreshard pause`) suspends likewise, until it is resumed. A plan whose buckets are still on
-    their way to its source waits for the migration that brings them.
+    the run starts from its top when the form has been sent. A rejection undoes everything; so does, if the settings
+    say so, a question that nobody answers in time. A run that is paused (the flow `pause`, `foreshard pause`)
+    suspends likewise, until it is resumed. A plan whose buckets are still on their way to its source waits for the
+    migration that brings them.
     """
     with session() as (settings, control):
         try:
@@ -52,9 +53,9 @@ def migrate(
             if isinstance(waiting, holding.Hold):
                 holding.wait(waiting)
             else:
-                approval.wait_for_answer(waiting, settings.migration.approval_timeout_s)
+                approval.wait_for_answer(waiting)
             raise ApprovalRequired(
-                f"Prefect let this run pass its wait without a stored answer: {waiting}.",
+                f"Prefect let this run pass its wait for {waiting.what} without a stored answer.",
                 remedy="Start migrate again with this migration's number.",
             )
         reports.migration_report(control, migration, return_state=True)
@@ -81,14 +82,19 @@ def _work(
                 steering.end_other_run(previous, asked)
             continue
         if step.approval:
-            decided = approval.settle(runner, step)
-            if decided is None:
+            word = approval.settle(settings, runner, step)
+            if isinstance(word, approval.Question):
+                return word  # the answer does not count: the same question again
+            if word is None:
                 return approval.ask(control, settings, runner, step, gates.check(runner, step))
-            logger.info("%s: %s by %s", step.name, decided.state, decided.approver)
-            if decided.state == "rejected":
+            logger.info("%s: %s %s", step.name, word.state, f"by {word.approver}" if word.approver else "")
+            if word.state != "approved":
                 stages.give_back.with_options(task_run_name="abort")(runner)
                 continue
-        if gates.needed(runner, step):
-            gates.check(runner, step)  # again after an approval, which may have taken hours
+            gate = gates.check(runner, step)  # again: the answer may have taken hours
+            if not approval.still_covers(runner, word, gate):
+                return approval.ask(control, settings, runner, step, gate)
+        elif gates.needed(runner, step):
+            gates.check(runner, step)
         stages.perform.with_options(task_run_name=step.name)(runner, step)
     return None

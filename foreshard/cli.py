@@ -14,6 +14,8 @@ from rich.markup import escape
 from rich.table import Table
 from sqlalchemy.exc import OperationalError
 
+from foreshard.cli_approval import approver_app
+from foreshard.cli_approval import commands as approval_commands
 from foreshard.cli_calendar import calendar_app
 from foreshard.cli_check import check_app
 from foreshard.cli_check_docs import commands as check_docs_commands
@@ -24,7 +26,7 @@ from foreshard.cli_load import load_app
 from foreshard.cli_migration_shadow import commands as shadow_commands
 from foreshard.cli_migration_show import in_words, migration_app
 from foreshard.cli_migrations import commands as migration_commands
-from foreshard.cli_output import AsJson, MigrationId, err, out, show
+from foreshard.cli_output import AsJson, err, out, show
 from foreshard.cli_pgbouncer import pgbouncer_app
 from foreshard.cli_plan import plan_app
 from foreshard.cli_policy import policy_app
@@ -98,6 +100,8 @@ check_app.add_typer(check_docs_commands)
 check_app.add_typer(check_suites_commands)
 app.add_typer(check_app, name="check")
 app.add_typer(verify_commands)
+app.add_typer(approval_commands)
+app.add_typer(approver_app, name="approver")
 app.add_typer(migration_commands)
 app.add_typer(steer_commands)
 app.add_typer(watch_commands)
@@ -192,43 +196,6 @@ def status(as_json: AsJson = False) -> None:
         out.print(f"Migration {migration.id}: {in_words(migration)}", highlight=False)
     if not live:
         out.print("No migration is under way.")
-
-
-@app.command(rich_help_panel="Decide")
-def approve(
-    migration_id: MigrationId,
-    approver: Annotated[str, typer.Option("--as", help="Your name; it is kept with the migration.")],
-    comment: Annotated[str, typer.Option(help="Why; kept as well.")] = "",
-) -> None:
-    """Approves the flip that a migration waits for, as the form in the UI does."""
-    _answer(migration_id, True, approver, comment)
-
-
-@app.command(rich_help_panel="Decide")
-def reject(
-    migration_id: MigrationId,
-    approver: Annotated[str, typer.Option("--as", help="Your name; it is kept with the migration.")],
-    comment: Annotated[str, typer.Option(help="Why; kept as well.")] = "",
-) -> None:
-    """Rejects it: everything is undone, the source keeps all keys."""
-    _answer(migration_id, False, approver, comment)
-
-
-def _answer(migration_id: int, yes: bool, approver: str, comment: str) -> None:
-    from deployments import prefect_client
-
-    if not approver.strip():
-        raise InvalidInput("--as", "is empty.", remedy="Say who decides.")
-    with session() as (settings, control):
-        prefect_client.use(settings)
-        attempt = prefect_client.answer(
-            control, migration_id, approve=yes, approver=approver, comment=comment
-        )
-    out.print(
-        f"{'Approved' if yes else 'Rejected'}: flip {attempt.flip_no} of migration {migration_id}, by {approver}. "
-        "The flow goes on within seconds.",
-        highlight=False,
-    )
 
 
 @app.command(rich_help_panel="Look")

@@ -17,6 +17,8 @@ from foreshard.control.migration_store import MigrationStore
 from foreshard.control.plan_store import DecisionRecord, PlanRecord, PlanStore
 from foreshard.control.session import session
 from foreshard.errors import IllegalTransition, InvalidInput, NotFound
+from foreshard.migration import approval_policy
+from foreshard.migration.approval_settings import ApprovalSettings
 from foreshard.planning.comparison import Comparison, compare_decisions, compare_plans
 from foreshard.planning.explain import clock, explain, summary
 from foreshard.planning.explain_comparison import explain_comparison
@@ -155,7 +157,7 @@ def plan_apply(
         if as_json and not (yes or dry_run):
             raise InvalidInput("--json", "cannot ask.", remedy="Add --yes or --dry-run.")
         if not as_json:
-            _say_what_happens(record, settings.migration.approval)
+            _say_what_happens(record, settings.approval)
         if blocked:
             raise IllegalTransition(
                 f"Plan {plan_id} cannot start now: {blocked}.",
@@ -268,12 +270,14 @@ def _in_its_way(control: ControlDatabase, record: PlanRecord) -> str | None:
     return None
 
 
-def _say_what_happens(record: PlanRecord, approval: str) -> None:
-    asked = {
-        "never": "nobody is asked before the cutover",
-        "cutover_only": "it waits for your approval before the cutover",
-        "every_flip": "it waits for your approval before every flip",
-    }[approval]
+def _say_what_happens(record: PlanRecord, settings: ApprovalSettings) -> None:
+    asking = approval_policy.asking(settings, record.plan.risk_before, cutover=True)
+    every = "every flip" if settings.before == "every_flip" else "the cutover"
+    asked = (
+        f"it waits for your approval before {every}"
+        if asking.wanted
+        else f"nobody is asked before {every}, since {asking.why}"
+    )
     out.print(summary(record.plan), highlight=False, markup=False)
     out.print(
         f"A `migrate` run would start now instead of at {clock(record.plan.timeline.not_before)} UTC: preflight first, "

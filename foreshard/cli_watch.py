@@ -47,8 +47,8 @@ def watch(
 
     Examples: foreshard watch · foreshard watch 3 · foreshard watch 3 --json | jq .stage
     """
-    with session() as (settings, control):
-        watcher = Watcher(control, settings.migration.approval_timeout_s)
+    with session() as (_, control):
+        watcher = Watcher(control)
         numbers = [migration_id] if migration_id is not None else watcher.live()
         if not numbers:
             if not as_json:

@@ -58,6 +58,10 @@ class ApprovalRequired(ForeshardError):
     """A flip needs a person's approval that is not there."""
 
 
+class AnswerRefused(ForeshardError):
+    """An answer to a question about a flip does not count, for its name, token or voucher; the question stands."""
+
+
 class PreflightFailed(ForeshardError):
     """The migration must not start; ``details['findings']`` lists why and what to do."""
 

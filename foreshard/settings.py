@@ -42,6 +42,7 @@ from foreshard.clock import FleetClock
 from foreshard.errors import ConfigurationError, InvalidInput
 from foreshard.forecast.forecast_settings import ForecastSettings
 from foreshard.load.load_settings import LoadSettings
+from foreshard.migration.approval_settings import ApprovalSettings
 from foreshard.planning.policy import DecisionPolicy
 from foreshard.postgres.passwords import PasswordSource, without_secret
 
@@ -50,7 +51,6 @@ CONFIG_FILE = "foreshard.toml"
 STATE_DIR = ".foreshard"
 
 Percent = Annotated[float, Field(gt=0, lt=100)]
-Approval = Literal["cutover_only", "every_flip", "never"]
 
 
 Dsn = Annotated[str, AfterValidator(without_secret)]
@@ -182,8 +182,6 @@ class MigrationSettings(Section):
         gt=0,
         description="a verdict whose evidence was complete longer ago than this opens no flip",
     )
-    approval: Approval = "cutover_only"
-    approval_timeout_s: float = Field(default=86_400.0, gt=0)
     lease_s: float = Field(default=15.0, ge=1)
     router_ack_timeout_s: float = Field(
         default=60.0,
@@ -280,6 +278,7 @@ class Settings(BaseSettings):
     forecast: ForecastSettings = ForecastSettings()
     decision: DecisionPolicy = DecisionPolicy()
     migration: MigrationSettings = MigrationSettings()
+    approval: ApprovalSettings = ApprovalSettings()
     checks: ChecksSettings = ChecksSettings()
     state_dir: Path = Path(STATE_DIR)
 

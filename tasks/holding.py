@@ -44,6 +44,11 @@ class Hold:
     key: str
     description: str
 
+    @property
+    def what(self) -> str:
+        """In a few words."""
+        return f"the end of pause {self.request}"
+
 
 def key_prefix(request_id: int) -> str:
     """What Prefect's keys of all waits for this pause begin with."""

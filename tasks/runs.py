@@ -64,12 +64,12 @@ def cancel_waiting(flow_run_id: str, message: str) -> bool:
 
 
 def mark_crashed(flow_run_id: str, message: str) -> bool:
-    """Says CRASHED of a run that still calls itself RUNNING or PENDING; never of one that waits for a person.
+    """Says CRASHED of a run that still calls itself RUNNING or PENDING; never of one that waits, or was deleted.
 
     When the serving process dies its runs stay RUNNING for ever, and a running run cannot be retried.
     """
     with get_client(sync_client=True) as client:
-        state = client.read_flow_run(UUID(flow_run_id)).state
+        state = state_of(flow_run_id)
         if state is None or state.type not in (StateType.RUNNING, StateType.PENDING):
             return False
         client.set_flow_run_state(UUID(flow_run_id), Crashed(message=message), force=True)

@@ -1,4 +1,4 @@
-"""Flips, gates and approvals: what stands in the control database before, between and after two servers."""
+"""Flips and gates: what stands in the control database before, between and after two servers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.lease import Lease, locked_migration
-from foreshard.control.migration_models import Approval, Flip, GateRun, Migration
-from foreshard.errors import ApprovalRequired, ForeshardError, GateRefused, InvalidInput, NotFound
+from foreshard.control.migration_models import Flip, GateRun, Migration
+from foreshard.errors import ForeshardError, GateRefused
 
 
 @dataclass(frozen=True)
@@ -47,23 +47,8 @@ class GateRecord:
     made_at: datetime
 
 
-@dataclass(frozen=True)
-class ApprovalRecord:
-    """One attempt to get a person's word. States: pending, approved, rejected, superseded."""
-
-    id: int
-    migration: int
-    flip_no: int
-    gate_run_id: int | None
-    state: str
-    approver: str
-    comment: str
-    requested_at: datetime
-    decided_at: datetime | None
-
-
 class FlipStore:
-    """Reads and writes flips, gate runs and approvals."""
+    """Reads and writes flips and gate runs."""
 
     def __init__(self, control: ControlDatabase) -> None:
         self._control = control
@@ -243,81 +228,6 @@ class FlipStore:
             )
             return [_gate(row) for row in rows]
 
-    # -- approvals --------------------------------------------------------------------------------------
-
-    def ask_approval(self, lease: Lease, flip_no: int, gate_run_id: int | None) -> int:
-        """A new pending attempt; earlier ones that nobody decided are superseded. Returns its id."""
-        with self._control.transaction() as session:
-            locked_migration(session, lease)
-            session.execute(
-                update(Approval)
-                .where(Approval.migration_id == lease.migration, Approval.state == "pending")
-                .values(state="superseded")
-            )
-            row = Approval(migration_id=lease.migration, flip_no=flip_no, gate_run_id=gate_run_id)
-            session.add(row)
-            session.flush()
-            return row.id
-
-    def decide(self, approval_id: int, *, approve: bool, approver: str, comment: str = "") -> ApprovalRecord:
-        """Store a person's decision. Possible once, on a pending attempt only.
-
-        Raises:
-            InvalidInput: no name was given.
-            NotFound: no such attempt.
-            ApprovalRequired: the attempt is decided or superseded.
-        """
-        if not approver.strip():
-            raise InvalidInput("approver", "is empty.", remedy="Say who decides.")
-        with self._control.transaction() as session:
-            row = session.get(Approval, approval_id, with_for_update=True)
-            if row is None:
-                raise NotFound(f"There is no approval attempt {approval_id}.")
-            if row.state != "pending":
-                raise ApprovalRequired(
-                    f"Approval attempt {approval_id} is {row.state} already.",
-                    remedy="Decide on the newest attempt.",
-                )
-            row.state = "approved" if approve else "rejected"
-            row.approver, row.comment = approver.strip(), comment
-            row.decided_at = session.scalar(select(func.clock_timestamp()))
-            return _approval(row)
-
-    def newest_approval(self, migration_id: int, flip_no: int) -> ApprovalRecord | None:
-        """The newest attempt for this flip."""
-        with self._control.transaction() as session:
-            row = session.scalar(
-                select(Approval)
-                .where(Approval.migration_id == migration_id, Approval.flip_no == flip_no)
-                .order_by(Approval.id.desc())
-                .limit(1)
-            )
-            return None if row is None else _approval(row)
-
-    def approvals(self, migration_id: int) -> Sequence[ApprovalRecord]:
-        """All attempts of a migration, in order."""
-        with self._control.transaction() as session:
-            rows = session.scalars(
-                select(Approval).where(Approval.migration_id == migration_id).order_by(Approval.id)
-            )
-            return [_approval(row) for row in rows]
-
-    def require_approval(self, migration_id: int, flip_no: int) -> ApprovalRecord:
-        """The newest attempt for exactly this flip, if a person approved it.
-
-        Raises:
-            ApprovalRequired: nobody did.
-        """
-        newest = self.newest_approval(migration_id, flip_no)
-        if newest is None or newest.state != "approved":
-            raise ApprovalRequired(
-                f"Flip {flip_no} of migration {migration_id} is not approved.",
-                remedy="Approve it in the Prefect UI or by `foreshard approve`.",
-                migration=migration_id,
-                flip=flip_no,
-            )
-        return newest
-
 
 def _next(session: Session, migration: Migration, from_bound: int, to_bound: int) -> FlipRecord:
     migration.flip_no += 1
@@ -341,11 +251,4 @@ def _gate(row: GateRun) -> GateRecord:
     return GateRecord(
         row.id, row.checkpoint, row.flip_no, row.passed, row.evaluated, row.expected, row.failed,
         row.evidence_sha256, dict(row.verdict), row.made_at,
-    )  # fmt: skip
-
-
-def _approval(row: Approval) -> ApprovalRecord:
-    return ApprovalRecord(
-        row.id, row.migration_id, row.flip_no, row.gate_run_id, row.state, row.approver, row.comment,
-        row.requested_at, row.decided_at,
     )  # fmt: skip

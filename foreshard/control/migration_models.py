@@ -1,4 +1,4 @@
-"""The tables of the control database about migrations: stages, flips, gates, approvals, and what they made."""
+"""The tables of the control database about migrations: stages, flips, gates, and what they made."""
 
 from __future__ import annotations
 
@@ -175,31 +175,6 @@ class GateRun(Base):
     verdict: Mapped[dict[str, Any]]
     made_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
     expires_at: Mapped[datetime]
-
-
-APPROVAL_STATES = ["pending", "approved", "rejected", "superseded"]
-
-
-class Approval(Base):
-    """One attempt to get a person's word for one flip. Decided once; a new attempt is a new row."""
-
-    __tablename__ = "approvals"
-    __table_args__ = (
-        CheckConstraint(one_of("state", APPROVAL_STATES), name="state"),
-        CheckConstraint(
-            "(state IN ('approved', 'rejected')) = (decided_at IS NOT NULL AND approver <> '')",
-            name="decided",
-        ),
-    )
-    id: Mapped[int] = mapped_column(primary_key=True)
-    migration_id: Mapped[int] = mapped_column(ForeignKey("migrations.id"), index=True)
-    flip_no: Mapped[int] = mapped_column(BigInteger)
-    gate_run_id: Mapped[int | None] = mapped_column(ForeignKey("gate_runs.id"))
-    state: Mapped[str] = mapped_column(default="pending")
-    approver: Mapped[str] = mapped_column(default="")
-    comment: Mapped[str] = mapped_column(default="")
-    requested_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
-    decided_at: Mapped[datetime | None]
 
 
 class ShadowReads(Base):

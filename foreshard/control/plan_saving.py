@@ -9,7 +9,8 @@ from datetime import timedelta
 from sqlalchemy import and_, exists, func, or_, select
 from sqlalchemy.orm import Session
 
-from foreshard.control.migration_models import Approval, Migration
+from foreshard.control.approval_models import Approval
+from foreshard.control.migration_models import Migration
 from foreshard.control.models import Decision as DecisionRow
 from foreshard.control.models import Plan
 from foreshard.errors import InvalidInput, OutOfDate

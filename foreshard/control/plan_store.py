@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from math import isfinite
 from typing import Any
 
 from sqlalchemy import func, select, update
@@ -175,6 +176,12 @@ class PlanStore:
         with self._control.transaction() as session:
             stored = session.scalar(select(Plan.document["prediction"]).where(Plan.id == plan_id))
         return None if stored is None else Prediction.read(stored)
+
+    def risk(self, plan_id: int) -> float | None:
+        """The source's score that a plan was made for, in units of capacity; None where its document has none."""
+        with self._control.transaction() as session:
+            stored = session.scalar(select(Plan.document["risk_before"]).where(Plan.id == plan_id))
+        return float(stored) if isinstance(stored, int | float) and isfinite(stored) else None
 
     def all(self) -> Sequence[PlanRecord]:
         """All plans, newest first."""

@@ -63,10 +63,21 @@ def document(work: Work, end: Stage) -> dict[str, Any]:
                 "flip": approval.flip_no,
                 "state": approval.state,
                 "approver": approval.approver,
+                "verified": approval.verified,
+                "way": approval.way,
                 "comment": approval.comment,
+                "asked_at": approval.requested_at.isoformat(),
+                "expires_at": approval.expires_at.isoformat(),
                 "decided_at": approval.decided_at and approval.decided_at.isoformat(),
+                "why_asked": approval.why,
+                "evidence_sha256": approval.evidence_sha256,
             }
-            for approval in work.flips.approvals(record.id)
+            for approval in work.approvals.of(record.id)
+        ],
+        "not_asked": [
+            {"flip": event.flip_no, "why": event.why}
+            for event in work.approvals.events(record.id)
+            if event.event == "not_asked"
         ],
         "notes": [str(detail["note"]) for detail in finished.values() if "note" in detail],
         "verifications": [

@@ -33,7 +33,7 @@ from psycopg import errors
 
 from foreshard.control.flip_store import FlipRecord
 from foreshard.errors import FlipFailed, ForeshardError, LeaseLost
-from foreshard.migration import failover, failpoint, routers, serving
+from foreshard.migration import approval_policy, failover, failpoint, routers, serving
 from foreshard.migration.settlement import Bounds, Settlement, settlement
 from foreshard.migration.work import Work
 from foreshard.postgres import guard, standbys
@@ -106,7 +106,7 @@ def flip(
     if bound == to_bound:
         serving.close_what_lost_all(work, bound)
         return None
-    if to_bound == SLOTS or (to_bound > bound and work.settings.approval == "every_flip"):
+    if to_bound > bound and approval_policy.guarded(work.approval, cutover=to_bound == SLOTS):
         authorise(work, work.flips.next_number(work.lease.migration))
     if bound == 0:
         # From here on some keys are not where a map from before the migration says. A router that knows of it asks the
@@ -140,8 +140,13 @@ def authorise(work: Work, flip_no: int) -> None:
         ApprovalRequired: the policy wants a person's word for this flip, and it is not there.
     """
     work.flips.require_gate(work.lease.migration, "before_cutover", flip_no)
-    if work.settings.approval != "never":
-        work.flips.require_approval(work.lease.migration, flip_no)
+    asking = approval_policy.asking_for(
+        work, cutover=True
+    )  # where it is not the cutover, every flip is guarded
+    if asking.wanted:
+        work.approvals.require(work.lease.migration, flip_no)
+    else:
+        work.approvals.not_asked(work.lease, flip_no, asking)
 
 
 def finish_interrupted(work: Work) -> None:

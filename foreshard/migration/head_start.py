@@ -121,7 +121,7 @@ def _set(
 
 def _margin(work: Work, name: Name, rates: Mapping[Name, float] | None) -> int:
     settings = work.settings
-    unwatched = settings.approval_timeout_s + settings.canary_soak_s * len(settings.canary_percent)
+    unwatched = work.approval.timeout_s + settings.canary_soak_s * len(settings.canary_percent)
     return max(MARGIN, ceil(SAFETY * (rates or {}).get(name, 0.0) * unwatched))
 
 

@@ -30,7 +30,7 @@ from foreshard.errors import (
     ShardUnavailable,
     StreamBroken,
 )
-from foreshard.migration import confirmation, fingerprint, retreat
+from foreshard.migration import approval_policy, confirmation, fingerprint, retreat
 from foreshard.migration.flip import finish_interrupted
 from foreshard.migration.holding import Hearing
 from foreshard.migration.lifecycle import ABORTABLE, ENDS, REVERSIBLE, Stage, following
@@ -276,7 +276,6 @@ class Runner:
             logger.warning("migration %s is not settled: %s", self._migration_id, away)
 
     def _step(self, name: str, stage: Stage, percent: float | None) -> Step:
-        policy = self._settings.migration.approval
         wanted = SLOTS if stage is Stage.CUTOVER else 0
         if percent is not None:
             share = write_redirect.chosen(self.work, percent)
@@ -284,14 +283,16 @@ class Runner:
             wanted = self.record.bound + 1 if share is None else share.bound
         # A flip that a runner died in was finished on entering: nothing is left of it to check or to approve.
         flips = self.record.bound < wanted
-        approval = flips and (policy == "every_flip" or (policy == "cutover_only" and stage is Stage.CUTOVER))
+        cutover = stage is Stage.CUTOVER
+        guarded = flips and approval_policy.guarded(self.work.approval, cutover=cutover)
+        approval = guarded and approval_policy.asking_for(self.work, cutover=cutover).wanted
         flip_no = (
             self.record.flip_no
             if stage is Stage.FINALISE
             else self.work.flips.next_number(self._migration_id)
         )
-        checkpoint = None if stage is Stage.CUTOVER and not flips else CHECKPOINTS.get(stage)
-        if approval:  # a person decides on evidence
+        checkpoint = None if cutover and not flips else CHECKPOINTS.get(stage)
+        if guarded:
             checkpoint = CHECKPOINTS[Stage.CUTOVER]
         return Step(name, stage, checkpoint, approval, flip_no, percent)
 

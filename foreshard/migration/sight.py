@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func, select
 
+from foreshard.control.approval_store import ApprovalRecord, ApprovalStore
 from foreshard.control.engine import ControlDatabase
-from foreshard.control.flip_store import ApprovalRecord, FlipRecord, FlipStore, GateRecord
+from foreshard.control.flip_store import FlipRecord, FlipStore, GateRecord
 from foreshard.control.lease import driver_of
 from foreshard.control.migration_models import StageRun
 from foreshard.control.migration_store import MigrationRecord, MigrationStore
@@ -46,7 +47,6 @@ class Sight:
     gate: GateRecord | None
     approval: ApprovalRecord | None
     requests: Sequence[RequestRecord]
-    answer_by: datetime | None
 
     @property
     def over(self) -> bool:
@@ -86,9 +86,9 @@ class Sight:
         if asked is not None:
             return f"a safe point ({asked.in_words})"
         if record.waiting_for == APPROVAL and self.approval is not None:
-            until = f", until {self.answer_by:%Y-%m-%d %H:%M} UTC" if self.answer_by else ""
             return (
-                f"approval of flip {self.approval.flip_no}{until} (foreshard approve {record.id} --as NAME)"
+                f"approval of flip {self.approval.flip_no}, until {self.approval.expires_at:%Y-%m-%d %H:%M} UTC "
+                f"(foreshard approve {record.id} --as NAME)"
             )
         if record.waiting_for is not None:
             return record.waiting_for
@@ -134,7 +134,7 @@ class Sight:
             "driver": self.driver,
             "failure": record.failure,
             "waits_for": record.waiting_for,
-            "answer_by": self.answer_by,
+            "answer_by": None if self.approval is None else self.approval.expires_at,
             "request": None if self.asked is None else self.asked.in_words,
             "step": None if self.progress is None else self.progress.step,
             "progress": None if self.progress is None else without_parts(self.progress.document),
@@ -153,8 +153,8 @@ class Sight:
 class Watcher:
     """Looks at migrations in the control database."""
 
-    def __init__(self, control: ControlDatabase, approval_timeout_s: float) -> None:
-        self._control, self._approval_timeout_s = control, approval_timeout_s
+    def __init__(self, control: ControlDatabase) -> None:
+        self._control = control
         self._store = MigrationStore(control)
 
     def live(self) -> list[int]:
@@ -169,9 +169,7 @@ class Watcher:
         """
         record, flips = self._store.get(migration_id), FlipStore(self._control)
         runs, kept = self._store.stage_runs(migration_id), ProgressStore(self._control).of(migration_id)
-        gates, approvals = flips.gates(migration_id), flips.approvals(migration_id)
-        pending = next((one for one in reversed(approvals) if one.state == "pending"), None)
-        timeout = timedelta(seconds=self._approval_timeout_s)
+        gates, newest = flips.gates(migration_id), ApprovalStore(self._control).newest(migration_id)
         with self._control.transaction() as session:
             now = session.execute(select(func.clock_timestamp())).scalar_one()
         under_way = (
@@ -186,9 +184,8 @@ class Watcher:
             reading=StreamStore(self._control).of(migration_id),
             flips=flips.flips(migration_id),
             gate=gates[-1] if gates else None,
-            approval=pending,
+            approval=newest if newest is not None and newest.state == "pending" else None,
             requests=RequestStore(self._control).of(migration_id),
-            answer_by=None if pending is None else pending.requested_at + timeout,
         )
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from foreshard.control.approval_store import ApprovalStore
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.flip_store import FlipStore
 from foreshard.control.forecast_store import ForecastStore
@@ -37,6 +38,7 @@ class Work:
         self.lease = lease
         self.control = control
         self.settings: MigrationSettings = settings.migration
+        self.approval = settings.approval
         self.checks = settings.checks
         self.policy = settings.decision
         self.clock = settings.clock.fleet_clock()
@@ -44,6 +46,7 @@ class Work:
         self.state_dir = settings.state_dir
         self.store = MigrationStore(control)
         self.flips = FlipStore(control)
+        self.approvals = ApprovalStore(control)
         self.plans = PlanStore(control)
         self.shadows = ShadowStore(control)
         self.routers = RouterStore(control)

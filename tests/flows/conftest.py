@@ -109,3 +109,19 @@ class Deployed:
     def call_it_running(self, run: FlowRun) -> None:
         """What Prefect goes on saying of a run whose serving process was killed."""
         self._client.set_flow_run_state(run.id, Running(), force=True)
+
+
+@pytest.fixture
+def migrations(client: SyncPrefectClient) -> Deployed:
+    """The deployment of `migrate`."""
+    from flows.migrate import migrate
+
+    return Deployed(migrate, client)
+
+
+@pytest.fixture
+def before_cutover(control: ControlDatabase, plan_id: int, monkeypatch: pytest.MonkeyPatch) -> int:
+    """The number of a migration that asks a person next; see `tests.flows.approval_case`."""
+    from tests.flows.approval_case import stand_before_cutover
+
+    return stand_before_cutover(control, plan_id, monkeypatch)

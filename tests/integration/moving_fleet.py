@@ -15,6 +15,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from foreshard.control.approval_answers import Answer
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.flip_store import FlipStore
 from foreshard.control.migration_store import MigrationStore
@@ -27,6 +28,8 @@ from foreshard.fleet.grants import SHADOW
 from foreshard.fleet.ledger import Ledger, Start
 from foreshard.fleet.operations import Operations
 from foreshard.fleet.throwaway import ShardDatabase, ShardPair, ThrowawayServers
+from foreshard.migration.approval_policy import Asking
+from foreshard.migration.approval_settings import ApprovalSettings
 from foreshard.migration.lifecycle import Stage
 from foreshard.migration.progress import Progress
 from foreshard.migration.runner import Runner, Step
@@ -55,9 +58,12 @@ QUICK = MigrationSettings(
 )
 
 
+ASKED = Asking(True, "cutover_only", "a test asks")
+
+
 def allow(runner: Runner, step: Step) -> None:
     """Store a passed gate and an approval for the step, as the flow does after its checks."""
-    flips, lease = runner.work.flips, runner.work.lease
+    flips, approvals, lease = runner.work.flips, runner.work.approvals, runner.work.lease
     gate = None
     if step.checkpoint is not None:
         gate = flips.record_gate(
@@ -65,8 +71,8 @@ def allow(runner: Runner, step: Step) -> None:
             evidence_sha256="0" * 64, verdict={}, ttl_s=60,
         )  # fmt: skip
     if step.approval:
-        attempt = flips.ask_approval(lease, step.flip_no, gate)
-        flips.decide(attempt, approve=True, approver="test")
+        attempt = approvals.ask(lease, step.flip_no, gate, ASKED, 60)
+        approvals.decide(attempt.id, Answer(True, "test"))
 
 
 def ignore(progress: Progress) -> None:
@@ -91,12 +97,20 @@ class MovingFleet:
     """Those of the plan, which are filled."""
 
     def __init__(
-        self, pair: ShardPair, control_dsn: str, state_dir: Path, settings: MigrationSettings = QUICK
+        self,
+        pair: ShardPair,
+        control_dsn: str,
+        state_dir: Path,
+        settings: MigrationSettings = QUICK,
+        approval: ApprovalSettings = ApprovalSettings(),  # noqa: B008 - immutable
     ) -> None:
         self.pair = pair
         self.control = ControlDatabase(control_dsn)
         self.settings = Settings(
-            control=ControlSettings(dsn=control_dsn), migration=settings, state_dir=state_dir
+            control=ControlSettings(dsn=control_dsn),
+            migration=settings,
+            approval=approval,
+            state_dir=state_dir,
         )
         self.control.migrate()
         topology = TopologyStore(self.control)
@@ -119,6 +133,11 @@ class MovingFleet:
         """Change settings of migrations, for runners that are made from now on."""
         changed = self.settings.migration.model_copy(update=migration)
         self.settings = self.settings.model_copy(update={"migration": changed})
+
+    def configure_approval(self, **approval: Any) -> None:
+        """The same for who must approve what."""
+        changed = self.settings.approval.model_copy(update=approval)
+        self.settings = self.settings.model_copy(update={"approval": changed})
 
     def plan(self, source: str, target: str, buckets: Sequence[str]) -> int:
         """A new plan, as a decision makes it."""

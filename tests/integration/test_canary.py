@@ -191,8 +191,8 @@ def test_a_step_that_has_flipped_needs_no_second_approval(
 ) -> None:
     """By slots it would have to flip further: a bound that was chosen by writes may lie below the share of slots."""
     fleet = by_writes
-    every = fleet.settings.migration.model_copy(update={"approval": "every_flip", "canary_sample_s": 0.1})
-    fleet.settings = fleet.settings.model_copy(update={"migration": every})
+    fleet.configure(canary_sample_s=0.1)
+    fleet.configure_approval(before="every_flip")
     fleet.run_until(Stage.WRITE_REDIRECT)
     hot = write_sample.WriteSample({3: 1000}, 0, 0.1)
     monkeypatch.setattr(write_sample, "measure", lambda *_: hot)

@@ -1,4 +1,4 @@
-"""The control database: schema, leases, gates, approvals, load, what is final."""
+"""The control database: schema, leases, gates, load, what is final."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ from foreshard.control.progress_store import ProgressStore
 from foreshard.control.rate_store import RateStore
 from foreshard.control.topology_store import ShardRecord, TopologyStore
 from foreshard.errors import (
-    ApprovalRequired,
     ForeshardError,
     GateRefused,
     IllegalTransition,
@@ -206,24 +205,6 @@ def test_a_gate_counts_only_if_whole_passed_fresh_and_for_this_flip(
     assert flips.require_gate(lease.migration, "before_cutover", 1).passed
     with pytest.raises(GateRefused):
         flips.require_gate(lease.migration, "after_cutover", 1)
-
-
-def test_an_approval_is_given_once_by_somebody_for_one_flip(control: ControlDatabase, lease: Lease) -> None:
-    flips = FlipStore(control)
-    first = flips.ask_approval(lease, 1, None)
-    second = flips.ask_approval(lease, 1, None)
-    with pytest.raises(ApprovalRequired):
-        flips.decide(first, approve=True, approver="Ada")  # superseded
-    with pytest.raises(InvalidInput):
-        flips.decide(second, approve=True, approver="  ")
-    with pytest.raises(ApprovalRequired):
-        flips.require_approval(lease.migration, 1)
-    flips.decide(second, approve=True, approver="Ada", comment="looks right")
-    with pytest.raises(ApprovalRequired):
-        flips.decide(second, approve=False, approver="Bob")
-    assert flips.require_approval(lease.migration, 1).approver == "Ada"
-    with pytest.raises(ApprovalRequired):
-        flips.require_approval(lease.migration, 2)
 
 
 def test_a_confirmation_is_final(control: ControlDatabase, store: MigrationStore, lease: Lease) -> None:

@@ -68,7 +68,7 @@ def test_nothing_is_copied_without_the_checks_before_the_copy(
 
 def test_no_way_to_the_keys_leads_past_the_checks(fleet: MovingFleet) -> None:
     """Whoever asks, under whatever policy: the cutover wants checks of its own, and so does each guarded step."""
-    fleet.configure(approval="never")
+    fleet.configure_approval(before="never")
     fleet.run_until(Stage.CUTOVER)
     with fleet.runner() as runner:
         work = runner.work
@@ -117,7 +117,7 @@ def test_no_way_to_the_keys_leads_past_the_checks(fleet: MovingFleet) -> None:
         assert flip(work, present) is not None
         refused("were not run")
 
-    fleet.configure(approval="every_flip")
+    fleet.configure_approval(before="every_flip")
     with fleet.runner() as runner:
         work = runner.work
         refused("were not run", present + 1)

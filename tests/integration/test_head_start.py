@@ -148,7 +148,7 @@ def test_the_margin_lasts_while_a_person_is_asked(runner: Runner) -> None:
     rates = {("b0000", "up"): 1000.0, ("b0000", "small"): 1000.0}
     head_start.keep_apart(runner.work, rates)
     facts = runner.work.facts()[head_start.FACT]
-    assert facts["b0000.up"]["margin"] > 1000 * runner.work.settings.approval_timeout_s
+    assert facts["b0000.up"]["margin"] > 1000 * runner.work.approval.timeout_s
     assert facts["b0000.small"]["margin"] == (2**31 - 1 - 2_000_000_000 + 1) // 4  # it cannot have more
     assert facts["b0000.down"]["margin"] == MARGIN
 

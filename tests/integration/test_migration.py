@@ -6,13 +6,23 @@ from pathlib import Path
 
 import pytest
 
+from foreshard.control.approval_answers import Answer
 from foreshard.control.topology_store import TopologyStore
 from foreshard.errors import ApprovalRequired, GateRefused, IllegalTransition, LeaseLost
 from foreshard.fleet.throwaway import ShardPair
+from foreshard.migration.approval_settings import ApprovalSettings
 from foreshard.migration.flip import flip
 from foreshard.migration.lifecycle import Stage
 from foreshard.topology.keys import SLOTS
-from tests.integration.moving_fleet import BUCKETS, QUICK, MovingFleet, allow, assert_whole, ignore, writers
+from tests.integration.moving_fleet import (
+    ASKED,
+    BUCKETS,
+    MovingFleet,
+    allow,
+    assert_whole,
+    ignore,
+    writers,
+)
 
 
 @pytest.mark.parametrize("method", ["pipe", "subscription"])
@@ -84,8 +94,9 @@ def test_the_cutover_is_refused_without_gate_or_approval(fleet: MovingFleet) -> 
         )  # fmt: skip
         with pytest.raises(ApprovalRequired):
             runner.perform(step, ignore)
-        attempt = fleet.flips.ask_approval(runner.work.lease, step.flip_no, None)
-        fleet.flips.decide(attempt, approve=False, approver="a person")
+        approvals = runner.work.approvals
+        attempt = approvals.ask(runner.work.lease, step.flip_no, None, ASKED, 60)
+        approvals.decide(attempt.id, Answer(False, "a person"))
         with pytest.raises(ApprovalRequired):
             flip(runner.work, SLOTS)
         assert runner.work.bounds().target == 512
@@ -94,8 +105,7 @@ def test_the_cutover_is_refused_without_gate_or_approval(fleet: MovingFleet) -> 
 def test_by_policy_every_flip_needs_its_own_gate_and_approval(
     shard_pair: ShardPair, control_dsn: str, tmp_path: Path
 ) -> None:
-    policy = QUICK.model_copy(update={"approval": "every_flip"})
-    fleet = MovingFleet(shard_pair, control_dsn, tmp_path, policy)
+    fleet = MovingFleet(shard_pair, control_dsn, tmp_path, approval=ApprovalSettings(before="every_flip"))
     with fleet.runner() as runner:
         fleet.run_until(Stage.WRITE_REDIRECT, runner)
         for _ in range(3):

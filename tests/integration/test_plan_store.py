@@ -10,8 +10,9 @@ import pytest
 from sqlalchemy import text, update
 from sqlalchemy.exc import DBAPIError
 
+from foreshard.control.approval_models import Approval
 from foreshard.control.engine import ControlDatabase
-from foreshard.control.migration_models import Approval, Migration
+from foreshard.control.migration_models import Migration
 from foreshard.control.migration_store import MigrationStore
 from foreshard.control.models import Plan
 from foreshard.control.plan_store import DecisionRecord, PlanStore
@@ -185,7 +186,7 @@ def test_what_was_refused_is_not_planned_again_for_a_while(
                 session.add(
                     Approval(
                         migration_id=number, flip_no=1, state="rejected", approver="ada",
-                        decided_at=datetime.now(UTC),
+                        decided_at=datetime.now(UTC), expires_at=datetime.now(UTC) + timedelta(days=1),
                     )
                 )  # fmt: skip
     after = store.save(decision(NOW, *plans), forecast(), POLICY)

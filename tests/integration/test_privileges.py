@@ -379,6 +379,8 @@ def test_a_router_works_as_the_application_and_needs_each_right(
             "TRUNCATE routers",
             "SELECT * FROM shadow_reads",
             "SELECT * FROM approvals",
+            "SELECT * FROM approvers",
+            "INSERT INTO approval_events DEFAULT VALUES",
             "UPDATE migrations SET bound = 0",
             "UPDATE buckets SET shard = 'target'",
             "DELETE FROM shadow_reads",

@@ -9,6 +9,7 @@ from pathlib import Path
 import psycopg
 
 from foreshard.fleet.throwaway import ShardPair, ThrowawayServers
+from foreshard.migration.approval_settings import ApprovalSettings
 from foreshard.migration.lifecycle import Stage
 from foreshard.migration.runner import Runner
 from foreshard.postgres.guard import Side
@@ -18,7 +19,6 @@ from tests.integration.moving_fleet import MovingFleet, drop_pair
 from tests.stress import bucket
 
 SETTINGS = MigrationSettings(
-    approval="never",
     canary_percent=(50.0,),
     canary_soak_s=0.3,
     canary_min_writes=10_000,
@@ -40,7 +40,7 @@ class StressFleet(MovingFleet):
     def __init__(
         self, pair: ShardPair, control_dsn: str, state_dir: Path, settings: MigrationSettings = SETTINGS
     ) -> None:
-        super().__init__(pair, control_dsn, state_dir, settings)
+        super().__init__(pair, control_dsn, state_dir, settings, ApprovalSettings(before="never"))
 
     def fill(self, conn: psycopg.Connection[tuple[object, ...]]) -> None:
         """Create the stress application's buckets on the source."""

@@ -95,8 +95,8 @@ def test_a_variable_wins_over_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
             "greater than 0",
         ),
         (
-            f'[control]\ndsn = "{DSN}"\n[migration]\napproval = "perhaps"',
-            "migration.approval",
+            f'[control]\ndsn = "{DSN}"\n[approval]\nbefore = "perhaps"',
+            "approval.before",
             "cutover_only",
         ),
         (

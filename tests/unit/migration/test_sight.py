@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from foreshard.control.flip_store import ApprovalRecord, FlipRecord, GateRecord
+from foreshard.control.approval_store import ApprovalRecord
+from foreshard.control.flip_store import FlipRecord, GateRecord
 from foreshard.control.migration_models import StageRun
 from foreshard.control.migration_store import MigrationRecord
 from foreshard.control.progress_store import KeptProgress
@@ -59,7 +60,6 @@ def sight(stage: Stage = Stage.BACKFILL, **changed: Any) -> Sight:
         "gate": None,
         "approval": None,
         "requests": [],
-        "answer_by": None,
     }
     facts = changed.pop("record", {})
     return Sight(**{**fields, "record": replace(record, **facts), **changed})
@@ -86,12 +86,15 @@ def before_its_cutover() -> Sight:
         for percent, (slots, writes) in shares.items()
     }
     gate = GateRecord(9, "before_cutover", 4, True, 48, 48, 0, "", {}, ago(20))
-    wanted = ApprovalRecord(6, 3, 4, 9, "pending", "", "", ago(19), None)
+    wanted = ApprovalRecord(
+        id=6, migration=3, flip_no=4, gate_run_id=9, evidence_sha256="", flow_run_id=None, form=1,
+        policy="cutover_only", why="", state="pending", approver="", verified=False, way="", comment="", requested_at=ago(19),
+        expires_at=NOW + timedelta(hours=24), decided_at=None,
+    )  # fmt: skip
     facts = {"bound": 513, "facts": {"canary": canary}, "waiting_for": "approval"}
     runs = [ran(stage, 400 - 10 * number, 8) for number, stage in enumerate(list(Stage)[:7])]
     return sight(
         Stage.CUTOVER, record=facts, driver=None, flips=flips, gate=gate, approval=wanted, progress=None, runs=runs,
-        answer_by=NOW + timedelta(hours=24),
         reading=(ago(12), Reading(1200, 0.0, 900, 0.0, 12 * MB, 13 * 2**30, 16 * 2**30)),
     )  # fmt: skip
 
