@@ -21,7 +21,7 @@ from foreshard.control.engine import ControlDatabase
 from foreshard.control.flip_store import ApprovalRecord
 from foreshard.migration.runner import Runner, Step
 from foreshard.settings import Settings
-from tasks import plan_artifacts, reports
+from tasks import reports
 
 
 class ApprovalForm(RunInput):
@@ -85,6 +85,10 @@ def ask(control: ControlDatabase, settings: Settings, runner: Runner, step: Step
     attempt = runner.work.flips.ask_approval(runner.work.lease, step.flip_no, gate.id)
     runner.suspend("approval")
     try:
+        from tasks import (
+            plan_artifacts,
+        )  # here: most runs ask nobody, and it brings all that draws and forecasts
+
         plan = plan_artifacts.plan_with_picture(control, settings, runner.record.plan_id)
     except Exception as error:  # the question is about the evidence; it can be asked without the picture
         plan = f"The plan cannot be shown: {error}"
