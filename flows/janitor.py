@@ -8,7 +8,7 @@ from prefect import flow
 from pydantic import Field
 
 from foreshard.control.session import session
-from tasks import due_plans, recovery
+from tasks import due_plans, recovery, zombies
 
 
 @flow(name="janitor", persist_result=False)
@@ -25,7 +25,8 @@ def janitor(
     Holds no state: the lease in the control database says who drives a migration. One that waits for a person's
     approval, that failed, or that a person cancelled in the UI is left alone, but for a shard of it that was failed
     over: that is settled, since its keys have no owner until then. Of a migration that has ended nothing
-    may stand on any shard: what does is removed, and logged.
+    may stand on any shard: what does is removed, and logged. Runs that Prefect goes on calling running after their
+    process was killed are called crashed.
     """
     with session() as (settings, control):
         if not dry_run:
@@ -36,6 +37,7 @@ def janitor(
             else [migration.id for migration in recovery.unattended(control) if recovery.restart(migration)]
         )
         if not dry_run:
+            zombies.mark_dead(control)
             due_plans.start_dead_again(control, settings)
             due_plans.start_due(control, settings)
         recovery.clean_up(control, dry_run)

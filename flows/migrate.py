@@ -15,7 +15,7 @@ from foreshard.control.session import session
 from foreshard.errors import ApprovalRequired, PlanClosed
 from foreshard.migration.runner import Runner
 from foreshard.settings import Settings
-from tasks import approval, gates, reports, stages
+from tasks import approval, away, gates, reports, stages
 
 
 @flow(name="migrate", persist_result=False)
@@ -40,7 +40,8 @@ def migrate(
         elsewhere = stages.waits_elsewhere(control, migration)
         if elsewhere is not None:
             return Cancelled(message=elsewhere)
-        with Runner(control, settings, migration, flow_run.id, flow_run.id) as runner:
+        runner = Runner(control, settings, migration, flow_run.id, flow_run.id)
+        with runner, away.as_interruption():
             question = _work(control, settings, runner)
         if question is not None:
             approval.wait_for_answer(question, settings.migration.approval_timeout_s)

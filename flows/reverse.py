@@ -10,7 +10,7 @@ from pydantic import Field
 
 from foreshard.control.session import session
 from foreshard.migration.runner import Runner
-from tasks import reports, stages
+from tasks import away, reports, stages
 
 
 @flow(name="reverse", persist_result=False)
@@ -21,6 +21,7 @@ def reverse(migration_id: Annotated[int, Field(ge=1, description="The migration 
     """
     with session() as (settings, control):
         migration = stages.open_migration(control, settings, None, migration_id)
-        with Runner(control, settings, migration, flow_run.id, flow_run.id) as runner:
+        runner = Runner(control, settings, migration, flow_run.id, flow_run.id)
+        with runner, away.as_interruption():
             stages.give_back(runner)
         reports.migration_report(control, migration, return_state=True)

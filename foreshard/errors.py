@@ -46,6 +46,10 @@ class LeaseLost(ForeshardError):
     """Another runner holds the migration now: stop at once and change nothing."""
 
 
+class OrchestratorUnavailable(ForeshardError):
+    """Whoever starts and shows runs does not answer. Nothing is wrong with the migration: another run goes on."""
+
+
 class GateRefused(ForeshardError):
     """A flip was asked for without checks that passed, cover this migration and flip, and are fresh."""
 
