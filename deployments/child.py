@@ -89,6 +89,17 @@ class Child:
                 _kill(left_over)
         self._pid_file.unlink(missing_ok=True)
 
+    def kill9(self) -> None:
+        """Kills it and all of its session outright, as a lack of memory or of power would; nobody is asked first."""
+        recorded = self._recorded()
+        if recorded is not None and not _is_reused(*recorded):
+            members = _session(recorded[0])
+            for process in members:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            for process in members:
+                _wait(process, 5.0)
+
     def _recorded(self) -> tuple[int, float] | None:
         try:
             content = json.loads(self._pid_file.read_text(encoding="utf-8"))

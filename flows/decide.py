@@ -9,7 +9,7 @@ from pydantic import Field
 
 from foreshard.control.plan_store import PlanStore
 from foreshard.control.session import session
-from tasks import deciding, due_plans, events, plan_artifacts
+from tasks import deciding, due_plans, events
 from tasks.policy_form import STANDING, PolicyOverrides
 
 
@@ -41,6 +41,8 @@ def decide(
         started = due_plans.start_due(control, settings)
         if decided.new:
             events.decision_completed(decided.id, decided.forecast_run_id, decided.plan_ids, started)
+        from tasks import plan_artifacts  # here: the migrations are on their way while what draws is imported
+
         # A picture that cannot be drawn is a failed task, not a failed decision.
         plan_artifacts.show_risks(decided, return_state=True)
         plan_artifacts.show_decision(control, settings, decided, return_state=True)

@@ -8,7 +8,7 @@ from prefect import flow
 from pydantic import Field
 
 from foreshard.control.session import session
-from tasks import due_plans, expiry, recovery
+from tasks import due_plans, expiry, recovery, zombies
 
 
 @flow(name="janitor", persist_result=False)
@@ -28,6 +28,7 @@ def janitor(
     before its cutover it is aborted while that is clean. One that somebody asked to give back gets a run that does.
     A question that nobody answered in time is ended.
     Of a migration that has ended nothing may stand on any shard: what does is removed, and logged.
+    Runs that Prefect goes on calling running after their process was killed are called crashed.
     """
     with session() as (settings, control):
         if not dry_run:
@@ -44,6 +45,7 @@ def janitor(
             ]
         )
         if not dry_run:
+            zombies.mark_dead(control)
             due_plans.start_dead_again(control, settings)
             due_plans.start_due(control, settings)
         recovery.clean_up(control, dry_run)

@@ -17,7 +17,7 @@ from foreshard.errors import ApprovalRequired, PlanClosed
 from foreshard.migration.requests import GOING_BACK, Ask
 from foreshard.migration.runner import Runner
 from foreshard.settings import Settings
-from tasks import approval, gates, holding, reports, stages, steering
+from tasks import approval, away, gates, holding, reports, stages, steering
 
 
 @flow(name="migrate", persist_result=False)
@@ -45,7 +45,8 @@ def migrate(
         if elsewhere is not None:
             return Cancelled(message=elsewhere)
         previous = MigrationStore(control).get(migration).flow_run_id
-        with Runner(control, settings, migration, flow_run.id, flow_run.id) as runner:
+        runner = Runner(control, settings, migration, flow_run.id, flow_run.id)
+        with runner, away.as_interruption():
             waiting = _work(control, settings, runner, previous)
         if isinstance(waiting, str):
             return Cancelled(message=waiting)

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from foreshard.control.session import session
 from foreshard.migration.requests import Ask
-from tasks import reports, stages, steering
+from tasks import away, reports, stages, steering
 
 
 @flow(name="reverse", persist_result=False)
@@ -29,7 +29,7 @@ def reverse(
     """
     with session() as (settings, control):
         asked = steering.ask(control, migration_id, Ask.REVERSE, who, why)
-        with steering.taken_over(control, settings, asked) as taken:
+        with steering.taken_over(control, settings, asked) as taken, away.as_interruption():
             if taken is None:
                 told = stages.how_it_ended(control, migration_id)
                 return Cancelled(message=f"Another run was faster. {told}")

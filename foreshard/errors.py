@@ -50,6 +50,10 @@ class Interrupted(ForeshardError):
     """Somebody asked to hold the migration or to give it back: the step stopped where it can be entered again."""
 
 
+class OrchestratorUnavailable(ForeshardError):
+    """Whoever starts and shows runs does not answer. Nothing is wrong with the migration: another run goes on."""
+
+
 class GateRefused(ForeshardError):
     """A flip was asked for without checks that passed, cover this migration and flip, and are fresh."""
 

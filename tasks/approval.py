@@ -35,7 +35,7 @@ from foreshard.migration import approval_policy
 from foreshard.migration.lifecycle import Stage
 from foreshard.migration.runner import Runner, Step
 from foreshard.settings import Settings
-from tasks import approval_markdown, plan_artifacts
+from tasks import approval_markdown
 
 PREFECT_LATER_S = 300.0
 """So much later than the attempt Prefect's own wait ends: by which of the two clocks it expires is then never open."""
@@ -169,6 +169,10 @@ def ask(control: ControlDatabase, settings: Settings, runner: Runner, step: Step
     runner.suspend("approval")
     timeline = None
     try:
+        from tasks import (
+            plan_artifacts,
+        )  # here: most runs ask nobody, and it brings all that draws and forecasts
+
         plan = plan_artifacts.plan_with_picture(control, settings, runner.record.plan_id)
         timeline = PlanStore(control).get(runner.record.plan_id).plan.timeline
     except Exception as error:  # the question is about the evidence; it can be asked without the picture

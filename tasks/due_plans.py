@@ -19,12 +19,10 @@ from foreshard.planning.policy import DecisionPolicy
 from foreshard.planning.windows import allowed, parse_windows
 from foreshard.settings import Settings
 from tasks import runs
-from tasks.recovery import LEFT_TO_PEOPLE, ON_ITS_WAY, run_name
+from tasks.recovery import LEFT_TO_PEOPLE, LONGEST_WAIT, ON_ITS_WAY, run_name
 
 OPENS_WITHIN = timedelta(minutes=5)
 """A run that calls itself running for so long without a migration is dead: its migration is what it opens first."""
-
-LONGEST_WAIT = timedelta(hours=1)
 
 
 @task(name="start due plans", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2)

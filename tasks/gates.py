@@ -41,7 +41,17 @@ def check(runner: Runner, step: Step) -> Gate:
 
 
 def show(report: GateReport) -> None:
-    """The verdict as artifacts of this run, with stable keys: in words, and a link to the Data Docs."""
+    """The verdict as artifacts of this run, with stable keys: in words, and a link to the Data Docs.
+
+    The verdict itself is stored already: that it cannot be shown is logged, and stops nothing.
+    """
+    try:
+        _put(report)
+    except Exception as error:  # a picture of the work must never stop the work
+        get_run_logger().warning("The verdict cannot be shown: %s", error)
+
+
+def _put(report: GateReport) -> None:
     migration, checkpoint = report.scope.migration, words(report.scope.checkpoint).lower()
     said = f"{'Go' if report.verdict.passed else 'No'}: {checkpoint}, flip {report.scope.flip}"
     create_markdown_artifact(

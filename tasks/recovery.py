@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+from itertools import count
+
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.objects import State, StateType
 
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.migration_store import MigrationRecord, MigrationStore
@@ -17,6 +20,11 @@ from tasks import holding, runs
 
 LEFT_TO_PEOPLE = frozenset({StateType.CANCELLED, StateType.CANCELLING})
 ON_ITS_WAY = frozenset({StateType.SCHEDULED, StateType.PAUSED})
+
+TAKES_LEASE_WITHIN = timedelta(minutes=2)
+"""A run that calls itself running for so long without the lease is dead: to take it is what it does first."""
+
+LONGEST_WAIT = timedelta(hours=1)
 
 
 @task(name="find unattended migrations", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2)
@@ -42,6 +50,8 @@ def restart(control: ControlDatabase, migration: MigrationRecord) -> bool:
     the shell, while Prefect was away, is over here too.
 
     The key of the run holds the number of attempts so far: two janitors start one run between them.
+    A run that was started so and died before it could take the lease did not count as an attempt: the next one has a
+    key of its own.
     """
     logger = get_run_logger()
     state = runs.state_of(migration.flow_run_id)
@@ -67,15 +77,40 @@ def restart(control: ControlDatabase, migration: MigrationRecord) -> bool:
         return False  # it is just about to suspend
     if migration.flow_run_id is not None and state is not None:
         runs.mark_crashed(migration.flow_run_id, "Its lease ran out: the process is gone. A new run goes on.")
-    run = runs.start(
-        "migrate",
-        {"migration_id": migration.id},
-        idempotency_key=f"migration-{migration.id}-attempt-{migration.attempts + 1}"
-        + (f"-request-{asked.id}" if asked is not None else ""),
-        run_name=run_name(migration.source, migration.target, len(migration.buckets)),
-    )
+    request = "" if asked is None else f"-request-{asked.id}"
+    key = f"migration-{migration.id}-attempt-{migration.attempts + 1}{request}"
+    for turn in count(1):
+        run = runs.start(
+            "migrate",
+            {"migration_id": migration.id},
+            idempotency_key=key if turn == 1 else f"{key}-{turn}",
+            run_name=run_name(migration.source, migration.target, len(migration.buckets)),
+        )
+        state = runs.state_of(str(run))
+        if state is not None and state.type in LEFT_TO_PEOPLE:
+            logger.warning("Migration %s: its next run %s was cancelled.", migration.id, run)
+            return False
+        if state is None or not _is_dead(state):
+            break
+        if not _rested(state, turn):
+            return False
+        runs.mark_crashed(str(run), "It never took the lease: the process is gone. A new run goes on.")
     logger.warning("Migration %s had no driver at %s; run %s goes on.", migration.id, migration.stage, run)
     return True
+
+
+def _is_dead(state: State) -> bool:
+    """Of a run that has not taken the lease: whether it never will."""
+    if state.is_final():
+        return True
+    since = datetime.now(UTC) - state.timestamp
+    return state.type in (StateType.RUNNING, StateType.PENDING) and since >= TAKES_LEASE_WITHIN
+
+
+def _rested(state: State, turn: int) -> bool:
+    """What dies at its start will do so again: the next one comes at once, then after 2, 4, 8... minutes."""
+    wait = timedelta(0) if turn == 1 else min(timedelta(minutes=2 ** min(turn - 1, 6)), LONGEST_WAIT)
+    return datetime.now(UTC) - state.timestamp >= wait
 
 
 @task(name="give owners", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2)

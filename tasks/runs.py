@@ -6,6 +6,13 @@ from typing import Any, cast
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterName,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
@@ -61,6 +68,18 @@ def cancel_waiting(flow_run_id: str, message: str) -> bool:
             return False
         client.set_flow_run_state(UUID(flow_run_id), Cancelled(message=message), force=True)
     return True
+
+
+def at_work() -> list[tuple[str, FlowRun]]:
+    """The runs of our deployments that call themselves RUNNING or PENDING, each with its flow's name."""
+    states = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING]))
+    ours = DeploymentFilter(name=DeploymentFilterName(any_=[DEPLOYMENT]))
+    with get_client(sync_client=True) as client:
+        found = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(state=states), deployment_filter=ours, limit=200
+        )
+        names = {flow_id: client.read_flow(flow_id).name for flow_id in {run.flow_id for run in found}}
+    return [(names[run.flow_id], run) for run in found]
 
 
 def mark_crashed(flow_run_id: str, message: str) -> bool:

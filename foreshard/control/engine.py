@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from foreshard.errors import ConfigurationError, ShardUnavailable
 from foreshard.postgres import passwords
+
+if TYPE_CHECKING:  # Alembic is needed by two methods only; every run of a flow would wait for it
+    from alembic.config import Config
 
 
 class ControlDatabase:
@@ -61,6 +61,8 @@ class ControlDatabase:
         Raises:
             ShardUnavailable: the database does not answer.
         """
+        from alembic import command
+
         config = _alembic_config()
         try:
             with self.engine.connect() as connection:
@@ -82,6 +84,9 @@ class ControlDatabase:
 
     def revision(self) -> tuple[str | None, str | None]:
         """The schema's revision in the database, and the newest that this code knows."""
+        from alembic.runtime.migration import MigrationContext
+        from alembic.script import ScriptDirectory
+
         with self.engine.connect() as connection:
             current = MigrationContext.configure(connection).get_current_revision()
         return current, ScriptDirectory.from_config(_alembic_config()).get_current_head()
@@ -92,6 +97,8 @@ class ControlDatabase:
 
 
 def _alembic_config() -> Config:
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "alembic"))
     return config

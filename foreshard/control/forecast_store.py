@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import psycopg
 from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
@@ -27,6 +26,8 @@ from foreshard.forecast.result import ForecastResult
 from foreshard.forecast.series import SeriesKey
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from foreshard.forecast.forecast_options import Before
 
 _COLUMNS = (
@@ -277,6 +278,8 @@ def _result(
     """``times``: those that were made already; nearly all series of a run share one."""
     (_, shard, bucket, metric, model, weights, scores, coverage, trained_from, trained_to, points, note, starts_at,
      quantiles, peak) = row  # fmt: skip
+    import pandas as pd  # here: migrations ask only whether a forecast is there
+
     at = starts_at, len(quantiles)
     if at not in times:
         times[at] = pd.date_range(starts_at, periods=len(quantiles), freq=step, tz="UTC")

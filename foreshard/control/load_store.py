@@ -6,10 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import psycopg
 from psycopg.types.json import Jsonb
 
@@ -24,6 +23,9 @@ from foreshard.control.load_writing import LoadWriter, Source
 from foreshard.errors import InvalidInput
 from foreshard.load.rollup import Matrix, Numbers, Rows, Windows, by_bucket, roll_up
 from foreshard.load.sample import Sample
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PRESENT = timedelta(minutes=15)
 """Samples not older than this say what a load is now."""
@@ -124,6 +126,8 @@ class LoadStore:
         Raises:
             InvalidInput: another ``step``.
         """
+        import pandas as pd
+
         matrix, times, names = self._matrix(metric, since, until, _level(step))
         known = np.flatnonzero(~np.isnan(matrix).all(axis=1))
         columns = pd.Index([names[at] for at in known])

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from foreshard.errors import InvalidInput
+
+if TYPE_CHECKING:  # every process reads the settings, and these the levels here: half a second of pandas
+    import pandas as pd
 
 Floats = npt.NDArray[np.float64]
 

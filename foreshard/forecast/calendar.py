@@ -10,13 +10,14 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from foreshard.errors import InvalidInput
 from foreshard.forecast.band import Floats
 from foreshard.forecast.series import STEP, SeriesKey
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from foreshard.forecast.panel import Panel, Values
 
 
@@ -117,6 +118,8 @@ def overlapping(event: Event, others: Iterable[Event]) -> list[Event]:
 
 def coverage(event: Event, times: pd.DatetimeIndex, step: timedelta) -> Floats:
     """Share, 0 to 1, that the event covers of each step of length ``step`` that begins at ``times``; (steps,)."""
+    import pandas as pd  # here: the janitor reads the calendar each minute, and covers no step
+
     # In steps since the event's start; an event is covered from 0 to its length.
     begin = np.asarray((times - pd.Timestamp(event.starts_at)) / step)
     length = (event.ends_at - event.starts_at) / step

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-import holidays
-
 from foreshard.errors import InvalidInput
 from foreshard.forecast.calendar import Event, EventKind, check_effect
 
@@ -26,6 +24,8 @@ class HolidayRegion:
     buckets: frozenset[str] | None = None
 
     def __post_init__(self) -> None:
+        import holidays  # here: most who open the calendar ask for blackouts only
+
         known = holidays.list_supported_countries()
         if self.country not in known:
             raise InvalidInput(
@@ -51,6 +51,8 @@ class HolidayRegion:
         Where the clocks change a day has 23 or 25 hours.
         """
         first, last = since.astimezone(timezone).date(), until.astimezone(timezone).date()
+        import holidays
+
         days = holidays.country_holidays(
             self.country, subdiv=self.subdivision or None, years=range(first.year, last.year + 1)
         )

@@ -26,6 +26,7 @@ from foreshard.errors import (
     IllegalTransition,
     Interrupted,
     LeaseLost,
+    OrchestratorUnavailable,
     OutOfHeadroom,
     ShardUnavailable,
     StreamBroken,
@@ -349,7 +350,9 @@ class Runner:
         self._heart.join()
         if self._lost is not None:
             return
-        failure = _describe(error)["error"] if isinstance(error, Exception) else None
+        # What is no failure of the migration's is not left to people: it is abandoned, and the janitor goes on.
+        failed = isinstance(error, Exception) and not isinstance(error, OrchestratorUnavailable)
+        failure = _describe(error)["error"] if error is not None and failed else None
         try:
             self._store.release(self.work.lease, waiting_for=self._waiting_for, failure=failure)
         except LeaseLost:

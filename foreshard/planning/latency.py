@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize_scalar
 
 from foreshard.forecast.band import Floats
 
@@ -94,6 +93,9 @@ def fit(
     lowest, highest = FACTORS[0], min(FACTORS[1], HIGHEST_UTILISATION / float(np.quantile(rho, 0.99)))
     if high - low < LEAST_SPREAD or highest <= lowest:
         return None
+    # Here: whoever only reads a plan does without a second of SciPy.
+    from scipy.optimize import minimize_scalar
+
     weight = np.minimum(weight / weight.mean(), MOST_WEIGHT)
     logs = np.log(seconds)
 

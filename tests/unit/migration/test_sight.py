@@ -88,8 +88,8 @@ def before_its_cutover() -> Sight:
     gate = GateRecord(9, "before_cutover", 4, True, 48, 48, 0, "", {}, ago(20))
     wanted = ApprovalRecord(
         id=6, migration=3, flip_no=4, gate_run_id=9, evidence_sha256="", flow_run_id=None, form=1,
-        policy="cutover_only", why="", state="pending", approver="", verified=False, way="", comment="", requested_at=ago(19),
-        expires_at=NOW + timedelta(hours=24), decided_at=None,
+        policy="cutover_only", why="", state="pending", approver="", verified=False, way="", comment="",
+        requested_at=ago(19), expires_at=NOW + timedelta(hours=24), decided_at=None,
     )  # fmt: skip
     facts = {"bound": 513, "facts": {"canary": canary}, "waiting_for": "approval"}
     runs = [ran(stage, 400 - 10 * number, 8) for number, stage in enumerate(list(Stage)[:7])]

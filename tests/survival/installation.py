@@ -1,0 +1,224 @@
+"""A whole small installation, made of the processes that a real one has: shards, control database, Prefect's server on
+PostgreSQL, `foreshard serve`. Each may be killed, and started again by the same command, as a supervisor does.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID
+
+import httpx
+import psutil
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName, FlowFilter, FlowFilterName
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.exceptions import ObjectNotFound
+from psycopg.conninfo import conninfo_to_dict
+
+from deployments.child import Child
+from deployments.prefect_server import PrefectServer
+from foreshard.control.engine import ControlDatabase
+from foreshard.control.migration_store import MigrationRecord, MigrationStore
+from foreshard.fleet.server import free_port
+from foreshard.fleet.throwaway import ThrowawayServers
+from foreshard.migration.failpoint import VARIABLE
+from foreshard.settings import CONFIG_VARIABLE
+from tasks.runs import DEPLOYMENT
+from tests.integration.moving_fleet import MovingFleet
+
+T = TypeVar("T")
+
+SERVE = (sys.executable, "-m", "foreshard.cli", "serve")
+QUICKLY = {"PREFECT_CLIENT_MAX_RETRIES": "2", "PREFECT_CLIENT_RETRY_JITTER_FACTOR": "0"}
+"""A client gives up after two seconds, not after a minute: an absence of the server need not be long to outlast it."""
+
+
+def database_url(dsn: str) -> str:
+    """As Prefect's server wants it, for a libpq string."""
+    of = conninfo_to_dict(dsn)
+    return f"postgresql+asyncpg://{of['user']}@{of['host']}:{of['port']}/{of['dbname']}?passfile={of['passfile']}"
+
+
+class Prefect:
+    """Prefect's server. ``directory``: where its processes keep their files."""
+
+    def __init__(self, servers: ThrowawayServers, directory: Path) -> None:
+        self.server = PrefectServer(directory, database_url(servers.new_control_database()), free_port(set()))
+        self._child = Child("prefect-server", directory / "run")
+
+    def start(self) -> None:
+        """By the same command each time; returns when it answers."""
+        self.server.start()
+        self.server.wait_until_ready()
+
+    def kill9(self) -> None:
+        """It, and whatever it started."""
+        self._child.kill9()
+
+    def connect(self) -> SyncPrefectClient:
+        """A client, as a person's browser is one. Use as a context manager."""
+        return get_client(sync_client=True)
+
+
+class Installation:
+    """One fleet with its migration, and what carries it out. ``env``: more variables of the serving process."""
+
+    def __init__(self, prefect: Prefect, fleet: MovingFleet, env: Mapping[str, str] = QUICKLY) -> None:
+        self.prefect, self.fleet = prefect, fleet
+        self.control: ControlDatabase = fleet.control
+        self.store: MigrationStore = fleet.store
+        self._serving = Child("serve", fleet.state_dir / "run")
+        self._config = fleet.state_dir / "foreshard.toml"
+        self._env = {VARIABLE: "", **env}
+
+    @property
+    def record(self) -> MigrationRecord:
+        """The migration as it stands."""
+        return self.store.get(self.fleet.migration)
+
+    def configure(self, **migration: Any) -> None:
+        """Write the settings file, with these settings of migrations in place of those of quick tests."""
+        self.fleet.configure(**migration)
+        changed = self.fleet.settings.migration.model_dump(mode="json", exclude_unset=True) | migration
+        sections: dict[str, Mapping[str, Any]] = {
+            "control": {"dsn": self.control.conninfo},
+            "prefect": {"api_url": self.prefect.server.api_url},
+            "checks": {"docs_port": 0, "verify_every_s": 0},
+            "migration": changed,
+        }
+        lines = [f'state_dir = "{self.fleet.state_dir}"']
+        for name, values in sections.items():
+            lines += [
+                f"[{name}]",
+                *(f"{key} = {_toml(value)}" for key, value in values.items() if value is not None),
+            ]
+        self._config.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    # -- its processes ----------------------------------------------------------------------------------
+
+    def arm(self, failpoints: str) -> None:
+        """What is served from now on dies at these points, once each."""
+        self._env[VARIABLE] = failpoints
+
+    def start_serving(self) -> None:
+        """`foreshard serve`, as a supervisor starts it; returns when it is there for new runs."""
+        if not self._config.exists():
+            self.configure()
+        env = {**self.prefect.server.client_environment(), CONFIG_VARIABLE: str(self._config), **self._env}
+        self._serving.start(SERVE, env)
+        self.until(self._polls, "the flows are served", 90)
+
+    def kill_serving(self) -> None:
+        """kill -9 of the serving process and of every run that it carries out."""
+        self._serving.kill9()
+
+    def kill_only_serving(self) -> None:
+        """kill -9 of the serving process alone: its runs are orphans."""
+        psutil.Process(self._pid()).kill()
+
+    def stop(self) -> None:
+        """At the end of a test."""
+        self._serving.stop(patience_s=2)
+
+    def log(self) -> str:
+        """What the serving process and its runs said."""
+        return self._serving.log.read_text(errors="replace") if self._serving.log.exists() else ""
+
+    # -- what a person or a schedule does ---------------------------------------------------------------
+
+    def start(self, flow: str, **parameters: Any) -> UUID:
+        """Start a run as the UI's button does."""
+        with self.prefect.connect() as client:
+            deployment = client.read_deployment_by_name(f"{flow}/{DEPLOYMENT}")
+            return client.create_flow_run_from_deployment(deployment.id, parameters=parameters).id
+
+    def janitor(self) -> None:
+        """The janitor's turn, which its schedule gives it once a minute; returns when it has ended."""
+        run = self.start("janitor")
+        self.until(lambda: self._ended(run), "the janitor's end", 120)
+
+    def answer(self, decision: str = "approve", approver: str = "Ada") -> UUID:
+        """Fill in the form of the run that waits and send it, when it waits; returns that run's id."""
+        run = self.until(self.suspended, "a run that waits for a person", 120)
+        with self.prefect.connect() as client:
+            answered = client.resume_flow_run(
+                run.id, run_input={"decision": decision, "approver": approver, "comment": ""}
+            )
+        assert answered.status.value == "ACCEPT", answered
+        return run.id
+
+    def state_of(self, run: UUID) -> State:
+        """As Prefect says it."""
+        with self.prefect.connect() as client:
+            state = client.read_flow_run(run).state
+        assert state is not None
+        return state
+
+    def runs(self, flow: str = "migrate") -> list[FlowRun]:
+        """All runs of a flow, oldest first."""
+        with self.prefect.connect() as client:
+            found = client.read_flow_runs(
+                flow_filter=FlowFilter(name=FlowFilterName(any_=[flow])),
+                deployment_filter=DeploymentFilter(name=DeploymentFilterName(any_=[DEPLOYMENT])),
+                limit=200,
+            )
+        return sorted(found, key=lambda run: run.created or run.expected_start_time)
+
+    def forget_runs(self) -> None:
+        """Delete what an earlier test left in Prefect's database."""
+        with self.prefect.connect() as client:
+            for run in client.read_flow_runs(limit=200):
+                client.delete_flow_run(run.id)
+
+    def until(self, look: Callable[[], T], what: str, timeout_s: float = 60) -> T:
+        """What ``look`` finds at last. Prefect's server may be away meanwhile."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                found = look()
+            except (httpx.HTTPError, ObjectNotFound):
+                found = None  # type: ignore[assignment]
+            if found:
+                return found
+            assert time.monotonic() < deadline, (
+                f"waited {timeout_s} s for {what}\n{self.record}\n{self.log()[-3000:]}"
+            )
+            time.sleep(0.1)
+
+    def _ended(self, run: UUID) -> bool:
+        return self.state_of(run).is_final()
+
+    def suspended(self) -> FlowRun | None:
+        """The run that waits for a person now."""
+        number = self.record.flow_run_id
+        if self.record.waiting_for is None or number is None:
+            return None
+        with self.prefect.connect() as client:
+            run = client.read_flow_run(UUID(number))
+        return run if run.state is not None and run.state.is_paused() else None
+
+    def _polls(self) -> bool:
+        """Whether the serving process asks for runs: it has then registered all its deployments."""
+        with self.prefect.connect() as client:
+            deployment = client.read_deployment_by_name(f"janitor/{DEPLOYMENT}")
+        started = psutil.Process(self._pid()).create_time()
+        return deployment.last_polled is not None and deployment.last_polled.timestamp() > started
+
+    def _pid(self) -> int:
+        """The child's own file, which a supervisor would keep."""
+        return int(json.loads((self.fleet.state_dir / "run" / "serve.pid").read_text())["pid"])
+
+
+def _toml(value: object) -> str:
+    """Strings, numbers and lists of them are written alike in TOML and JSON."""
+    return json.dumps(value)
+
+
+def spent(state_dir: Path, failpoint: str) -> bool:
+    """Whether a failpoint has killed."""
+    return (state_dir / "failpoints" / failpoint).exists()
