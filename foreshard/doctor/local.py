@@ -7,6 +7,7 @@ import shutil
 import socket
 import stat
 from dataclasses import dataclass
+from pathlib import Path
 
 from foreshard.doctor.finding import Finding, or_ok, warn, wrong
 from foreshard.settings import Settings, file_of_settings
@@ -17,9 +18,10 @@ LEAST_BYTES = 2 * 2**30
 
 @dataclass(frozen=True)
 class LocalFacts:
-    """``modes``: permission bits of files that should not be everybody's; ``docs``: who answers on the docs' port."""
+    """``modes``: permission bits of the settings file; ``docs``: who answers on the docs' port."""
 
     modes: dict[str, int]
+    passfile_mode: int | None
     free_bytes: int | None
     state_dir: str
     docs: str
@@ -30,12 +32,13 @@ class LocalFacts:
 
 def read(settings: Settings) -> LocalFacts:
     """Looks at files and one port; binds nothing for longer than that."""
-    files = [one for one in (file_of_settings(), settings.passfile) if one is not None and one.is_file()]
+    settings_file, passfile = file_of_settings(), settings.passfile
     state_dir = settings.state_dir.resolve()
     there = next((one for one in (state_dir, *state_dir.parents) if one.is_dir()), None)
     checks = settings.checks
     return LocalFacts(
-        {str(one): stat.S_IMODE(one.stat().st_mode) for one in files},
+        {str(settings_file): _mode(settings_file)} if settings_file else {},
+        _mode(passfile) if passfile is not None and passfile.is_file() else None,
         shutil.disk_usage(there).free if there else None,
         str(state_dir),
         _port(checks.docs_host, checks.docs_port),
@@ -55,6 +58,14 @@ def judge(facts: LocalFacts) -> list[Finding]:
         for file, mode in facts.modes.items()
         if mode & 0o022
     ]
+    if facts.passfile_mode is not None and facts.passfile_mode & 0o077:
+        found.append(
+            wrong(
+                CHECK,
+                f"libpq ignores the passfile: others may read it (mode {facts.passfile_mode:04o})",
+                "chmod 0600 it.",
+            )
+        )
     if facts.free_bytes is not None and facts.free_bytes < LEAST_BYTES:
         found.append(
             wrong(
@@ -80,6 +91,10 @@ def judge(facts: LocalFacts) -> list[Finding]:
             )
         )
     return or_ok(CHECK, found, "settings file, disk and port of this machine are in order")
+
+
+def _mode(file: Path) -> int:
+    return stat.S_IMODE(file.stat().st_mode)
 
 
 def _port(host: str, port: int) -> str:
