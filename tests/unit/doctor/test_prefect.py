@@ -96,9 +96,7 @@ def test_the_database_is_told_by_what_a_backslash_means_there(sqlite: bool, esca
         if request.url.path == "/api/admin/settings":
             return httpx.Response(200, json={"server": {}})
         if request.url.path == "/api/flows/count":
-            return httpx.Response(
-                200, json=escaped if rb"\\collect" in request.content else 1
-            )
+            return httpx.Response(200, json=escaped if rb"\\collect" in request.content else 1)
         return httpx.Response(200, json=0 if request.url.path.endswith("count") else [])
 
     facts = prefect_api.read("http://p/api", "main", httpx.MockTransport(answer))
