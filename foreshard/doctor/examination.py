@@ -36,6 +36,8 @@ CHECKS = (
 )
 """What ``--only`` takes, and the name of each shard besides."""
 
+KNOWS_NO_FLEET = CHECKS[:6]
+
 Tell = Callable[[set[str]], None]
 
 
@@ -59,10 +61,10 @@ class Examination:
         """All findings, in the order of the checks. Raises InvalidInput: there is no such check."""
         settings = self._settings
         passwords.use(settings.passwords, settings.passfile, settings.load.tokens)
-        if self._only in CHECKS[:2]:
-            return self._first()
         found = self._first()
         fleet = None if self._control_facts is None else self._control_facts.fleet
+        if fleet is None and self._only not in (None, *KNOWS_NO_FLEET):
+            return found  # why nothing can be said of the fleet
         names = [one.name for one in fleet.shards] if fleet else []
         if self._only is not None and self._only not in (*CHECKS, *names):
             raise InvalidInput(
@@ -70,9 +72,8 @@ class Examination:
             )
         if fleet is not None and self._wants(shards.CHECK, clock.CHECK, *names):
             found += self._fleet(fleet)
-        elif self._control_facts is not None and self._wants(clock.CHECK):
-            found += clock.judge({"the control database": self._control_facts.clock})
-        return [one for one in found if self._only in (None, one.check)]
+        # Without any of its own, why there is none: deployments of a Prefect that is away.
+        return [one for one in found if self._only in (None, one.check)] or found
 
     def _wants(self, *checks: str) -> bool:
         return self._only is None or self._only in checks
@@ -86,7 +87,7 @@ class Examination:
             jobs[packages.CHECK] = packages.examine
         if self._wants(local.CHECK):
             jobs[local.CHECK] = lambda: local.judge(local.read(settings))
-        if self._only not in CHECKS[:2]:
+        if self._only in (None, control.CHECK) or self._only not in KNOWS_NO_FLEET:
             jobs[control.CHECK] = self._control
         if self._wants(prefect.CHECK, prefect.DEPLOYMENTS):
             jobs[prefect.CHECK] = partial(prefect.examine, api_url, self._deployment, self._expected)

@@ -109,6 +109,10 @@ class Installation:
         )
         return list(found)
 
+    def completed(self, flow: str) -> int:
+        """How many runs of it have completed. One that was started by hand may be cancelled for a scheduled one."""
+        return sum(run["state"]["type"] == "COMPLETED" for run in self.runs(flow))
+
     def start(self, flow: str, **parameters: Any) -> str:
         """Starts a run and returns its id."""
         deployment = self.deployments()[flow]["id"]

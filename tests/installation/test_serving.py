@@ -85,8 +85,8 @@ def test_what_is_served_is_told_and_stopped_without_harm(installation: Installat
         httpx.post(f"{installation.prefect.api_url}/events", json=[twice, twice]).raise_for_status()
         until("decide to be started", lambda: len(installation.runs("decide")) > before)
         httpx.post(f"{installation.prefect.api_url}/events", json=[twice]).raise_for_status()
-        run = installation.start("collect")
-        until("the next run to end", lambda: installation.state(run)["type"] in ("COMPLETED", "FAILED"))
+        done = installation.completed("collect")
+        until("the next run of collect", lambda: installation.completed("collect") > done)
         assert len(installation.runs("decide")) == before + 1
         whole = installation.doctor()
         assert [one["what"] for one in whole if one["severity"] == "wrong"] == []

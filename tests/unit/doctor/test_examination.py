@@ -10,9 +10,11 @@ import pytest
 
 from foreshard.doctor import control, local, packages
 from foreshard.doctor.control import ControlFacts
+from foreshard.doctor.examination import Examination
 from foreshard.doctor.local import LocalFacts
 from foreshard.doctor.together import Late, together
 from foreshard.postgres.server_facts import ClockOffset
+from foreshard.settings import load_settings
 
 VERSIONS = {"prefect": "3.8.8", "fastapi": "0.150.0", "sqlalchemy": "2.0.58", "pandas": "2.3.3"}
 REQUIRES = [
@@ -104,3 +106,29 @@ def test_one_that_hangs_does_not_keep_the_others() -> None:
     assert isinstance(found["b"], ValueError)
     assert isinstance(found["c"], Late)
     assert {"c"} in waiting
+
+
+@pytest.mark.parametrize("only", [None, "control", "shards", "clock", "shard-1"])
+def test_without_a_control_database_nothing_of_the_fleet_is_called_in_order(
+    monkeypatch: pytest.MonkeyPatch, only: str | None
+) -> None:
+    monkeypatch.setenv("FORESHARD_CONTROL__DSN", "host=127.0.0.1 port=1 dbname=none")
+    monkeypatch.setenv("FORESHARD_CHECKS__DOCS_PORT", "0")
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:1/api")
+    found = Examination(load_settings(), "main", list, only=only).run()
+    assert any(one.severity == "wrong" and "control database does not answer" in one.what for one in found)
+
+
+def test_what_needs_no_control_database_does_not_ask_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORESHARD_CONTROL__DSN", "host=127.0.0.1 port=1 dbname=none")
+    assert {one.check for one in Examination(load_settings(), "main", list, only="packages").run()} == {
+        "packages"
+    }
+
+
+def test_deployments_of_a_prefect_that_is_away_are_not_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORESHARD_CONTROL__DSN", "host=127.0.0.1 port=1 dbname=none")
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:1/api")
+    (finding,) = Examination(load_settings(), "main", list, only="deployments").run()
+    assert finding.severity == "wrong"
+    assert "Prefect does not answer" in finding.what
