@@ -18,6 +18,7 @@ from deployments.child import Child
 from foreshard.errors import ForeshardError
 
 QUERY_SECONDS = 2
+LEASES = "prefect.server.concurrency.lease_storage.filesystem"
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,12 @@ class PrefectServer:
             "--port",
             str(self.port),
         ]
-        env = {**self.client_environment(), "PREFECT_API_DATABASE_CONNECTION_URL": self.database_url}
+        env = {
+            **self.client_environment(),
+            "PREFECT_API_DATABASE_CONNECTION_URL": self.database_url,
+            # In memory it would forget at a restart who holds a place, and end the runs that do.
+            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASES,
+        }
         self._child.start(argv, env)
 
     def wait_until_ready(self, timeout_s: float = 90.0) -> None:

@@ -1,19 +1,23 @@
 """`foreshard serve`: all flows as deployments of one small process, the embedded default.
 
-Entrypoints are module paths (`flows.forecast.forecast`), so that a run works from any directory. The flows'
-processes inherit this one's environment: settings file, Prefect's address, failpoints of a kill test.
+The flows' processes inherit this one's environment: settings file, Prefect's address, failpoints of a kill test.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
+from uuid import UUID
 
-from prefect import serve as serve_deployments
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     DeploymentFilter,
     DeploymentFilterName,
@@ -24,57 +28,64 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import StateType
 from prefect.deployments.runner import RunnerDeployment
-from prefect.events import DeploymentEventTrigger
-from prefect.flows import Flow
+from prefect.exceptions import ObjectNotFound
+from prefect.runner import Runner
 from prefect.types import DateTime
-from prefect.types.entrypoint import EntrypointType
 
-from deployments import docs_server
-from flows.calendar_edit import calendar_edit
-from flows.collect import collect
-from flows.decide import decide
-from flows.forecast import forecast
-from flows.janitor import janitor
-from flows.migrate import migrate
-from flows.pause import pause
-from flows.reverse import reverse
-from flows.verify import verify
+from deployments import docs_server, stopped_runs
+from deployments.registering import deployment
+from deployments.served import Served, served
+from foreshard.control.engine import ControlDatabase
+from foreshard.control.session import session
+from foreshard.errors import ForeshardError
 from foreshard.settings import load_settings
-from tasks.events import FORECAST_COMPLETED
 from tasks.runs import DEPLOYMENT
 
 RUNS_AT_ONCE = 6
-EVERY_MINUTE = timedelta(minutes=1)
-EVERY_QUARTER = timedelta(minutes=15)
-EVERY_HOUR = timedelta(hours=1)
+PREFECT_PATIENCE_S = 120.0
+"""How long `serve` waits for a Prefect server that does not answer: both may have been started by the same boot."""
+
+Say = Callable[[str], None]
 
 
-def deployments(verify_every: timedelta | None = EVERY_QUARTER) -> list[RunnerDeployment]:
-    """What is served: schedules for collect, forecast, verify and janitor; decide follows each forecast.
+def wait_for_prefect(say: Say, patience_s: float = PREFECT_PATIENCE_S) -> None:
+    """Returns when the API answers; says so once when it does not, and that it waits.
 
-    ``verify_every`` None: `verify` runs when somebody starts it.
+    Raises ForeshardError after ``patience_s`` seconds.
     """
-    after_forecast = DeploymentEventTrigger(
-        name="decide after forecast",
-        description="Starts decide when a forecast is complete.",
-        expect={FORECAST_COMPLETED},
-    )
-    return [
-        _deployment(collect, interval=EVERY_MINUTE),
-        _deployment(forecast, interval=EVERY_HOUR),
-        _deployment(decide, triggers=[after_forecast]),
-        _deployment(calendar_edit),
-        _deployment(migrate),
-        _deployment(pause),
-        _deployment(reverse),
-        _deployment(verify, interval=verify_every) if verify_every else _deployment(verify),
-        _deployment(janitor, interval=EVERY_MINUTE),
-    ]
+    with get_client(sync_client=True) as client:
+        deadline, told, pause_s = time.monotonic() + patience_s, False, 0.5
+        while (away := client.api_healthcheck()) is not None:
+            if time.monotonic() >= deadline:
+                raise ForeshardError(
+                    f"Prefect at {client.api_url} did not answer within {patience_s:g} s: "
+                    f"{away or type(away).__name__}.",
+                    remedy="Start its server (`prefect server start`), or correct prefect.api_url.",
+                )
+            if not told:
+                say(f"Prefect at {client.api_url} does not answer yet; waiting up to {patience_s:g} s.")
+                told = True
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, 5.0)
 
 
-def _deployment(flow: Flow[Any, Any], **options: Any) -> RunnerDeployment:
-    made = flow.to_deployment(DEPLOYMENT, entrypoint_type=EntrypointType.MODULE_PATH, **options)
-    return cast(RunnerDeployment, made)
+def deployments(verify_every: timedelta | None, resting: frozenset[str]) -> list[RunnerDeployment]:
+    """What is served. ``resting``: names whose schedules a person has paused."""
+    return [deployment(one, active=one.name not in resting) for one in served(verify_every)]
+
+
+def resting(table: Iterator[Served]) -> frozenset[str]:
+    """Names of deployments whose schedule somebody paused: registering them again must not wake them."""
+    with get_client(sync_client=True) as client:
+        return frozenset(one.name for one in table if one.schedule is not None and _rests(client, one.name))
+
+
+def _rests(client: SyncPrefectClient, name: str) -> bool:
+    try:
+        known = client.read_deployment_by_name(f"{name}/{DEPLOYMENT}")
+    except ObjectNotFound:
+        return False
+    return known.paused or bool(known.schedules and not any(one.active for one in known.schedules))
 
 
 def drop_backlog() -> int:
@@ -114,16 +125,71 @@ def use_own_scratch() -> Path:
     return scratch
 
 
-def serve(query_seconds: float = 2.0) -> None:
-    """Serves until interrupted; the Data Docs of gate runs too."""
+def bring_up_to_date(control: ControlDatabase) -> str | None:
+    """Brings the control database's schema to this version's; returns in words what was changed, if anything."""
+    before, newest = control.revision()
+    if before == newest:
+        return None
+    control.migrate()
+    return f"Control database: schema {before or 'none'} -> {newest}."
+
+
+def serve(say: Say, query_seconds: float = 2.0, patience_s: float = PREFECT_PATIENCE_S) -> None:
+    """Serves until interrupted (SIGINT, SIGTERM); the Data Docs of gate runs too.
+
+    Stopped, it ends the runs that are under way and tells Prefect that they crashed: the janitor of the next start
+    goes on with their migrations.
+
+    Raises ForeshardError if Prefect does not answer, or the control database.
+    """
     use_own_scratch()
-    drop_backlog()
-    settings = load_settings()
+    with session() as (settings, control):
+        wait_for_prefect(say, patience_s)
+        if changed := bring_up_to_date(control):
+            say(changed)
     every_s = settings.checks.verify_every_s
-    with docs_server.beside(settings):
-        serve_deployments(
-            *deployments(timedelta(seconds=every_s) if every_s else None),
-            limit=RUNS_AT_ONCE,
-            query_seconds=query_seconds,
-            print_starting_message=False,
-        )
+    verify_every = timedelta(seconds=every_s) if every_s else None
+    quiet = resting(served(verify_every))
+    drop_backlog()
+    stopped_runs.free_slots()
+    runner = _Serving(limit=RUNS_AT_ONCE, query_seconds=query_seconds, pause_on_shutdown=False)
+    for one in deployments(verify_every, quiet):
+        runner.add_deployment(one)
+    if quiet:
+        say(f"Paused by somebody, and left so: {', '.join(sorted(quiet))}.")
+    say("Serving the flows; Ctrl-C stops.")
+    with docs_server.beside(settings), _interruptible():
+        try:
+            asyncio.run(runner.start())
+        except KeyboardInterrupt:
+            say("Stopping.")
+    for name in stopped_runs.tell(runner.under_way):
+        say(f"Stopped: {name}.")
+
+
+class _Serving(Runner):
+    """Prefect's runner, but for what it does when it is told to stop.
+
+    On SIGTERM it would cancel what runs, and a migration whose run was cancelled is left to people.
+    """
+
+    under_way: frozenset[UUID] = frozenset()
+
+    def handle_sigterm(self, *_: Any, **__: Any) -> None:
+        """As Ctrl-C."""
+        signal.raise_signal(signal.SIGINT)
+
+    async def __aexit__(self, *error: Any) -> None:
+        """Remembers what is under way, then ends it."""
+        self.under_way = stopped_runs.under_way()
+        await super().__aexit__(*error)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C interrupts, also in a process that a script started with &, where SIGINT is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -20,6 +20,7 @@ from foreshard.cli_calendar import calendar_app
 from foreshard.cli_check import check_app
 from foreshard.cli_check_docs import commands as check_docs_commands
 from foreshard.cli_check_suites import commands as check_suites_commands
+from foreshard.cli_doctor import commands as doctor_commands
 from foreshard.cli_fleet import commands as fleet_commands
 from foreshard.cli_forecast import commands as forecast_commands
 from foreshard.cli_load import load_app
@@ -31,6 +32,7 @@ from foreshard.cli_pgbouncer import pgbouncer_app
 from foreshard.cli_plan import plan_app
 from foreshard.cli_policy import policy_app
 from foreshard.cli_routers import commands as router_commands
+from foreshard.cli_serve import commands as serve_commands
 from foreshard.cli_shards import shard_app
 from foreshard.cli_simulate import commands as simulate_commands
 from foreshard.cli_steer import commands as steer_commands
@@ -44,7 +46,7 @@ from foreshard.control.session import session
 from foreshard.control.topology_store import TopologyStore
 from foreshard.errors import ForeshardError, InvalidInput
 from foreshard.postgres import passwords
-from foreshard.settings import STATE_DIR, load_settings
+from foreshard.settings import STATE_DIR
 
 
 class Commands(typer.core.TyperGroup):
@@ -107,6 +109,8 @@ app.add_typer(steer_commands)
 app.add_typer(watch_commands)
 app.add_typer(fleet_commands)
 app.add_typer(router_commands)
+app.add_typer(serve_commands)
+app.add_typer(doctor_commands)
 app.add_typer(forecast_commands)
 app.add_typer(what_if_commands)
 app.add_typer(simulate_commands)
@@ -139,17 +143,6 @@ def down(state_dir: Annotated[Path, typer.Option(help="Where the demo stands.")]
 
     tear_down(state_dir)
     out.print("Nothing of the demo runs any more, and its data is removed.")
-
-
-@app.command(rich_help_panel="Operate")
-def serve() -> None:
-    """Serves all flows from this process, and registers their deployments and schedules."""
-    from deployments.prefect_client import use
-
-    use(load_settings())
-    from deployments.serve import serve as serve_flows
-
-    serve_flows()
 
 
 @app.command(rich_help_panel="Look")
@@ -196,23 +189,6 @@ def status(as_json: AsJson = False) -> None:
         out.print(f"Migration {migration.id}: {in_words(migration)}", highlight=False)
     if not live:
         out.print("No migration is under way.")
-
-
-@app.command(rich_help_panel="Look")
-def doctor(as_json: AsJson = False) -> None:
-    """Checks settings, control database, every shard and Prefect, and says how to mend what it finds."""
-    from foreshard.doctor import examine
-
-    findings = examine(load_settings())
-    if as_json:
-        show([asdict(finding) for finding in findings])
-    else:
-        for finding in findings:
-            mark = "[green]ok[/]   " if finding.ok else "[red]wrong[/]"
-            remedy = "" if finding.ok else f" {finding.remedy}"
-            out.print(f"{mark} {escape(finding.what + remedy)}", highlight=False)
-    if not all(finding.ok for finding in findings):
-        raise typer.Exit(1)
 
 
 class For(StrEnum):

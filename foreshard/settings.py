@@ -312,7 +312,7 @@ def load_settings(path: Path | None = None) -> Settings:
 
     Raises ConfigurationError that names the field and the remedy.
     """
-    file = path or _find_file()
+    file = path or file_of_settings()
     values = _read(file) if file is not None else {}
     _refuse_unknown_variables()
     try:
@@ -334,7 +334,8 @@ def load_settings(path: Path | None = None) -> Settings:
         ) from None
 
 
-def _find_file() -> Path | None:
+def file_of_settings() -> Path | None:
+    """The file that is read, by the rule of this module's text; None: there is none."""
     named = os.environ.get(CONFIG_VARIABLE)
     if named:
         return Path(named)

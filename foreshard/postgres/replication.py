@@ -153,6 +153,25 @@ def _create_subscription(
     return None
 
 
+def could_subscribe(conn: Connection, publisher_conninfo: str) -> str | None:
+    """Whether this server reaches the publisher and logs in there; why not, in words. Nothing is left behind.
+
+    It asks by a subscription that is rolled back: who connects is this server, with its network and its files.
+    """
+    name = "foreshard_doctor"
+    options = sql.SQL(
+        "connect = true, create_slot = false, slot_name = NONE, enabled = false, copy_data = false"
+    )
+    try:
+        with conn.transaction(force_rollback=True):
+            failure = _create_subscription(conn, publisher_conninfo, name, name, options)
+            if failure is not None:
+                raise failure
+    except psycopg.Error as error:
+        return str(error).strip().splitlines()[0]
+    return None
+
+
 def not_binary(conn: Connection, names: MigrationNames) -> list[str]:
     """Types in the migration's buckets that cannot travel in binary: arrays of an enum, say. Alike on both sides."""
     rows = conn.execute(sql_file("not_binary.sql"), {"migration": names.schema})

@@ -116,6 +116,7 @@ def test_a_control_database_that_is_away_is_one_line_and_exit_1(
 
 def test_the_doctor_finds_what_is_away_and_says_how_to_mend_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORESHARD_CONTROL__DSN", NOWHERE)
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
     said = call("doctor", "--json")
     assert said.exit_code == 1
     assert "control database does not answer" in said.stdout
