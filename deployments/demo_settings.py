@@ -49,16 +49,18 @@ def write(stack: Stack, offset_s: float, *, kill_test: bool) -> None:
     migration = dict(DEMO["migration"])
     if kill_test:
         migration["backfill_max_bytes_per_s"] = BACKFILL_BYTES_PER_S_WHEN_KILLED
+    docs_port = free_port({stack.prefect.port})
     sections: dict[str, Mapping[str, object]] = {
         "control": {"dsn": stack.fleet.control_dsn()},
         "clock": {"offset_seconds": offset_s, "timezone": TIMEZONE},
         "prefect": {"api_url": stack.prefect.api_url},
-        "checks": {"docs_port": free_port({stack.prefect.port})},
+        "checks": {"docs_port": docs_port},
+        "metrics": {"port": free_port({stack.prefect.port, docs_port})},
         **DEMO,
         "migration": migration,
     }
     if OWN_SUITES.is_dir():  # an installed package comes without the examples
-        sections["checks"] = {"suites": str(OWN_SUITES)}
+        sections["checks"] = {**sections["checks"], "suites": str(OWN_SUITES)}
     lines = [
         "# Written by `foreshard demo`; the next demo replaces it.",
         f"state_dir = {_toml(str(stack.state_dir))}",

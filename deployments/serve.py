@@ -29,7 +29,7 @@ from prefect.flows import Flow
 from prefect.types import DateTime
 from prefect.types.entrypoint import EntrypointType
 
-from deployments import docs_server
+from deployments import automations, docs_server, metrics_server
 from flows.calendar_edit import calendar_edit
 from flows.collect import collect
 from flows.decide import decide
@@ -113,12 +113,13 @@ def use_own_scratch() -> Path:
 
 
 def serve(query_seconds: float = 2.0) -> None:
-    """Serves until interrupted; the Data Docs of gate runs too."""
+    """Serves until interrupted; the Data Docs of gate runs and metrics too. The automations of alerts are applied."""
     use_own_scratch()
     drop_backlog()
     settings = load_settings()
     every_s = settings.checks.verify_every_s
-    with docs_server.beside(settings):
+    automations.apply_on_serve(settings)
+    with docs_server.beside(settings), metrics_server.beside(settings):
         serve_deployments(
             *deployments(timedelta(seconds=every_s) if every_s else None),
             limit=RUNS_AT_ONCE,
