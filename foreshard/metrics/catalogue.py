@@ -107,7 +107,7 @@ CATALOGUE = (
     _gauge(
         "plan_start_by_timestamp_seconds",
         TIME,
-        "The latest start of a plan that waits, or of a migration under way, that still ends before the excess.",
+        "The latest start of a plan that waits that still ends before the excess.",
         "plan",
         "source",
         "target",
@@ -121,6 +121,7 @@ CATALOGUE = (
         *MOVE,
         "stage",
     ),
+    _gauge("migration_start_by_timestamp_seconds", TIME, "The same of the plan that it carries out.", *MOVE),
     _gauge("migration_created_timestamp_seconds", TIME, "When it began.", *MOVE),
     _gauge("migration_owned_ratio", "0 to 1", "Share of its keys that the target owns.", *MOVE),
     _gauge("migration_progress_ratio", "0 to 1", "How far its newest step is.", *MOVE, "step"),

@@ -79,7 +79,7 @@ def _shard(shard: ShardReading) -> Iterator[Told]:
 
 def _migration(one: MigrationReading) -> Iterator[Told]:
     labels = str(one.id), one.source, one.target
-    yield "plan_start_by_timestamp_seconds", (str(one.plan), one.source, one.target), one.start_by
+    yield "migration_start_by_timestamp_seconds", labels, one.start_by
     yield "migration_stage", (*labels, one.stage.value), STAGES.get(one.stage)
     yield "migration_created_timestamp_seconds", labels, one.created_at
     yield "migration_owned_ratio", labels, one.owned

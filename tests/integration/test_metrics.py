@@ -57,10 +57,10 @@ def test_the_figures(control: ControlDatabase, settings: Settings) -> None:
     assert value("shard_utilisation_ratio", shard="shard-2", **load) == pytest.approx(0.9)
     assert value("shard_forecast_peak_ratio", shard="shard-2", quantile="0.5", **load) == pytest.approx(1.1)
     assert value("shard_forecast_peak_ratio", shard="shard-2", quantile="0.9", **load) == pytest.approx(1.276)
-    assert value("shard_exceed_probability", shard="shard-2", **load) == pytest.approx(0.773, abs=0.01)
+    assert value("shard_exceed_probability", shard="shard-2", **load) == pytest.approx(0.7273, abs=0.001)
     assert value("shard_exceed_probability", shard="shard-4", **load) < 0.001
     exceeds = found["foreshard_shard_exceed_timestamp_seconds"]
-    assert {dict(labels)["shard"] for labels in exceeds} == {"shard-2", "shard-3"} - {"shard-3"}
+    assert {dict(labels)["shard"] for labels in exceeds} == {"shard-2"}
     assert 0 < value("shard_exceed_timestamp_seconds", shard="shard-2", **load) - time.time() < 12 * 3600
     assert time.time() - value("shard_last_sample_timestamp_seconds", shard="shard-1") < 60
     assert value("shard_buckets", shard="shard-1") == 3
@@ -74,9 +74,9 @@ def test_the_figures(control: ControlDatabase, settings: Settings) -> None:
     assert value("migration_wal_kept_bytes", migration=copying, shard="shard-4") == 5e6
     asked = found["foreshard_migration_approval_requested_timestamp_seconds"]
     assert [dict(labels)["migration"] for labels in asked] == [str(waiting)]
-    assert value(
-        "plan_start_by_timestamp_seconds", source="shard-2", target="shard-3"
-    ) - time.time() == pytest.approx(3 * 3600, abs=60)
+    assert value("migration_start_by_timestamp_seconds", migration=waiting) - time.time() == pytest.approx(
+        3 * 3600, abs=60
+    )
     assert value("flips_total", kind="cutover") == value("flips_total", kind="canary") == 1
     assert found["foreshard_flip_pause_seconds_sum"][(("kind", "cutover"),)] == pytest.approx(0.031)
     assert value("migration_shadow_reads_total", outcome="mismatched") == 1
