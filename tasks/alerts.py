@@ -25,7 +25,6 @@ def tell(control: ControlDatabase, settings: Settings) -> None:
         judge(
             read(control, settings),
             settings.alerts,
-            approval_timeout_s=settings.migration.approval_timeout_s,
             begun=store.lasting(),
         )
     )

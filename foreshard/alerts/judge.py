@@ -18,8 +18,6 @@ CALM = 0.95
 def judge(
     reading: Reading,
     settings: AlertSettings,
-    *,
-    approval_timeout_s: float,
     begun: frozenset[str] = frozenset(),
 ) -> list[Alert]:
     """All alerts of ``reading``.
@@ -27,17 +25,14 @@ def judge(
     ``begun``: keys of the alerts that have begun and not ended. A fleet that never had a forecast is no alert: it is
     being set up.
     """
-    judged = _Judge(reading, settings, approval_timeout_s, begun)
+    judged = _Judge(reading, settings, begun)
     return [*judged.forecast(), *judged.shards(), *judged.migrations()]
 
 
 class _Judge:
-    def __init__(
-        self, reading: Reading, settings: AlertSettings, approval_timeout_s: float, begun: frozenset[str]
-    ) -> None:
+    def __init__(self, reading: Reading, settings: AlertSettings, begun: frozenset[str]) -> None:
         self._reading, self._settings, self._begun = reading, settings, begun
         self._now = reading.at
-        self._approval_timeout = timedelta(seconds=approval_timeout_s)
 
     def forecast(self) -> Iterator[Alert]:
         newest, kind = self._reading.forecast, AlertKind.FORECAST_LATE
@@ -72,10 +67,10 @@ class _Judge:
         asked = one.approval
         if asked is None:
             return
-        expires_at = asked.requested_at + self._approval_timeout
-        lapsed = asked.state == "pending" and one.waits is not None and expires_at <= self._now
+        expires_at = asked.expires_at or self._now
+        lapsed = one.waits is not None and expires_at < self._now
         if asked.state == "expired" or lapsed:
-            text = f"Nobody answered attempt {asked.id} within {duration(self._approval_timeout.total_seconds())}."
+            text = f"Nobody answered attempt {asked.id}, asked at {asked.requested_at:%Y-%m-%d %H:%M} UTC, in time."
             yield self._of(one, AlertKind.APPROVAL_EXPIRED, text, expires_at, str(asked.id))
         elif one.waits is not None:
             yield from self._waits(one, one.waits)

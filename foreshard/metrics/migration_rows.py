@@ -5,7 +5,7 @@ The progress of a step is a document that runners of other versions wrote, too: 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,8 +21,12 @@ from foreshard.quantities import BYTES
 from foreshard.topology.keys import SLOTS
 
 
-def migration(row: Mapping[str, Any], offset: timedelta) -> MigrationReading:
-    """The row's migration. ``offset``: of the fleet clock, which the plan's deadline is told by."""
+def migration(row: Mapping[str, Any], offset: timedelta, streams: Sequence[float | None]) -> MigrationReading:
+    """The row's migration.
+
+    ``offset``: of the fleet clock, which the plan's deadline is told by. ``streams``: of `sql/metrics_streams.sql`, the
+    six figures; empty where nothing was read lately.
+    """
     asked, gate, start_by = row["approval"], row["gate"], row["start_by"]
     wrong, pause_ms = row["wrong"], row["pause_ms"]
     signs = [at for at in (row["step_began_at"], row["progress_at"], row["created_at"]) if at is not None]
@@ -42,10 +46,10 @@ def migration(row: Mapping[str, Any], offset: timedelta) -> MigrationReading:
         start_by=None if start_by is None else start_by - offset,
         busy_since=max(signs),
         progress=_progress(row),
-        streams=tuple(_streams(row)),
+        streams=tuple(_streams(row, streams)),
         approval=None
         if asked is None
-        else ApprovalReading(asked, row["approval_state"], row["requested_at"]),
+        else ApprovalReading(asked, row["approval_state"], row["requested_at"], row["expires_at"]),
         gate=None
         if gate is None
         else GateReading(gate, row["checkpoint"], row["gate_passed"], row["gate_at"]),
@@ -76,17 +80,14 @@ def _progress(row: Mapping[str, Any]) -> ProgressReading | None:
     )
 
 
-def _streams(row: Mapping[str, Any]) -> Iterator[StreamReading]:
-    """``document["streams"][direction]``: lag_bytes, lag_seconds, wal_bytes; each may be missing."""
-    streams = (row["progress"] or {}).get("streams")
-    if not isinstance(streams, Mapping):
-        return
-    for direction, shard in (("forward", row["source"]), ("reverse", row["target"])):
-        one = streams.get(direction)
-        if isinstance(one, Mapping):
-            yield StreamReading(
-                direction, shard, *(_number(one, name) for name in ("lag_bytes", "lag_seconds", "wal_bytes"))
-            )
+def _streams(row: Mapping[str, Any], read: Sequence[float | None]) -> Iterator[StreamReading]:
+    forward, reverse = read[:3], read[3:]
+    for direction, shard, figures in (
+        ("forward", row["source"], forward),
+        ("reverse", row["target"], reverse),
+    ):
+        if any(one is not None for one in figures):
+            yield StreamReading(direction, shard, *figures)
 
 
 def _number(document: Mapping[str, Any], name: str) -> float | None:

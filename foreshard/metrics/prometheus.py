@@ -38,9 +38,8 @@ class FleetCollector(Collector):
             try:
                 found = list(_families(self._read()))
             except Exception as problem:  # a scrape must be answered, whatever is the matter
-                logger.warning(
-                    "metrics: the control database cannot be read: %s", str(problem).splitlines()[:1]
-                )
+                said = next(iter(str(problem).splitlines()), type(problem).__name__)
+                logger.warning("metrics: the control database cannot be read: %s", said)
                 found = []
             taken = time.monotonic() - begun
         yield GaugeMetricFamily(f"{PREFIX}up", _TEXTS[f"{PREFIX}up"], value=float(bool(found)))

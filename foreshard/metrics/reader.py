@@ -155,7 +155,13 @@ def _column(level: float) -> int:
 def _migrations(conn: psycopg.Connection, offset: timedelta) -> list[MigrationReading]:
     with conn.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(statement("metrics_migrations")).fetchall()
-    return [migration(row, offset) for row in rows]
+    # A database of a revision before 0015 has not the table.
+    known = conn.execute("SELECT to_regclass('stream_readings') IS NOT NULL").fetchone() == (True,)
+    streams = {
+        number: figures
+        for number, *figures in (conn.execute(statement("metrics_streams")).fetchall() if known else ())
+    }
+    return [migration(row, offset, streams.get(row["id"], ())) for row in rows]
 
 
 def _flips(conn: psycopg.Connection) -> list[FlipReading]:

@@ -96,6 +96,7 @@ class ApprovalReading:
     id: int
     state: str
     requested_at: datetime
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ SELECT m.id, m.plan_id, m.source, m.target, m.stage, m.bound, m.waiting_for, m.f
        (p.document #>> '{timeline,start_by}')::timestamptz AS start_by,
        progress.step, progress.document AS progress, progress.updated_at AS progress_at,
        begun.at AS step_began_at,
-       asked.id AS approval, asked.state AS approval_state, asked.requested_at,
+       asked.id AS approval, asked.state AS approval_state, asked.requested_at, asked.expires_at,
        gate.id AS gate, gate.checkpoint, gate.passed AS gate_passed, gate.made_at AS gate_at,
        flips.pause_ms,
        wrong.id AS wrong, jsonb_array_length(wrong.findings) AS wrong_findings,
@@ -19,7 +19,8 @@ LEFT JOIN LATERAL (
     SELECT max(started_at) AS at FROM stage_runs AS r WHERE r.migration_id = m.id
 ) AS begun ON true
 LEFT JOIN LATERAL (
-    SELECT id, state, requested_at FROM approvals AS a WHERE a.migration_id = m.id ORDER BY id DESC LIMIT 1
+    SELECT id, state, requested_at, (to_jsonb(a) ->> 'expires_at')::timestamptz AS expires_at
+    FROM approvals AS a WHERE a.migration_id = m.id ORDER BY id DESC LIMIT 1
 ) AS asked ON true
 LEFT JOIN LATERAL (
     SELECT id, checkpoint, passed, made_at FROM gate_runs AS g WHERE g.migration_id = m.id ORDER BY id DESC LIMIT 1

@@ -38,7 +38,7 @@ ASKED = replace(
 
 
 def judged(reading: Reading, begun: frozenset[str] = frozenset(), **settings: Any) -> list[Alert]:
-    return judge(reading, AlertSettings(**settings), approval_timeout_s=86_400, begun=begun)
+    return judge(reading, AlertSettings(**settings), begun)
 
 
 def of(one: MigrationReading, **settings: Any) -> list[Alert]:
@@ -68,7 +68,10 @@ def test_what_goes_on_as_it_should_is_no_alert(one: MigrationReading) -> None:
         (AlertKind.APPROVAL_OVERDUE, replace(ASKED, start_by=NOW + 29 * MINUTE)),
         (AlertKind.APPROVAL_OVERDUE, replace(ASKED, start_by=NOW - HOUR)),
         (AlertKind.APPROVAL_WAITING, replace(ASKED, approval=ApprovalReading(4, "pending", NOW - 61 * MINUTE))),
-        (AlertKind.APPROVAL_EXPIRED, replace(ASKED, approval=ApprovalReading(4, "pending", NOW - 25 * HOUR))),
+        (
+            AlertKind.APPROVAL_EXPIRED,
+            replace(ASKED, approval=ApprovalReading(4, "pending", NOW - 25 * HOUR, NOW - HOUR)),
+        ),
         (AlertKind.APPROVAL_EXPIRED, replace(ASKED, approval=ApprovalReading(4, "expired", NOW - HOUR))),
         (AlertKind.LAG, replace(FINE, streams=(StreamReading("forward", "shard-1", lag_seconds=61.0),))),
         (AlertKind.WAL, replace(FINE, streams=(StreamReading("reverse", "shard-2", wal_bytes=501.0),))),

@@ -35,8 +35,8 @@ def test_without_a_block_they_tell_nobody() -> None:
 def test_the_template() -> None:
     templates = Environment(undefined=StrictUndefined)
     payload = {
-        "title": "migration 7 (a to b): approval overdue", "state": "began", "text": "It waits.", "remedy": "Approve it.",
-        "began_at": "2026-03-02 10:00 UTC", "run_url": "http://prefect/runs/1",
+        "title": "migration 7 (a to b): approval overdue", "state": "began", "text": "It waits.",
+        "remedy": "Approve it.", "began_at": "2026-03-02 10:00 UTC", "run_url": "http://prefect/runs/1",
     }  # fmt: skip
 
     def said(template: str, **changed: str) -> str:
@@ -47,4 +47,11 @@ def test_the_template() -> None:
     assert said(BODY).splitlines() == [
         "It waits.", "", "What to do: Approve it.", "", "Since: 2026-03-02 10:00 UTC", "Run: http://prefect/runs/1",
     ]  # fmt: skip
-    assert said(BODY, remedy="", run_url="").split() == ["It", "waits.", "Since:", "2026-03-02", "10:00", "UTC"]
+    assert said(BODY, remedy="", run_url="").split() == [
+        "It",
+        "waits.",
+        "Since:",
+        "2026-03-02",
+        "10:00",
+        "UTC",
+    ]
