@@ -49,7 +49,8 @@ def write(stack: Stack, offset_s: float, *, kill_test: bool) -> None:
     migration = dict(DEMO["migration"])
     if kill_test:
         migration["backfill_max_bytes_per_s"] = BACKFILL_BYTES_PER_S_WHEN_KILLED
-    checks: dict[str, object] = {"docs_port": free_port({stack.prefect.port})}
+    docs_port = free_port({stack.prefect.port})
+    checks: dict[str, object] = {"docs_port": docs_port}
     if OWN_SUITES.is_dir():  # an installed package comes without the examples
         checks["suites"] = str(OWN_SUITES)
     sections: dict[str, Mapping[str, object]] = {
@@ -57,6 +58,7 @@ def write(stack: Stack, offset_s: float, *, kill_test: bool) -> None:
         "clock": {"offset_seconds": offset_s, "timezone": TIMEZONE},
         "prefect": {"api_url": stack.prefect.api_url},
         "checks": checks,
+        "metrics": {"port": free_port({stack.prefect.port, docs_port})},
         **DEMO,
         "migration": migration,
     }

@@ -32,7 +32,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.runner import Runner
 from prefect.types import DateTime
 
-from deployments import docs_server, stopped_runs
+from deployments import automations, docs_server, metrics_server, stopped_runs
 from deployments.registering import deployment
 from deployments.served import Served, served
 from foreshard.control.engine import ControlDatabase
@@ -135,10 +135,10 @@ def bring_up_to_date(control: ControlDatabase) -> str | None:
 
 
 def serve(say: Say, query_seconds: float = 2.0, patience_s: float = PREFECT_PATIENCE_S) -> None:
-    """Serves until interrupted (SIGINT, SIGTERM); the Data Docs of gate runs too.
+    """Serves until interrupted (SIGINT, SIGTERM); the Data Docs of gate runs and metrics too.
 
-    Stopped, it ends the runs that are under way and tells Prefect that they crashed: the janitor of the next start
-    goes on with their migrations.
+    The automations of alerts are applied. Stopped, it ends the runs that are under way and tells Prefect that they
+    crashed: the janitor of the next start goes on with their migrations.
 
     Raises ForeshardError if Prefect does not answer, or the control database.
     """
@@ -157,8 +157,9 @@ def serve(say: Say, query_seconds: float = 2.0, patience_s: float = PREFECT_PATI
         runner.add_deployment(one)
     if quiet:
         say(f"Paused by somebody, and left so: {', '.join(sorted(quiet))}.")
+    automations.apply_on_serve(settings)
     say("Serving the flows; Ctrl-C stops.")
-    with docs_server.beside(settings), _interruptible():
+    with docs_server.beside(settings), metrics_server.beside(settings), _interruptible():
         try:
             asyncio.run(runner.start())
         except KeyboardInterrupt:

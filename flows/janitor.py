@@ -8,7 +8,7 @@ from prefect import flow
 from pydantic import Field
 
 from foreshard.control.session import session
-from tasks import due_plans, expiry, recovery, zombies
+from tasks import alerts, due_plans, expiry, recovery, zombies
 
 
 @flow(name="janitor", persist_result=False)
@@ -49,4 +49,6 @@ def janitor(
             due_plans.start_dead_again(control, settings)
             due_plans.start_due(control, settings)
         recovery.clean_up(control, dry_run)
+        if not dry_run:
+            alerts.tell(control, settings, return_state=True)  # the next minute's run tries again
         return restarted

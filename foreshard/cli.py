@@ -16,6 +16,7 @@ from sqlalchemy.exc import OperationalError
 
 from foreshard.cli_approval import approver_app
 from foreshard.cli_approval import commands as approval_commands
+from foreshard.cli_automations import automations_app
 from foreshard.cli_calendar import calendar_app
 from foreshard.cli_check import check_app
 from foreshard.cli_check_docs import commands as check_docs_commands
@@ -24,6 +25,7 @@ from foreshard.cli_doctor import commands as doctor_commands
 from foreshard.cli_fleet import commands as fleet_commands
 from foreshard.cli_forecast import commands as forecast_commands
 from foreshard.cli_load import load_app
+from foreshard.cli_metrics import commands as metrics_commands
 from foreshard.cli_migration_shadow import commands as shadow_commands
 from foreshard.cli_migration_show import in_words, migration_app
 from foreshard.cli_migrations import commands as migration_commands
@@ -101,6 +103,7 @@ app.add_typer(pgbouncer_app, name="pgbouncer")
 check_app.add_typer(check_docs_commands)
 check_app.add_typer(check_suites_commands)
 app.add_typer(check_app, name="check")
+app.add_typer(automations_app, name="automations")
 app.add_typer(verify_commands)
 app.add_typer(approval_commands)
 app.add_typer(approver_app, name="approver")
@@ -114,6 +117,7 @@ app.add_typer(doctor_commands)
 app.add_typer(forecast_commands)
 app.add_typer(what_if_commands)
 app.add_typer(simulate_commands)
+app.add_typer(metrics_commands)
 
 
 @app.command(rich_help_panel="Demo")

@@ -38,10 +38,12 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from foreshard.alerts.alert_settings import AlertSettings
 from foreshard.clock import FleetClock
 from foreshard.errors import ConfigurationError, InvalidInput
 from foreshard.forecast.forecast_settings import ForecastSettings
 from foreshard.load.load_settings import LoadSettings
+from foreshard.metrics.metrics_settings import MetricsSettings
 from foreshard.migration.approval_settings import ApprovalSettings
 from foreshard.planning.policy import DecisionPolicy
 from foreshard.postgres.passwords import PasswordSource, without_secret
@@ -280,6 +282,8 @@ class Settings(BaseSettings):
     migration: MigrationSettings = MigrationSettings()
     approval: ApprovalSettings = ApprovalSettings()
     checks: ChecksSettings = ChecksSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    alerts: AlertSettings = AlertSettings()
     state_dir: Path = Path(STATE_DIR)
 
     @field_validator("checks")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from alembic import context
 
 from foreshard.control import (  # noqa: F401 - Base knows its tables once they are imported
+    alert_models,
     approval_models,
     calendar_models,
     load_models,

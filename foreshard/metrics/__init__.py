@@ -1,0 +1,1 @@
+"""What Foreshard tells Prometheus about the fleet: shards, forecasts, plans, migrations."""
