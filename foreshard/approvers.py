@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
 import unicodedata
 
@@ -23,6 +24,8 @@ TOKEN_PREFIX = "fsa_"
 
 VOUCHER_PREFIX = "fsv_"
 
+_TOKEN = re.compile(rf"{TOKEN_PREFIX}[A-Za-z0-9_-]{{20,}}")
+
 _JOINERS = "\u200c\u200d"  # scripts and emoji need them
 
 
@@ -33,6 +36,7 @@ def approver_name(text: str, field: str = "approver") -> str:
         raise InvalidInput(field, "is empty.", remedy="Say who decides.")
     if len(name) > LONGEST_NAME:
         raise InvalidInput(field, f"has {len(name)} characters.", remedy=f"At most {LONGEST_NAME}.")
+    _refuse_token(name, field)
     if any(unicodedata.category(one) in ("Cc", "Cf", "Cs") and one not in _JOINERS for one in name):
         raise InvalidInput(
             field, "holds characters that cannot be seen.", remedy="Write the name in letters."
@@ -44,9 +48,18 @@ def comment_text(text: str, field: str = "comment") -> str:
     """The comment as it can be kept. Raises InvalidInput that names ``field``."""
     if len(text) > LONGEST_COMMENT:
         raise InvalidInput(field, f"has {len(text)} characters.", remedy=f"At most {LONGEST_COMMENT}.")
+    _refuse_token(text, field)
     if any(unicodedata.category(one) in ("Cc", "Cs") and one not in "\n\r\t" for one in text):
         raise InvalidInput(field, "holds control characters.", remedy="Write it as text.")
     return text.strip()
+
+
+def _refuse_token(text: str, field: str) -> None:
+    """Names and comments are kept for ever."""
+    if _TOKEN.search(text):
+        raise InvalidInput(
+            field, "holds a token, which does not belong there.", remedy="Revoke it: it may have been seen."
+        )
 
 
 def name_key(name: str) -> str:

@@ -69,7 +69,7 @@ class ApprovalFormWithToken(ApprovalForm):
 
     token: SecretStr = Field(
         default_factory=lambda: SecretStr(""),  # a default would be shown as asterisks, and sent
-        description="Your approver token, if you have one. It is compared, and deleted from Prefect at once.",
+        description="Your approver token, where one is needed. It is compared, and deleted from Prefect at once.",
     )
 
 

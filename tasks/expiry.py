@@ -42,14 +42,11 @@ def expire(control: ControlDatabase) -> list[int]:
         )
     ended = []
     for migration in MigrationStore(control).live():
+        if migration.waiting_for != "approval" or migration.flow_run_id is None:
+            continue
         attempt = approvals.newest(migration.id)
         state = runs.state_of(migration.flow_run_id)
-        if (
-            migration.waiting_for != "approval"
-            or attempt is None
-            or migration.flow_run_id is None
-            or state is None
-        ):
+        if attempt is None or state is None:
             continue
         run_id = UUID(migration.flow_run_id)
         if state.is_final():

@@ -16,7 +16,7 @@ from foreshard.control.approval_models import Approval, ApprovalEvent
 from foreshard.control.approval_trail import EventRecord, events, note, present
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.lease import Lease, locked_migration
-from foreshard.control.migration_models import GateRun
+from foreshard.control.migration_models import GateRun, Migration
 from foreshard.errors import ApprovalRequired, ForeshardError, NotFound
 from foreshard.migration.approval_policy import Asking
 from foreshard.migration.approval_settings import Tokens
@@ -162,14 +162,20 @@ class ApprovalStore:
 
     def expire_overdue(self, way: str, attempt: int | None = None) -> list[ApprovalRecord]:
         """Ends pending attempts (or just ``attempt``) whose time is over, and returns them."""
-        query = select(Approval).where(
+        query = select(Approval.id).where(
             Approval.state == "pending", Approval.expires_at <= func.clock_timestamp()
         )
         if attempt is not None:
             query = query.where(Approval.id == attempt)
         with self._control.transaction() as session:
-            rows = session.scalars(query.order_by(Approval.id).with_for_update()).all()
-            return [_approval(row) for row in rows if expire_if_late(session, row, way, present(session))]
+            overdue = session.scalars(query.order_by(Approval.id)).all()
+        expired = []
+        for one in overdue:
+            with self._control.transaction() as session:
+                row = _locked(session, one)
+                if expire_if_late(session, row, way, present(session)):
+                    expired.append(_approval(row))
+        return expired
 
     # -- reading ----------------------------------------------------------------------------------------
 
@@ -245,10 +251,14 @@ class ApprovalStore:
 
 
 def _locked(session: Session, attempt: int) -> Approval:
-    row = session.get(Approval, attempt, with_for_update=True)
-    if row is None:
+    migration = session.scalar(select(Approval.migration_id).where(Approval.id == attempt))
+    if migration is None:
         raise NotFound(f"There is no approval attempt {attempt}.")
-    return row
+    # The line that follows refers to it. A runner locks the two in this order, and else each would wait for the other.
+    session.execute(
+        select(Migration.id).where(Migration.id == migration).with_for_update(read=True, key_share=True)
+    )
+    return session.get_one(Approval, attempt, with_for_update=True)
 
 
 def _supersede(session: Session, row: Approval, why: str) -> None:

@@ -78,12 +78,15 @@ def plan_id(control: ControlDatabase) -> int:
 
 
 class Deployed:
-    """Runs of a deployment, carried out in this process as a served one would carry them out in its own."""
+    """Runs of a deployment, carried out in this process as a served one would carry them out in its own.
 
-    def __init__(self, flow: Flow[Any, Any], client: SyncPrefectClient) -> None:
+    ``keep``: its earlier runs, which are deleted else.
+    """
+
+    def __init__(self, flow: Flow[Any, Any], client: SyncPrefectClient, *, keep: bool = False) -> None:
         self._flow, self._client = flow, client
         self._id = flow.to_deployment(DEPLOYMENT, entrypoint_type=EntrypointType.MODULE_PATH).apply()
-        for earlier in self.runs():
+        for earlier in [] if keep else self.runs():
             client.delete_flow_run(earlier.id)
 
     def create(self, **parameters: Any) -> FlowRun:

@@ -217,9 +217,9 @@ def test_a_stored_approval_does_not_serve_a_second_time(
     assert trail(control) == ["asked", "approved", "asked"]
 
 
-NEW = Finding("orders", "every order has a customer: 3 of 100")
-KNOWN = Finding("orders", "nobody is late: 5 ms")
-KNOWN_NOW = Finding("orders", "nobody is late: 9 ms")
+NEW = Finding("expect_rows", "orders", "every order has a customer: 3 of 100")
+KNOWN = Finding("expect_rows", "orders", "nobody is late: 5 ms")
+KNOWN_NOW = Finding("expect_rows", "orders", "nobody is late: 9 ms")
 
 
 def warns(*findings: Finding) -> Callable[..., Gate]:

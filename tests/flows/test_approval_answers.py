@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -33,7 +32,7 @@ from tests.flows.conftest import Deployed
 
 
 @pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def cli(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Runs a command against the test's servers."""
     monkeypatch.setenv("FORESHARD_PREFECT__API_URL", str(PREFECT_API_URL.value()))
     monkeypatch.setattr("foreshard.cli_output.out._width", 150)

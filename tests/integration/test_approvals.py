@@ -14,13 +14,14 @@ from foreshard.control.approval_store import ApprovalRecord, ApprovalStore
 from foreshard.control.approver_store import WRONG_TOKENS, ApproverStore
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.flip_store import FlipStore
-from foreshard.control.lease import Lease
+from foreshard.control.lease import Lease, locked_migration
 from foreshard.control.migration_store import MigrationStore
 from foreshard.control.topology_store import ShardRecord, TopologyStore
 from foreshard.errors import AnswerRefused, ApprovalRequired, InvalidInput, NotFound
 from foreshard.migration.approval_policy import Asking
 from foreshard.topology.keys import KeyType
 from foreshard.topology.placement import Placement
+from tests.integration.moving_fleet import wait_until
 from tests.plans import new_plan
 
 BECAUSE = Asking(True, "cutover_only", "a test asks")
@@ -358,6 +359,39 @@ def test_what_cannot_be_kept_is_refused(approvals: ApprovalStore, asked: Approva
             approvals.decide(asked.id, Answer(True, name, comment))
     assert trail(approvals) == ["asked", *["refused"] * len(UNKEEPABLE)]
     assert approvals.decide(asked.id, YES).state == "approved"
+
+
+def test_a_token_in_the_wrong_place_is_not_kept(
+    approvals: ApprovalStore, control: ControlDatabase, asked: ApprovalRecord
+) -> None:
+    _, token = ApproverStore(control).add("Ada")
+    for wrong in (Answer(True, token), Answer(True, "Ada", f"my token: {token}")):
+        with pytest.raises(AnswerRefused, match="holds a token") as refused:
+            approvals.decide(asked.id, wrong)
+        assert token not in f"{refused.value} {refused.value.details} {approvals.events()}"
+
+
+def test_an_answer_and_a_runner_that_asks_anew_do_not_wait_for_each_other(
+    approvals: ApprovalStore, control: ControlDatabase, lease: Lease, asked: ApprovalRecord
+) -> None:
+    """The runner has locked the migration and wants the attempt next; the answer locks them in the same order."""
+    with ThreadPoolExecutor(1) as pool:
+        with control.transaction() as session:
+            locked_migration(session, lease)
+            answered = pool.submit(approvals.decide, asked.id, YES)
+            wait_until(lambda: waits_for_a_lock(control), "the answer to wait")
+            connection = session.connection()
+            connection.exec_driver_sql("SET LOCAL lock_timeout = '1s'")
+            connection.exec_driver_sql("SELECT FROM approvals FOR UPDATE")
+        assert answered.result(timeout=20).state == "approved"
+
+
+def waits_for_a_lock(control: ControlDatabase) -> bool:
+    with control.transaction() as session:
+        found = session.connection().exec_driver_sql(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return bool(found.scalar_one())
 
 
 def test_where_nobody_is_asked_it_is_kept_once_with_the_reason(
