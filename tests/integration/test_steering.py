@@ -13,7 +13,7 @@ import pytest
 from foreshard.control.request_store import RequestStore
 from foreshard.control.stream_store import StreamStore
 from foreshard.errors import IllegalTransition, Interrupted
-from foreshard.migration import unattended
+from foreshard.migration import head_start, unattended
 from foreshard.migration.failpoint import VARIABLE
 from foreshard.migration.lifecycle import Stage
 from foreshard.migration.requests import Ask, Outcome, Way
@@ -186,6 +186,22 @@ def test_a_killed_driver_leaves_the_request_to_the_next_one(fleet: MovingFleet) 
     assert stage(fleet) is Stage.ABORTED
     assert RequestStore(fleet.control).get(number).outcome is Outcome.DONE
     assert fleet.leftovers() == []
+
+
+def test_sequences_of_a_paused_canary_are_kept_apart_by_the_janitor(fleet: MovingFleet) -> None:
+    """The distance between both sides lasts for an approval; a pause may last for weeks."""
+    fleet.run_until(Stage.CUTOVER)
+    ask(fleet, Ask.PAUSE)
+    assert unattended.keep_apart(fleet.control, fleet.settings) == []
+    before = fleet.store.get(fleet.migration).facts[head_start.FACT]
+    name, start = next(iter(before.items()))
+    with fleet.pair.source.connect() as conn:
+        conn.execute("SELECT setval(%s, %s)", (name, start["target"] - start["margin"] // 3))
+    assert unattended.keep_apart(fleet.control, fleet.settings) == [fleet.migration]
+    after = fleet.store.get(fleet.migration)
+    assert after.facts[head_start.FACT][name]["target"] > start["target"]
+    assert after.waiting_for == "resume"
+    assert unattended.keep_apart(fleet.control, fleet.settings) == []
 
 
 def test_a_paused_migration_without_room_is_given_back_by_the_janitor(fleet: MovingFleet) -> None:
