@@ -177,6 +177,7 @@ def interrupted(asked: RequestRecord) -> Interrupted:
     """What stops a step."""
     return Interrupted(
         f"Migration {asked.migration} was asked to stop ({asked.in_words}).",
+        remedy=f"`foreshard watch {asked.migration}` shows what becomes of it; a pause ends with `foreshard resume`.",
         request=asked.id,
         asked=asked.kind.value,
         by=asked.asked_by,
