@@ -83,7 +83,10 @@ def _work(
         if step.approval:
             decided = approval.settle(runner, step)
             if decided is None:
-                return approval.ask(control, settings, runner, step, gates.check(runner, step))
+                gate = gates.check(runner, step)
+                if runner.asked() is not None:  # the checks may have taken minutes
+                    continue
+                return approval.ask(control, settings, runner, step, gate)
             logger.info("%s: %s by %s", step.name, decided.state, decided.approver)
             if decided.state == "rejected":
                 stages.give_back.with_options(task_run_name="abort")(runner)

@@ -29,7 +29,7 @@ from foreshard.control.migration_models import (
 )
 from foreshard.control.models import CLOSED, Bucket, Plan, Shard
 from foreshard.control.request_models import Request
-from foreshard.control.request_store import refuse_to_pass, settle_at_end
+from foreshard.control.request_store import hold_undriven, refuse_to_pass, settle_at_end
 from foreshard.control.topology_store import publish_routing
 from foreshard.errors import ForeshardError, NotFound, PlanClosed
 from foreshard.migration.lifecycle import ENDS, Stage, check
@@ -203,8 +203,12 @@ class MigrationStore:
         self._write(lease, lease_expires_at=func.clock_timestamp() + timedelta(seconds=seconds))
 
     def release(self, lease: Lease, *, waiting_for: str | None = None, failure: str | None = None) -> None:
-        """Give the lease back: the migration ended, waits for a person, or failed."""
-        self._write(lease, lease_expires_at=func.clock_timestamp(), waiting_for=waiting_for, failure=failure)
+        """Give the lease back: the migration ended, waits for a person, or failed. A pause holds from now on."""
+        with self._control.transaction() as session:
+            row = locked_migration(session, lease)
+            row.waiting_for, row.failure = waiting_for, failure
+            hold_undriven(session, row)
+            row.lease_expires_at = session.scalar(select(func.clock_timestamp()))
 
     # -- progress ---------------------------------------------------------------------------------------
 

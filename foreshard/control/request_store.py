@@ -92,11 +92,11 @@ class RequestStore:
                 session.flush()  # before the other one is open
             if kind is Ask.RESUME:
                 _settle(session, made, Outcome.DONE, who.strip(), "")
-            elif kind is Ask.PAUSE and driver(session, migration_id) is None:
-                made.held_at = _now(session)
-                row.waiting_for = row.waiting_for or RESUME
             session.add(made)
             session.flush()
+            if driver(session, migration_id) is None:
+                hold_undriven(session, row)
+                session.flush()
             session.refresh(made)
             standing = present if kind is Ask.RESUME and present is not None else made
             return _record(standing), ruling
@@ -152,6 +152,14 @@ class RequestStore:
             row = session.get_one(Request, request_id, with_for_update=True)
             if row.outcome is None:
                 _settle(session, row, Outcome.REFUSED, lease.holder, why)
+
+
+def hold_undriven(session: Session, row: Migration) -> None:
+    """Within the transaction in which nobody drives it (any more): a pause that is open holds it from now on."""
+    asked = _open(session, row.id)
+    if asked is not None and asked.kind == Ask.PAUSE:
+        asked.held_at = asked.held_at or _now(session)
+        row.waiting_for = row.waiting_for or RESUME
 
 
 def settle_at_end(session: Session, migration_id: int, end: Stage, by: str) -> None:

@@ -174,6 +174,21 @@ def test_an_approval_that_is_answered_while_it_is_paused_counts_after_the_resume
     assert stage_of(control, migration) is Stage.DONE
 
 
+def test_a_pause_that_is_asked_for_during_the_checks_comes_before_the_approval(
+    migrating: Deployed, control: ControlDatabase, migration: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(runner: Any, step: Any) -> Any:
+        if step.stage is Stage.CUTOVER:
+            ask(control, migration, Ask.PAUSE)
+        return record_go(runner, step)
+
+    monkeypatch.setattr(gates, "check", slow)
+    run = migrating.carry_out(migrating.create(migration_id=migration))
+    assert run.state is not None
+    assert str(run.state.state_details.pause_key).startswith("pause-")
+    assert MigrationStore(control).get(migration).waiting_for == "resume"
+
+
 @pytest.mark.parametrize("crashed", [False, True], ids=["scheduled anew", "crashed and retried"])
 def test_nothing_but_a_resume_gets_past_a_pause(
     migrating: Deployed, client: SyncPrefectClient, control: ControlDatabase, migration: int, crashed: bool

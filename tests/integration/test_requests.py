@@ -72,6 +72,20 @@ def test_a_pause_of_what_is_driven_waits_for_its_driver(
     assert not requests.hold(lease, asked.id)
 
 
+@pytest.mark.parametrize("waiting_for", ["approval", None])
+def test_a_pause_that_its_driver_did_not_see_holds_when_it_lets_go(
+    control: ControlDatabase, requests: RequestStore, migration: int, waiting_for: str | None
+) -> None:
+    store = MigrationStore(control)
+    lease = store.acquire(migration, "a run", None, 60)
+    ask(requests, migration, Ask.PAUSE)
+    store.release(lease, waiting_for=waiting_for)
+    asked = requests.open(migration)
+    assert asked is not None
+    assert asked.held_at is not None
+    assert store.get(migration).waiting_for == (waiting_for or RESUME)
+
+
 def test_an_end_settles_what_is_open(
     control: ControlDatabase, requests: RequestStore, migration: int
 ) -> None:
