@@ -33,7 +33,7 @@ INTERRUPTED = 130
 @commands.command(rich_help_panel="Look")
 def watch(
     migration_id: Annotated[
-        int | None, typer.Argument(min=1, help="Number of the migration. [default: all under way]")
+        int | None, typer.Argument(min=1, help="Number of the migration; without it all under way.")
     ] = None,
     every: Annotated[float, typer.Option(min=0.2, max=3600, help="Seconds between two looks.")] = EVERY_S,
     as_json: Annotated[
