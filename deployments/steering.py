@@ -10,8 +10,10 @@ from foreshard.control.migration_store import MigrationStore
 from foreshard.settings import Settings
 
 
-def go_on(settings: Settings, control: ControlDatabase, migration_id: int, resumed_by: str) -> str:
-    """Lets a resumed migration's run go on, or starts one; says which, or why Prefect could not be told."""
+def go_on(
+    settings: Settings, control: ControlDatabase, migration_id: int, resumed_by: str
+) -> tuple[bool, str]:
+    """Lets a resumed migration's run go on, or starts one; whether Prefect knows, and which run, or why not."""
 
     def tell() -> str:
         from tasks import holding, recovery, runs
@@ -38,17 +40,18 @@ def cancel_waiting(settings: Settings, flow_run_id: str, message: str) -> str:
 
         return "the run that waited is cancelled" if runs.cancel_waiting(flow_run_id, message) else ""
 
-    return _told(settings, tell)
+    return _told(settings, tell)[1]
 
 
-def _told(settings: Settings, tell: Callable[[], str]) -> str:
+def _told(settings: Settings, tell: Callable[[], str]) -> tuple[bool, str]:
     from deployments import prefect_client
 
     try:
         prefect_client.use(settings)
-        return tell()
+        return True, tell()
     except Exception as away:  # httpx, Prefect's own, a missing setting: the janitor goes by our rows
         reason = str(away).strip().splitlines()[0] if str(away).strip() else type(away).__name__
-        return (
+        text = (
             f"Prefect could not be told ({reason}); the janitor goes by the control database when it is back"
         )
+        return False, text

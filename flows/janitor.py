@@ -33,7 +33,7 @@ def janitor(
     with session() as (settings, control):
         if not dry_run:
             recovery.give_owners(control, settings)
-            recovery.watch_room(control, settings)
+            recovery.watch_over(control, settings)
             expiry.expire(control)
         restarted = (
             []

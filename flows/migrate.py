@@ -87,7 +87,10 @@ def _work(
             if isinstance(word, approval.Question):
                 return word  # the answer does not count: the same question again
             if word is None:
-                return approval.ask(control, settings, runner, step, gates.check(runner, step))
+                gate = gates.check(runner, step)
+                if runner.asked() is not None:  # the checks may have taken minutes
+                    continue
+                return approval.ask(control, settings, runner, step, gate)
             logger.info("%s: %s %s", step.name, word.state, f"by {word.approver}" if word.approver else "")
             if word.state != "approved":
                 stages.give_back.with_options(task_run_name="abort")(runner)

@@ -14,7 +14,7 @@ from foreshard.control.flip_store import FlipStore
 from foreshard.control.lease import driver_of
 from foreshard.control.migration_store import MigrationStore
 from foreshard.control.progress_store import ProgressStore
-from foreshard.control.request_store import RequestRecord, RequestStore
+from foreshard.control.request_store import RESUME, RequestRecord, RequestStore
 from foreshard.control.session import session
 from foreshard.errors import ForeshardError, InvalidInput, LeaseLost
 from foreshard.migration import by_hand, prospect
@@ -36,6 +36,7 @@ Wait = Annotated[
 ]
 
 LOOK_S = 0.5
+BEGINS_WITHIN_S = 90.0
 INTERRUPTED = 130
 
 
@@ -63,14 +64,17 @@ def resume(
     migration_id: MigrationId,
     who: Who,
     comment: Comment = "",
+    wait: Wait = True,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Goes on with a paused migration, as the Resume button of its run does. Takes back a pause that is not held yet.
 
+    Waits until a run drives it. Without Prefect it is stored, and the janitor goes on when Prefect is back.
+
     Example: foreshard resume 3 --as Ada
     """
-    _steer(migration_id, Ask.RESUME, who, comment, False, dry_run, as_json)
+    _steer(migration_id, Ask.RESUME, who, comment, wait, dry_run, as_json)
 
 
 @commands.command(rich_help_panel="Operate")
@@ -128,7 +132,9 @@ def _steer(
             if kind is Ask.RESUME:
                 from deployments import steering
 
-                note = steering.go_on(settings, control, migration_id, who)
+                told, note = steering.go_on(settings, control, migration_id, who)
+                if told and wait:
+                    _await_driver(control, migration_id)
             elif wait:
                 note = _await(settings, control, asked, waiting_run)
         except KeyboardInterrupt:
@@ -178,6 +184,17 @@ def _await(
                 continue
             return f"{found.get('note', '')} {_cancel(settings, now, waiting_run)}".strip()
         line.say(_present(control, store, asked.migration, driver))
+        time.sleep(LOOK_S)
+
+
+def _await_driver(control: ControlDatabase, migration_id: int) -> None:
+    """Until somebody drives it, or it has come to something else that it waits for; a while at the longest."""
+    line, store, deadline = _Line(), MigrationStore(control), time.monotonic() + BEGINS_WITHIN_S
+    while driver_of(control, migration_id) is None and time.monotonic() < deadline:
+        record = store.get(migration_id)
+        if record.stage in ENDS or record.waiting_for not in (None, RESUME):
+            return
+        line.say("Waiting for its run to begin")
         time.sleep(LOOK_S)
 
 

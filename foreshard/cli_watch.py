@@ -33,7 +33,7 @@ INTERRUPTED = 130
 @commands.command(rich_help_panel="Look")
 def watch(
     migration_id: Annotated[
-        int | None, typer.Argument(min=1, help="Number of the migration. [default: all under way]")
+        int | None, typer.Argument(min=1, help="Number of the migration; without it all under way.")
     ] = None,
     every: Annotated[float, typer.Option(min=0.2, max=3600, help="Seconds between two looks.")] = EVERY_S,
     as_json: Annotated[
@@ -49,8 +49,7 @@ def watch(
     """
     with session() as (_, control):
         watcher = Watcher(control)
-        numbers = [migration_id] if migration_id is not None else watcher.live()
-        if not numbers:
+        if migration_id is None and not watcher.live():
             if not as_json:
                 out.print("No migration is under way.")
             return
@@ -61,7 +60,7 @@ def watch(
         )
         try:
             with live or nullcontext():
-                sights = _follow(watcher, numbers, every, _shown(live, as_json))
+                sights = _follow(watcher, migration_id, every, _shown(live, as_json))
         except KeyboardInterrupt:
             err.print("Not watched any longer; the migration goes on.")
             raise typer.Exit(INTERRUPTED) from None
@@ -72,13 +71,16 @@ def watch(
 Show = Callable[[Sequence[Sight], str], None]
 
 
-def _follow(watcher: Watcher, numbers: Sequence[int], every: float, show: Show) -> list[Sight]:
-    """Looks until all of them are over; a control database that is away is waited for."""
+def _follow(watcher: Watcher, migration_id: int | None, every: float, show: Show) -> list[Sight]:
+    """Looks until all are over, those that begin meanwhile too; a control database that is away is waited for."""
     sights: list[Sight] = []
+    numbers = set() if migration_id is None else {migration_id}
     away_since: float | None = None
     while True:
         try:
-            sights = [watcher.look(number) for number in numbers]
+            if migration_id is None:
+                numbers |= set(watcher.live())
+            sights = [watcher.look(number) for number in sorted(numbers)]
             away_since = None
         except (OperationalError, psycopg.OperationalError, ShardUnavailable):
             if not sights and away_since is None:

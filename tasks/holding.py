@@ -12,6 +12,7 @@ from uuid import UUID
 
 from prefect import get_run_logger, suspend_flow_run
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.responses import SetStateStatus
 from prefect.input import RunInput, read_flow_run_input
 from prefect.input.run_input import keyset_from_paused_state
 from prefect.runtime import flow_run
@@ -93,8 +94,8 @@ def wake(migration: MigrationRecord, resumed_by: str) -> bool:
             return False
         if not str(run.state.state_details.pause_key).startswith("pause-"):
             return False
-        client.resume_flow_run(run.id, run_input={"resumed_by": resumed_by})
-    return True
+        answer = client.resume_flow_run(run.id, run_input={"resumed_by": resumed_by})
+    return answer.status is SetStateStatus.ACCEPT
 
 
 def pause_markdown(record: MigrationRecord, asked: RequestRecord) -> str:

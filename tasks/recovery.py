@@ -123,9 +123,11 @@ def give_owners(control: ControlDatabase, settings: Settings) -> None:
         )
 
 
-@task(name="watch room", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2)
-def watch_room(control: ControlDatabase, settings: Settings) -> None:
-    """Looks at the streams of migrations that wait for a person: WAL is kept for them all the same."""
+@task(name="watch over", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2)
+def watch_over(control: ControlDatabase, settings: Settings) -> None:
+    """Looks at streams and sequences of migrations that wait for a person: they do not wait."""
+    for migration in unattended_migrations.keep_apart(control, settings):
+        get_run_logger().info("Migration %s: its sequences jumped apart while nobody drives it.", migration)
     for migration in unattended_migrations.watch_room(control, settings):
         get_run_logger().warning(
             "Migration %s runs out of headroom while nobody drives it: it is aborted.", migration

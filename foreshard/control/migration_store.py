@@ -16,6 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from foreshard.control.elsewhere import refuse_elsewhere
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.lease import Lease, locked_migration, take_lease
 from foreshard.control.migration_models import (
@@ -28,9 +29,9 @@ from foreshard.control.migration_models import (
 )
 from foreshard.control.models import CLOSED, Bucket, Plan, Shard
 from foreshard.control.request_models import Request
-from foreshard.control.request_store import refuse_to_pass, settle_at_end
+from foreshard.control.request_store import hold_undriven, refuse_to_pass, settle_at_end
 from foreshard.control.topology_store import publish_routing
-from foreshard.errors import BucketBusy, ForeshardError, NotFound, PlanClosed
+from foreshard.errors import ForeshardError, NotFound, PlanClosed
 from foreshard.migration.lifecycle import ENDS, Stage, check
 
 
@@ -86,7 +87,7 @@ class MigrationStore:
                     raise PlanClosed(f"Plan {plan_id} is {plan.state} by {why}. Nothing was moved.")
                 if plan.state != "proposed":
                     raise ForeshardError(f"Plan {plan_id} is {plan.state}.", remedy="Make a new decision.")
-                _refuse_elsewhere(session, plan)
+                refuse_elsewhere(session, plan)
                 target = session.get_one(Shard, plan.target)
                 if target.state != "active":
                     raise ForeshardError(
@@ -202,8 +203,12 @@ class MigrationStore:
         self._write(lease, lease_expires_at=func.clock_timestamp() + timedelta(seconds=seconds))
 
     def release(self, lease: Lease, *, waiting_for: str | None = None, failure: str | None = None) -> None:
-        """Give the lease back: the migration ended, waits for a person, or failed."""
-        self._write(lease, lease_expires_at=func.clock_timestamp(), waiting_for=waiting_for, failure=failure)
+        """Give the lease back: the migration ended, waits for a person, or failed. A pause holds from now on."""
+        with self._control.transaction() as session:
+            row = locked_migration(session, lease)
+            row.waiting_for, row.failure = waiting_for, failure
+            hold_undriven(session, row)
+            row.lease_expires_at = session.scalar(select(func.clock_timestamp()))
 
     # -- progress ---------------------------------------------------------------------------------------
 
@@ -334,53 +339,6 @@ class MigrationStore:
             row = locked_migration(session, lease)
             for name, value in values.items():
                 setattr(row, name, value)
-
-
-def _refuse_elsewhere(session: Session, plan: Plan) -> None:
-    """Every bucket of a plan must be at its source; one that is on its way there is waited for.
-
-    Raises:
-        BucketBusy: a live migration brings it.
-        ForeshardError: none does.
-    """
-    elsewhere = session.scalars(
-        select(Bucket.name)
-        .where(Bucket.name.in_(plan.buckets), Bucket.shard != plan.source)
-        .order_by(Bucket.name)
-    ).all()
-    busy: BucketBusy | None = None
-    for bucket in elsewhere:
-        bringing = session.scalar(
-            select(Migration)
-            .join(MigrationBucket, MigrationBucket.migration_id == Migration.id)
-            .where(MigrationBucket.bucket == bucket, Migration.target == plan.source)
-            .order_by(Migration.id.desc())
-            .limit(1)
-        )
-        if bringing is not None and bringing.stage == Stage.DONE:
-            # It was brought here and went away again; or this one ended a moment ago, after the bucket was looked up.
-            if session.scalar(select(Bucket.shard).where(Bucket.name == bucket)) == plan.source:
-                continue
-            bringing = None
-        if bringing is None:
-            raise ForeshardError(
-                f"{bucket} left {plan.source} since plan {plan.id} was made.", remedy="Make a new decision."
-            )
-        details = {"plan": plan.id, "bucket": bucket, "migration": bringing.id, "stage": bringing.stage}
-        if bringing.stage in ENDS | {Stage.ABORTING, Stage.REVERSING}:
-            raise ForeshardError(
-                f"Plan {plan.id} wants {bucket} from {plan.source}, but migration {bringing.id}, which was to bring "
-                f"it there, is {bringing.stage}.",
-                remedy="Make a new decision.",
-                **details,
-            )
-        busy = busy or BucketBusy(
-            f"{bucket} is on its way to {plan.source}: migration {bringing.id} is in {bringing.stage}.",
-            remedy="Wait until that migration is finalised.",
-            **details,
-        )
-    if busy is not None:
-        raise busy
 
 
 def _settle(session: Session, row: Migration, end: Stage) -> None:

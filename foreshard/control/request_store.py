@@ -92,11 +92,11 @@ class RequestStore:
                 session.flush()  # before the other one is open
             if kind is Ask.RESUME:
                 _settle(session, made, Outcome.DONE, who.strip(), "")
-            elif kind is Ask.PAUSE and driver(session, migration_id) is None:
-                made.held_at = _now(session)
-                row.waiting_for = row.waiting_for or RESUME
             session.add(made)
             session.flush()
+            if driver(session, migration_id) is None:
+                hold_undriven(session, row)
+                session.flush()
             session.refresh(made)
             standing = present if kind is Ask.RESUME and present is not None else made
             return _record(standing), ruling
@@ -154,6 +154,14 @@ class RequestStore:
                 _settle(session, row, Outcome.REFUSED, lease.holder, why)
 
 
+def hold_undriven(session: Session, row: Migration) -> None:
+    """Within the transaction in which nobody drives it (any more): a pause that is open holds it from now on."""
+    asked = _open(session, row.id)
+    if asked is not None and asked.kind == Ask.PAUSE:
+        asked.held_at = asked.held_at or _now(session)
+        row.waiting_for = row.waiting_for or RESUME
+
+
 def settle_at_end(session: Session, migration_id: int, end: Stage, by: str) -> None:
     """Within the end's transaction: a request to give back is done by it, any other is overtaken."""
     row = _open(session, migration_id)
@@ -177,6 +185,7 @@ def interrupted(asked: RequestRecord) -> Interrupted:
     """What stops a step."""
     return Interrupted(
         f"Migration {asked.migration} was asked to stop ({asked.in_words}).",
+        remedy=f"`foreshard watch {asked.migration}` shows what becomes of it; a pause ends with `foreshard resume`.",
         request=asked.id,
         asked=asked.kind.value,
         by=asked.asked_by,

@@ -78,6 +78,18 @@ def keep_apart(work: Work, rates: Mapping[Name, float] | None = None) -> int:
     return len(changed)
 
 
+def wants_a_jump(work: Work) -> bool:
+    """Whether `keep_apart` would move a sequence, of those that it watches already. Changes nothing."""
+    starts: Mapping[str, Mapping[str, Any]] = work.facts().get(FACT, {})
+    with work.connections() as (source, target):
+        ours, theirs = sequences.read(source, work.buckets), sequences.read(target, work.buckets)
+    return any(
+        _left(known, ours[name], theirs[name]) < known["margin"] // 2
+        for name in ours.keys() & theirs.keys()
+        if (known := starts.get(".".join(name))) is not None
+    )
+
+
 def _first_start(key: str, source: SequenceState, target: SequenceState, margin: int) -> dict[str, Any]:
     """The target owns nothing yet: it starts a margin ahead, or where it is if that is farther."""
     margin = min(margin, max(MARGIN, source.room // 4))

@@ -17,13 +17,14 @@ from foreshard.control.migration_store import MigrationRecord, MigrationStore
 from foreshard.control.request_store import RequestStore
 from foreshard.control.stream_store import StreamStore
 from foreshard.errors import ForeshardError, IllegalTransition, LeaseLost, OutOfHeadroom
-from foreshard.migration import failover
+from foreshard.migration import failover, head_start
 from foreshard.migration.flip import finish_interrupted
 from foreshard.migration.headroom import HeadroomWatch
 from foreshard.migration.lifecycle import ABORTABLE, PATH, Stage
 from foreshard.migration.requests import Ask, Ruling, Way
 from foreshard.migration.work import Work
 from foreshard.settings import Settings
+from foreshard.topology.keys import SLOTS
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,43 @@ def watch_room(control: ControlDatabase, settings: Settings) -> list[int]:
         if record.stage in _STREAMING and driver_of(control, record.id) is None
         if _without_room(control, settings, record)
     ]
+
+
+def keep_apart(control: ControlDatabase, settings: Settings) -> list[int]:
+    """See that the sequences of undriven migrations whose both sides own keys do not meet; returns those that jumped.
+
+    Their first distance is made for the longest wait for an approval; a pause may last longer.
+    """
+    store = MigrationStore(control)
+    return [
+        record.id
+        for record in store.live()
+        if 0 < record.bound < SLOTS and driver_of(control, record.id) is None
+        if _apart(control, settings, store, record)
+    ]
+
+
+def _apart(
+    control: ControlDatabase, settings: Settings, store: MigrationStore, record: MigrationRecord
+) -> bool:
+    try:
+        # Looked at without the lease: whoever resumes it meanwhile must not find it taken.
+        if not head_start.wants_a_jump(Work(control, settings, Lease(record.id, 0, NOBODY))):
+            return False
+        lease = store.borrow(record.id, "janitor", LEASE_S)
+    except LeaseLost:  # whoever drives it sees for itself
+        return False
+    except (ForeshardError, psycopg.Error) as away:
+        logger.warning("migration %s cannot be looked after: %s", record.id, away)
+        return False
+    try:
+        head_start.keep_apart(Work(control, settings, lease))
+    except (ForeshardError, psycopg.Error) as problem:
+        logger.warning("migration %s: its sequences: %s", record.id, problem)
+        return False
+    finally:
+        store.give_back(lease)
+    return True
 
 
 def _without_room(control: ControlDatabase, settings: Settings, record: MigrationRecord) -> bool:

@@ -13,7 +13,7 @@ import pytest
 from foreshard.control.request_store import RequestStore
 from foreshard.control.stream_store import StreamStore
 from foreshard.errors import IllegalTransition, Interrupted
-from foreshard.migration import unattended
+from foreshard.migration import head_start, unattended
 from foreshard.migration.failpoint import VARIABLE
 from foreshard.migration.lifecycle import Stage
 from foreshard.migration.requests import Ask, Outcome, Way
@@ -37,7 +37,7 @@ def stage(fleet: MovingFleet) -> Stage:
     return fleet.store.get(fleet.migration).stage
 
 
-@pytest.mark.parametrize("method", ["pipe", "subscription"])
+@pytest.mark.parametrize("method", ["pipe", pytest.param("subscription", marks=pytest.mark.slow)])
 def test_a_pause_in_the_backfill_holds_and_the_copy_goes_on_where_it_stood(
     fleet: MovingFleet, method: str
 ) -> None:
@@ -81,6 +81,35 @@ def test_a_pause_in_the_backfill_holds_and_the_copy_goes_on_where_it_stood(
     assert outcomes(fleet) == [(Ask.PAUSE, Outcome.RESUMED), (Ask.RESUME, Outcome.DONE)]
 
 
+@pytest.mark.slow
+def test_a_pause_holds_within_seconds_in_every_stage_that_waits(fleet: MovingFleet) -> None:
+    waits = {
+        Stage.READ_SHADOW: (
+            {"shadow_min_reads": 10**9, "shadow_timeout_s": 120.0},
+            {"shadow_timeout_s": 0.0},
+        ),
+        Stage.WRITE_REDIRECT: ({"canary_soak_s": 120.0}, {"canary_soak_s": 0.0}),
+        Stage.SOAK: ({"soak_s": 120.0}, {"soak_s": 0.0}),
+    }
+    for held, (long, short) in waits.items():
+        fleet.configure(**long)
+        with driving(fleet) as driver:
+            wait_until(lambda held=held: any(s is held for s, _ in driver.reports), held, 60)  # type: ignore[misc]
+            began = time.monotonic()
+            ask(fleet, Ask.PAUSE)
+            driver.join()
+        effective_s = time.monotonic() - began
+        assert stage(fleet) is held
+        assert effective_s < PAUSE_WITHIN_S
+        print(f"paused {held} after {effective_s:.2f} s")
+        ask(fleet, Ask.RESUME)
+        fleet.configure(**short)
+    fleet.run_until(None)
+    assert stage(fleet) is Stage.DONE
+    assert {run.outcome for run in fleet.store.stage_runs(fleet.migration)} == {"finished", "interrupted"}
+    assert fleet.leftovers() == []
+
+
 def test_abort_while_the_backfill_runs_leaves_nothing(fleet: MovingFleet) -> None:
     fleet.configure(backfill_max_bytes_per_s=150_000)
     with writers(fleet) as writing:
@@ -97,6 +126,7 @@ def test_abort_while_the_backfill_runs_leaves_nothing(fleet: MovingFleet) -> Non
     assert outcomes(fleet) == [(Ask.ABORT, Outcome.DONE)]
 
 
+@pytest.mark.slow
 def test_paused_and_then_reversed_while_it_soaks_loses_nothing(fleet: MovingFleet) -> None:
     fleet.configure(soak_s=120.0)
     with writers(fleet) as writing:
@@ -150,6 +180,7 @@ def test_what_is_asked_at_the_soaks_last_moment_is_not_passed_by(fleet: MovingFl
     assert stage(fleet) is Stage.REVERSED
 
 
+@pytest.mark.slow
 def test_an_abort_that_the_cutover_overtakes_is_carried_out_as_a_reversal(fleet: MovingFleet) -> None:
     fleet.run_until(Stage.CUTOVER)
     number = ask(fleet, Ask.ABORT)
@@ -165,6 +196,7 @@ def test_an_abort_that_the_cutover_overtakes_is_carried_out_as_a_reversal(fleet:
     assert fleet.leftovers() == []
 
 
+@pytest.mark.slow
 def test_a_killed_driver_leaves_the_request_to_the_next_one(fleet: MovingFleet) -> None:
     with writers(fleet) as writing:
         killed = subprocess.Popen(
@@ -188,6 +220,24 @@ def test_a_killed_driver_leaves_the_request_to_the_next_one(fleet: MovingFleet) 
     assert fleet.leftovers() == []
 
 
+@pytest.mark.slow
+def test_sequences_of_a_paused_canary_are_kept_apart_by_the_janitor(fleet: MovingFleet) -> None:
+    """The distance between both sides lasts for an approval; a pause may last for weeks."""
+    fleet.run_until(Stage.CUTOVER)
+    ask(fleet, Ask.PAUSE)
+    assert unattended.keep_apart(fleet.control, fleet.settings) == []
+    before = fleet.store.get(fleet.migration).facts[head_start.FACT]
+    name, start = next(iter(before.items()))
+    with fleet.pair.source.connect() as conn:
+        conn.execute("SELECT setval(%s, %s)", (name, start["target"] - start["margin"] // 3))
+    assert unattended.keep_apart(fleet.control, fleet.settings) == [fleet.migration]
+    after = fleet.store.get(fleet.migration)
+    assert after.facts[head_start.FACT][name]["target"] > start["target"]
+    assert after.waiting_for == "resume"
+    assert unattended.keep_apart(fleet.control, fleet.settings) == []
+
+
+@pytest.mark.slow
 def test_a_paused_migration_without_room_is_given_back_by_the_janitor(fleet: MovingFleet) -> None:
     fleet.run_until(Stage.READ_SHADOW)
     ask(fleet, Ask.PAUSE)

@@ -60,9 +60,7 @@ def copy(work: Work, source: Connection, target: Connection, report: Report) -> 
         def look() -> None:
             nonlocal told
             headroom.look(report)
-            if (
-                time.monotonic() - told > TELL_S
-            ):  # also where nothing is new: it is where the copy may be held
+            if time.monotonic() - told > TELL_S:  # where nothing is new, too: here the copy may be held
                 told = time.monotonic()
                 tell()
 
