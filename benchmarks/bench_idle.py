@@ -21,9 +21,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterStartTime
-from prefect.types import DateTime
 
 from benchmarks.bench_backfill import say
 from benchmarks.embedded_stack import Quiet, embedded_stack
@@ -124,6 +121,11 @@ def groups_of(stack: Stack) -> Mapping[str, Group]:
 
 def runs_since(since: datetime) -> Counter[str]:
     """Flow runs that began since then, by flow."""
+    # Prefect reads its address when it is imported, which the stack has set.
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterStartTime
+    from prefect.types import DateTime
+
     started = FlowRunFilter(
         start_time=FlowRunFilterStartTime(after_=DateTime.fromtimestamp(since.timestamp(), UTC))
     )

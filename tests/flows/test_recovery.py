@@ -16,10 +16,8 @@ from flows.janitor import janitor
 from flows.migrate import migrate
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.migration_store import MigrationStore
-from foreshard.control.plan_store import PlanStore
 from foreshard.migration.lifecycle import Stage
-from foreshard.planning.policy import DecisionPolicy
-from tasks import due_plans, recovery, runs, zombies
+from tasks import recovery, zombies
 from tests.flows.conftest import Deployed
 
 MIGRATE = importlib.import_module("flows.migrate")
@@ -184,29 +182,6 @@ def test_a_failed_run_that_the_server_never_heard_the_end_of_is_replaced(
     run = dead_run(deployed, store, number)
     assert janitor() == [number]
     assert state_of(client, run).is_crashed()
-
-
-def test_a_server_that_is_away_when_a_plan_is_due_loses_no_plan(
-    deployed: Deployed, control: ControlDatabase, plan_id: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The attempt is taken first, the run made after it: what fails in between is made up for under the same key."""
-    plans = PlanStore(control)
-    record = plans.get(plan_id)
-    attempt = plans.claim_start(plan_id, seen=0)
-
-    def away(*_: object, **__: object) -> None:
-        raise httpx.ConnectError("connection refused")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(runs, "run_deployment", away)
-        with pytest.raises(httpx.ConnectError):
-            due_plans.start_run(plans, record, attempt)
-    assert deployed.runs() == []
-    monkeypatch.setattr(due_plans, "_policy", lambda *_: DecisionPolicy())
-    janitor()
-    janitor()
-    (run,) = deployed.runs()
-    assert (run.parameters, plans.get(plan_id).attempts) == ({"plan_id": plan_id}, 1)
 
 
 def test_runs_that_cannot_be_alive_are_called_crashed(

@@ -25,8 +25,8 @@ from tests.survival.kill import (
 
 
 @pytest.mark.slow
-def test_both_die_at_every_moment_of_one_migration(installed: Installation) -> None:
-    survive(installed, "both", "backfill", "flip_closed", "approval")
+def test_both_die_in_a_flip_and_while_a_person_is_asked(installed: Installation) -> None:
+    survive(installed, "both", "flip_closed", "approval")
 
 
 @pytest.mark.survival
