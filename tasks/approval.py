@@ -85,9 +85,8 @@ def ask(control: ControlDatabase, settings: Settings, runner: Runner, step: Step
     attempt = runner.work.flips.ask_approval(runner.work.lease, step.flip_no, gate.id)
     runner.suspend("approval")
     try:
-        from tasks import (
-            plan_artifacts,
-        )  # here: most runs ask nobody, and it brings all that draws and forecasts
+        # Here: most runs ask nobody, and it brings all that draws and forecasts.
+        from tasks import plan_artifacts
 
         plan = plan_artifacts.plan_with_picture(control, settings, runner.record.plan_id)
     except Exception as error:  # the question is about the evidence; it can be asked without the picture

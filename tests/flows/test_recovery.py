@@ -109,6 +109,20 @@ def test_a_run_that_was_deleted_is_replaced(deployed: Deployed, store: Migration
     assert len(deployed.runs()) == 1
 
 
+def test_a_run_that_died_on_its_way_to_be_suspended_is_replaced(
+    deployed: Deployed, client: SyncPrefectClient, store: MigrationStore, number: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Or whose server was away just then: Prefect calls it running, and nobody could ever answer it."""
+    run = deployed.create(migration_id=number)
+    deployed.call_it_running(run)
+    store.release(store.acquire(number, "runner", str(run.id), 60), waiting_for="approval")
+    assert janitor() == [], "it may be about to suspend"
+    monkeypatch.setattr(recovery, "SUSPENDS_WITHIN", timedelta(0))
+    assert janitor() == [number]
+    assert state_of(client, run).is_crashed()
+
+
 def test_janitors_at_once_start_one_run(deployed: Deployed, store: MigrationStore, number: int) -> None:
     first = dead_run(deployed, store, number)
     with ThreadPoolExecutor(3) as pool:
