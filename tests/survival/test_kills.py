@@ -6,7 +6,10 @@ the approval, which is a person's.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
+from prefect.client.schemas.objects import FlowRun
 
 from foreshard.migration.lifecycle import Stage
 from tests.integration.moving_fleet import writers
@@ -149,3 +152,25 @@ def test_cancelled_by_a_person_while_it_copies(installed: Installation) -> None:
         installed.start("migrate", migration_id=record.id)
         finish(installed)
         assert_kept(installed, writing)
+
+
+@pytest.mark.survival
+def test_what_schedules_piled_up_is_dropped_and_what_was_asked_for_is_done(installed: Installation) -> None:
+    """Nobody served for a while: sixty late runs of `collect` would start at once after an hour."""
+    installed.configure()
+    installed.start_serving()
+    kill(installed, "serving")
+    late = installed.until(
+        lambda: [run for run in installed.runs("collect") if is_late(run)], "a late run", 150
+    )
+    asked = installed.start("migrate", migration_id=installed.fleet.migration)
+    start_again(installed, "serving")
+    assert not {run.id for run in late} & {run.id for run in installed.runs("collect")}
+    installed.until(lambda: not installed.state_of(asked).is_scheduled(), "the run that was asked for", 60)
+
+
+def is_late(run: FlowRun) -> bool:
+    """A schedule made it, and nobody was there at its time."""
+    assert run.state is not None
+    due = run.expected_start_time
+    return run.auto_scheduled and run.state.is_scheduled() and due is not None and due < datetime.now(UTC)
