@@ -6,7 +6,7 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lstm slow versions stress assets down clean
+.PHONY: help demo test lstm slow versions stress survival assets down clean
 
 help:  ## show this
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -19,13 +19,16 @@ test: $(VENV)/test.stamp  ## ruff, mypy, import rules and tests on real servers
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(VENV)/bin/python -m pytest $(PYTEST_ARGS) -m "not slow"
+	$(VENV)/bin/python -m pytest $(PYTEST_ARGS) -m "not slow and not survival"
 
 lstm: $(VENV)/test.stamp  ## PyTorch too, for the model of that name and its tests: a large download
 	$(PIP) --editable '.[lstm]'
 
 slow: $(VENV)/test.stamp  ## the tests that take longest: failovers, several migrations at once
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS) -m slow
+
+survival: $(VENV)/test.stamp  ## kill -9 of Prefect, of the serving process, of a worker, at every moment of a migration: half an hour
+	$(VENV)/bin/python -m pytest tests/survival -m "slow or survival"
 
 versions: $(VENV)/test.stamp  ## PostgreSQL 16, 17 and 18 in every pairing: migrate, reverse, abort; prints the table of docs/versions.md
 	@mkdir -p build

@@ -66,7 +66,7 @@ class Child:
 
     def is_running(self) -> bool:
         """Whether the process that was started still lives (a reused process id does not count)."""
-        return self._process() is not None
+        return self.process() is not None
 
     def require_running(self) -> None:
         """Raises ForeshardError with the end of its log when it has died."""
@@ -80,7 +80,7 @@ class Child:
         if recorded is None:
             return
         pid, started = recorded
-        leader = self._process()
+        leader = self.process()
         if leader is not None:
             leader.send_signal(signal.SIGINT)
             _wait(leader, patience_s)
@@ -90,10 +90,12 @@ class Child:
         self._pid_file.unlink(missing_ok=True)
 
     def kill9(self) -> None:
-        """Kills it and all of its session outright, as a lack of memory or of power would; nobody is asked first."""
+        """Kills it, its session and all below it outright, as a lack of memory or power would; nobody is asked."""
         recorded = self._recorded()
         if recorded is not None and not _is_reused(*recorded):
-            members = _session(recorded[0])
+            leader = self.process()
+            # A worker's runs have sessions of their own; they are known as long as it lives.
+            members = [*([] if leader is None else leader.children(recursive=True)), *_session(recorded[0])]
             for process in members:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
@@ -107,7 +109,8 @@ class Child:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def _process(self) -> psutil.Process | None:
+    def process(self) -> psutil.Process | None:
+        """It, if it still lives: a reused process id does not count."""
         recorded = self._recorded()
         if recorded is None:
             return None

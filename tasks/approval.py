@@ -169,9 +169,8 @@ def ask(control: ControlDatabase, settings: Settings, runner: Runner, step: Step
     runner.suspend("approval")
     timeline = None
     try:
-        from tasks import (
-            plan_artifacts,
-        )  # here: most runs ask nobody, and it brings all that draws and forecasts
+        # Here: most runs ask nobody, and it brings all that draws and forecasts.
+        from tasks import plan_artifacts
 
         plan = plan_artifacts.plan_with_picture(control, settings, runner.record.plan_id)
         timeline = PlanStore(control).get(runner.record.plan_id).plan.timeline

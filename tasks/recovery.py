@@ -24,6 +24,9 @@ ON_ITS_WAY = frozenset({StateType.SCHEDULED, StateType.PAUSED})
 TAKES_LEASE_WITHIN = timedelta(minutes=2)
 """A run that calls itself running for so long without the lease is dead: to take it is what it does first."""
 
+SUSPENDS_WITHIN = timedelta(minutes=2)
+"""A run that let go of the lease to ask a person is suspended by then, and one that was answered has the lease."""
+
 LONGEST_WAIT = timedelta(hours=1)
 
 
@@ -73,8 +76,8 @@ def restart(control: ControlDatabase, migration: MigrationRecord) -> bool:
             migration.stage,
         )
         return False
-    if state is not None and state.type is StateType.RUNNING and migration.waiting_for is not None:
-        return False  # it is just about to suspend
+    if state is not None and migration.waiting_for is not None and _may_suspend(state, migration):
+        return False
     if migration.flow_run_id is not None and state is not None:
         runs.mark_crashed(migration.flow_run_id, "Its lease ran out: the process is gone. A new run goes on.")
     request = "" if asked is None else f"-request-{asked.id}"
@@ -97,6 +100,14 @@ def restart(control: ControlDatabase, migration: MigrationRecord) -> bool:
         runs.mark_crashed(str(run), "It never took the lease: the process is gone. A new run goes on.")
     logger.warning("Migration %s had no driver at %s; run %s goes on.", migration.id, migration.stage, run)
     return True
+
+
+def _may_suspend(state: State, migration: MigrationRecord) -> bool:
+    """Whether a run that let go of the lease to ask a person, or was answered just now, may be alive still."""
+    if state.type not in (StateType.RUNNING, StateType.PENDING):
+        return False
+    since = max(state.timestamp, migration.lease_expires_at or migration.created_at)
+    return datetime.now(UTC) - since < SUSPENDS_WITHIN
 
 
 def _is_dead(state: State) -> bool:

@@ -37,7 +37,7 @@ from foreshard.migration.lifecycle import ENDS, Stage, check
 
 @dataclass(frozen=True)
 class MigrationRecord:
-    """A migration as it stands now."""
+    """A migration as it stands now. ``lease_expires_at``: of one that waits, when its last driver let go of it."""
 
     id: int
     plan_id: int
@@ -56,6 +56,7 @@ class MigrationRecord:
     facts: Mapping[str, Any]
     created_at: datetime
     finished_at: datetime | None
+    lease_expires_at: datetime | None = None
 
 
 class MigrationStore:
@@ -368,5 +369,5 @@ def _record(session: Session, row: Migration) -> MigrationRecord:
         stage=Stage(row.stage), step=row.step, bound=row.bound, flip_no=row.flip_no,
         shadow_percent=row.shadow_percent, waiting_for=row.waiting_for, failure=row.failure,
         attempts=row.attempts, flow_run_id=row.flow_run_id, facts=dict(row.facts),
-        created_at=row.created_at, finished_at=row.finished_at,
+        created_at=row.created_at, finished_at=row.finished_at, lease_expires_at=row.lease_expires_at,
     )  # fmt: skip

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx
 import numpy as np
 import pandas as pd
 import pytest
@@ -36,7 +37,7 @@ from foreshard.forecast.result import ForecastResult
 from foreshard.forecast.series import SeriesKey
 from foreshard.planning.plan import MigrationPlan
 from foreshard.planning.policy import DecisionPolicy
-from tasks import due_plans, events, plan_artifacts
+from tasks import due_plans, events, plan_artifacts, runs
 from tasks.policy_form import PolicyOverrides
 from tests.flows.conftest import BUCKETS, Deployed
 
@@ -372,6 +373,25 @@ def test_an_attempt_whose_run_was_never_noted(
     (made,) = deployed.runs()
     assert PlanStore(control).get(plan).flow_run_id == str(made.id)
     assert PlanStore(control).get(plan).attempts == 1
+
+
+def test_a_server_that_is_away_when_a_plan_is_due_loses_no_plan(
+    deployed: Deployed, control: ControlDatabase, forecast: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The attempt is taken first, the run made after it: what fails in between is made up for under the same key."""
+    del forecast
+
+    def away(*_: object, **__: object) -> None:
+        raise httpx.ConnectError("connection refused")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(runs, "run_deployment", away)
+        (plan,) = decide()
+    assert deployed.runs() == []
+    janitor()
+    janitor()
+    (run,) = deployed.runs()
+    assert (run.parameters, PlanStore(control).get(plan).attempts) == ({"plan_id": plan}, 1)
 
 
 def test_the_same_plan_opens_one_migration_however_many_ask(control: ControlDatabase, plan_id: int) -> None:

@@ -16,10 +16,8 @@ from flows.janitor import janitor
 from flows.migrate import migrate
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.migration_store import MigrationStore
-from foreshard.control.plan_store import PlanStore
 from foreshard.migration.lifecycle import Stage
-from foreshard.planning.policy import DecisionPolicy
-from tasks import due_plans, recovery, runs, zombies
+from tasks import recovery, zombies
 from tests.flows.conftest import Deployed
 
 MIGRATE = importlib.import_module("flows.migrate")
@@ -111,6 +109,20 @@ def test_a_run_that_was_deleted_is_replaced(deployed: Deployed, store: Migration
     assert len(deployed.runs()) == 1
 
 
+def test_a_run_that_died_on_its_way_to_be_suspended_is_replaced(
+    deployed: Deployed, client: SyncPrefectClient, store: MigrationStore, number: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Or whose server was away just then: Prefect calls it running, and nobody could ever answer it."""
+    run = deployed.create(migration_id=number)
+    deployed.call_it_running(run)
+    store.release(store.acquire(number, "runner", str(run.id), 60), waiting_for="approval")
+    assert janitor() == [], "it may be about to suspend"
+    monkeypatch.setattr(recovery, "SUSPENDS_WITHIN", timedelta(0))
+    assert janitor() == [number]
+    assert state_of(client, run).is_crashed()
+
+
 def test_janitors_at_once_start_one_run(deployed: Deployed, store: MigrationStore, number: int) -> None:
     first = dead_run(deployed, store, number)
     with ThreadPoolExecutor(3) as pool:
@@ -184,29 +196,6 @@ def test_a_failed_run_that_the_server_never_heard_the_end_of_is_replaced(
     run = dead_run(deployed, store, number)
     assert janitor() == [number]
     assert state_of(client, run).is_crashed()
-
-
-def test_a_server_that_is_away_when_a_plan_is_due_loses_no_plan(
-    deployed: Deployed, control: ControlDatabase, plan_id: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The attempt is taken first, the run made after it: what fails in between is made up for under the same key."""
-    plans = PlanStore(control)
-    record = plans.get(plan_id)
-    attempt = plans.claim_start(plan_id, seen=0)
-
-    def away(*_: object, **__: object) -> None:
-        raise httpx.ConnectError("connection refused")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(runs, "run_deployment", away)
-        with pytest.raises(httpx.ConnectError):
-            due_plans.start_run(plans, record, attempt)
-    assert deployed.runs() == []
-    monkeypatch.setattr(due_plans, "_policy", lambda *_: DecisionPolicy())
-    janitor()
-    janitor()
-    (run,) = deployed.runs()
-    assert (run.parameters, plans.get(plan_id).attempts) == ({"plan_id": plan_id}, 1)
 
 
 def test_runs_that_cannot_be_alive_are_called_crashed(

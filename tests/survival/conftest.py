@@ -10,7 +10,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, tempor
 
 from foreshard.fleet.throwaway import ShardPair, ThrowawayServers
 from tests.integration.moving_fleet import MovingFleet, drop_pair
-from tests.survival.installation import Installation, Prefect
+from tests.survival.installation import Installation, PoolInstallation, Prefect
 
 
 @pytest.fixture(scope="session")
@@ -31,13 +31,28 @@ def prefect(servers: ThrowawayServers, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture
-def installed(servers: ThrowawayServers, prefect: Prefect, tmp_path: Path) -> Iterator[Installation]:
-    """A migration that has not begun; nothing is served yet."""
+def fleet(servers: ThrowawayServers, tmp_path: Path) -> Iterator[MovingFleet]:
+    """Two shards and a migration that has not begun."""
     pair = ShardPair(servers.new_shard("source"), servers.new_shard("target"))
     fleet = MovingFleet(pair, servers.new_control_database(), tmp_path)
+    yield fleet
+    fleet.close()
+    drop_pair(servers, pair)
+
+
+@pytest.fixture
+def installed(prefect: Prefect, fleet: MovingFleet) -> Iterator[Installation]:
+    """Nothing is served yet."""
     installation = Installation(prefect, fleet)
     installation.forget_runs()
     yield installation
     installation.stop()
-    fleet.close()
-    drop_pair(servers, pair)
+
+
+@pytest.fixture
+def pool(prefect: Prefect, fleet: MovingFleet) -> Iterator[PoolInstallation]:
+    """No worker is there yet."""
+    installation = PoolInstallation(prefect, fleet)
+    installation.forget_runs()
+    yield installation
+    installation.stop()

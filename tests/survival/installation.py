@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
@@ -15,13 +15,20 @@ from uuid import UUID
 import httpx
 import psutil
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName, FlowFilter, FlowFilterName
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import ObjectNotFound
+from prefect.flows import Flow
+from prefect.states import Cancelling
+from prefect.utilities.callables import parameter_schema
 from psycopg.conninfo import conninfo_to_dict
+from sqlalchemy import text
 
 from deployments.child import Child
 from deployments.prefect_server import PrefectServer
+from flows.janitor import janitor
+from flows.migrate import migrate
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.migration_store import MigrationRecord, MigrationStore
 from foreshard.fleet.server import free_port
@@ -107,11 +114,14 @@ class Installation:
 
     def start_serving(self) -> None:
         """`foreshard serve`, as a supervisor starts it; returns when it is there for new runs."""
+        self._serve(SERVE)
+        self.until(self._polls, "the flows are served", 90)
+
+    def _serve(self, command: Sequence[str]) -> None:
         if not self._config.exists():
             self.configure()
         env = {**self.prefect.server.client_environment(), CONFIG_VARIABLE: str(self._config), **self._env}
-        self._serving.start(SERVE, env)
-        self.until(self._polls, "the flows are served", 90)
+        self._serving.start(command, env)
 
     def kill_serving(self) -> None:
         """kill -9 of the serving process and of every run that it carries out."""
@@ -119,7 +129,19 @@ class Installation:
 
     def kill_only_serving(self) -> None:
         """kill -9 of the serving process alone: its runs are orphans."""
-        psutil.Process(self._pid()).kill()
+        self._process().kill()
+
+    def is_serving(self) -> bool:
+        """Whether the serving process lives. Without Prefect's server it may give up by itself."""
+        return self._serving.is_running()
+
+    def is_driven(self) -> bool:
+        """Whether some runner holds the migration's lease."""
+        with self.control.transaction() as session:
+            query = (
+                "SELECT coalesce(lease_expires_at > clock_timestamp(), false) FROM migrations WHERE id = :id"
+            )
+            return bool(session.scalar(text(query), {"id": self.fleet.migration}))
 
     def stop(self) -> None:
         """At the end of a test."""
@@ -141,6 +163,11 @@ class Installation:
         """The janitor's turn, which its schedule gives it once a minute; returns when it has ended."""
         run = self.start("janitor")
         self.until(lambda: self._ended(run), "the janitor's end", 120)
+
+    def cancel(self, run: UUID) -> None:
+        """As the button in the UI does."""
+        with self.prefect.connect() as client:
+            client.set_flow_run_state(run, Cancelling())
 
     def answer(self, decision: str = "approve", approver: str = "Ada") -> UUID:
         """Fill in the form of the run that waits and send it, when it waits; returns that run's id."""
@@ -206,12 +233,53 @@ class Installation:
         """Whether the serving process asks for runs: it has then registered all its deployments."""
         with self.prefect.connect() as client:
             deployment = client.read_deployment_by_name(f"janitor/{DEPLOYMENT}")
-        started = psutil.Process(self._pid()).create_time()
+        started = self._process().create_time()
         return deployment.last_polled is not None and deployment.last_polled.timestamp() > started
 
-    def _pid(self) -> int:
-        """The child's own file, which a supervisor would keep."""
-        return int(json.loads((self.fleet.state_dir / "run" / "serve.pid").read_text())["pid"])
+    def _process(self) -> psutil.Process:
+        process = self._serving.process()
+        assert process is not None, f"the serving process is gone\n{self.log()[-3000:]}"
+        return process
+
+
+class PoolInstallation(Installation):
+    """The same with a worker of a work pool in the place of `foreshard serve`."""
+
+    POOL = "survival"
+    COMMAND = (sys.executable, "-m", "prefect", "worker", "start", "--type", "process", "--pool", POOL)
+
+    def start_serving(self) -> None:
+        """A worker; flows are deployed to its pool the first time."""
+        with self.prefect.connect() as client:
+            if not client.read_work_pools():
+                client.create_work_pool(WorkPoolCreate(name=self.POOL, type="process"))
+                for flow in (migrate, janitor):
+                    self._deploy(client, flow)
+        self._serve(self.COMMAND)
+        self.until(self._is_online, "the worker is there", 90)
+
+    def stop(self) -> None:
+        """Also: what other tests deploy is to be served, not for a pool."""
+        super().stop()
+        with self.prefect.connect() as client:
+            for deployment in client.read_deployments():
+                client.delete_deployment(deployment.id)
+
+    def _deploy(self, client: SyncPrefectClient, flow: Flow[Any, Any]) -> None:
+        client.create_deployment(
+            client.create_flow(flow),
+            DEPLOYMENT,
+            work_pool_name=self.POOL,
+            entrypoint=f"flows.{flow.name}.{flow.name}",
+            parameter_openapi_schema=parameter_schema(flow).model_dump_for_openapi(),
+            pull_steps=[],
+        )
+
+    def _is_online(self) -> bool:
+        since = self._process().create_time()
+        with self.prefect.connect() as client:
+            workers = client.read_workers_for_work_pool(self.POOL)
+        return any(one.last_heartbeat_time and one.last_heartbeat_time.timestamp() > since for one in workers)
 
 
 def _toml(value: object) -> str:

@@ -1,4 +1,4 @@
-"""kill -9 of Prefect's server, of the serving process with its runs, or of both, at the moments that matter.
+"""kill -9 of Prefect's server, of what serves the flows, or of both, at the moments that matter.
 
 What was killed is started again by the same command, and the janitor has its turns. Nobody else does anything, but for
 the approval, which is a person's.
@@ -6,141 +6,171 @@ the approval, which is a person's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
+from prefect.client.schemas.objects import FlowRun
 
 from foreshard.migration.lifecycle import Stage
-from tests.integration.moving_fleet import Writing, assert_whole, writers
-from tests.survival.installation import Installation, spent
-
-pytestmark = pytest.mark.slow
-
-VICTIMS = ("server", "serving", "both")
-MOMENTS = ("backfill", "between_flips", "flip_closed", "approval")
-
-SLOW_BACKFILL = 400_000
-"""Bytes per second: it takes some seconds, in the middle of which somebody is killed."""
-
-
-def kill(installed: Installation, victim: str) -> None:
-    if victim in ("server", "both"):
-        installed.prefect.kill9()
-    if victim in ("serving", "both"):
-        installed.kill_serving()
+from tests.integration.moving_fleet import writers
+from tests.survival.installation import Installation, PoolInstallation
+from tests.survival.kill import (
+    MOMENTS,
+    SLOW_BACKFILL,
+    VICTIMS,
+    assert_kept,
+    finish,
+    kill,
+    start_again,
+    strike,
+    survive,
+)
 
 
-def start_again(installed: Installation, victim: str) -> None:
-    """As a supervisor does: the same commands, servers first."""
-    if victim in ("server", "both"):
-        installed.prefect.start()
-    if victim in ("serving", "both"):
-        installed.start_serving()
+@pytest.mark.slow
+def test_both_die_in_a_flip_and_while_a_person_is_asked(installed: Installation) -> None:
+    survive(installed, "both", "flip_closed", "approval")
 
 
-def in_backfill(installed: Installation) -> bool:
-    stage = [
-        run for run in installed.store.stage_runs(installed.fleet.migration) if run.stage == Stage.BACKFILL
-    ]
-    return bool(stage) and copied_bytes(installed) > 0
+@pytest.mark.survival
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("victim", VICTIMS)
+def test_one_dies_at_one_moment(installed: Installation, victim: str, moment: str) -> None:
+    survive(installed, victim, moment)
 
 
-def copied_bytes(installed: Installation) -> int:
-    with installed.fleet.pair.target.connect() as conn:
-        row = conn.execute(
-            "SELECT coalesce(sum(pg_relation_size(c.oid)), 0) FROM pg_class c"
-            " JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind = 'r' AND nspname = ANY (%s)",
-            (list(installed.fleet.buckets),),
-        ).fetchone()
-    assert row is not None
-    return int(str(row[0]))
+@pytest.mark.survival
+def test_a_worker_of_a_pool_dies(pool: PoolInstallation) -> None:
+    survive(pool, "serving", "backfill", "approval")
 
 
-def between_flips(installed: Installation) -> bool:
-    """One canary step's flip is done, and the next has not begun."""
-    record = installed.record
-    return record.stage is Stage.WRITE_REDIRECT and record.bound > 0
-
-
-def flip_is_closed(installed: Installation) -> bool:
-    return spent(installed.fleet.state_dir, "flip_closed")
-
-
-def waits(installed: Installation) -> bool:
-    return installed.suspended() is not None
-
-
-LOOKS: dict[str, Callable[[Installation], bool]] = {
-    "backfill": in_backfill,
-    "between_flips": between_flips,
-    "flip_closed": flip_is_closed,
-    "approval": waits,
-}
-
-
-def strike(installed: Installation, writing: Writing, victim: str, moment: str) -> None:
-    """Kill at that moment, start again, and let the janitor do its work."""
-    installed.until(lambda: LOOKS[moment](installed), moment, 180)
-    kill(installed, victim)
-    writing.wait_for_more(20)  # the application needs none of them
-    start_again(installed, victim)
-    attempts = installed.record.attempts
-    if moment == "approval":  # a person's word is not the janitor's
-        installed.janitor()
-        record = installed.record
-        assert (record.waiting_for, record.attempts) == ("approval", attempts)
-    elif victim == "server" and moment != "flip_closed":
-        pass  # the run goes on by itself, or it has died: below the janitor sees to it
-    else:
-        installed.until(lambda: len(installed.store.abandoned()) == 1, "the dead runner's lease expires")
-        installed.janitor()
-        installed.until(lambda: installed.record.attempts > attempts, "a new run")
-
-
-def finish(installed: Installation) -> None:
-    """The approval, and the janitor's turns until the migration has ended."""
-    answered = False
-
-    def ended() -> bool:
-        nonlocal answered
-        if not answered and waits(installed):
-            installed.answer()
-            answered = True
-        if installed.store.abandoned():
-            installed.janitor()
-        return installed.record.stage is Stage.DONE
-
-    installed.until(ended, "the migration's end", 240)
-
-
-def assert_kept(installed: Installation, writing: Writing) -> None:
-    """Every promise, from the outside."""
-    fleet = installed.fleet
-    writing.wait_for_more(20)
-    writing.stop()
-    assert_whole(fleet.checked(writing.ledger, fleet.pair.target), redirected=True)
-    assert fleet.leftovers() == []
-    assert fleet.schemas(fleet.pair.source) == []
-    confirmed = installed.store.confirmation(fleet.migration)
-    assert confirmed is not None
-    told = [(one.state, one.approver) for one in fleet.flips.approvals(fleet.migration)]
-    assert [one for one in told if one[0] != "superseded"] == [("approved", "Ada")]
-
-
-def survive(installed: Installation, victim: str, *moments: str) -> None:
-    installed.configure(
-        backfill_max_bytes_per_s=SLOW_BACKFILL if "backfill" in moments else None, canary_soak_s=3.0
-    )
+@pytest.mark.survival
+def test_only_the_serving_process_dies_and_its_run_goes_on(installed: Installation) -> None:
+    """The run is an orphan then: it has its lease, so nobody takes it over."""
+    installed.configure(backfill_max_bytes_per_s=SLOW_BACKFILL)
     with writers(installed.fleet) as writing:
-        if "flip_closed" in moments:
-            installed.arm("flip_closed")
         installed.start_serving()
         installed.start("migrate", migration_id=installed.fleet.migration)
-        for moment in moments:
-            strike(installed, writing, victim, moment)
+        installed.until(lambda: MOMENTS["backfill"](installed), "backfill", 180)
+        installed.kill_only_serving()
+        installed.until(lambda: installed.record.stage is Stage.VERIFY, "the orphan's work", 120)
+        assert installed.record.attempts == 1
+        kill(installed, "serving")  # a supervisor stops what is left before it starts it again
+        start_again(installed, "serving")
         finish(installed)
         assert_kept(installed, writing)
 
 
-def test_both_die_at_every_moment_of_one_migration(installed: Installation) -> None:
-    survive(installed, "both", "backfill", "flip_closed", "approval")
+@pytest.mark.survival
+def test_an_answer_that_a_dead_run_took_does_not_count_again(installed: Installation) -> None:
+    """The run dies between the stored answer and the flip: a person is asked once more, under a new number."""
+    installed.configure()
+    flips, number = installed.fleet.flips, installed.fleet.migration
+    with writers(installed.fleet) as writing:
+        installed.start_serving()
+        installed.start("migrate", migration_id=number)
+        installed.answer()
+        installed.until(
+            lambda: [one.state for one in flips.approvals(number)] == ["approved"], "the stored answer", 120
+        )
+        kill(installed, "both")  # its checks are run again now, which takes seconds
+        bound = installed.record.bound
+        start_again(installed, "both")
+        installed.until(lambda: len(installed.store.abandoned()) == 1, "the dead runner's lease expires")
+        installed.janitor()
+        installed.until(lambda: MOMENTS["approval"](installed), "a new question", 180)
+        assert (installed.record.stage, installed.record.bound) == (Stage.CUTOVER, bound)
+        finish(installed)
+        assert_kept(installed, writing, approved=2)
+
+
+@pytest.mark.slow
+def test_the_server_is_away_and_the_work_goes_on(installed: Installation) -> None:
+    """Backfill, every flip, the cutover and the end: none of them needs Prefect."""
+    installed.configure(backfill_max_bytes_per_s=SLOW_BACKFILL, approval="never")
+    with writers(installed.fleet) as writing:
+        installed.start_serving()
+        installed.start("migrate", migration_id=installed.fleet.migration)
+        installed.until(lambda: MOMENTS["backfill"](installed), "backfill", 180)
+        kill(installed, "server")
+        installed.until(lambda: installed.record.stage is Stage.DONE, "the end, without a server", 180)
+        assert installed.record.attempts == 1
+        assert_kept(installed, writing, approved=0)
+        installed.prefect.start()
+
+
+@pytest.mark.survival
+def test_the_server_is_away_when_a_person_must_be_asked(installed: Installation) -> None:
+    """The run cannot ask and ends; that is no failure of the migration, and it is asked when the server is back."""
+    installed.configure(canary_soak_s=3.0)
+    with writers(installed.fleet) as writing:
+        installed.start_serving()
+        installed.start("migrate", migration_id=installed.fleet.migration)
+        installed.until(lambda: MOMENTS["between_flips"](installed), "a flip", 180)
+        kill(installed, "server")
+        installed.until(
+            lambda: installed.record.stage is Stage.CUTOVER and not installed.is_driven(),
+            "the run's end",
+            180,
+        )
+        assert installed.record.failure is None
+        start_again(installed, "server")
+        finish(installed)
+        assert_kept(installed, writing)
+
+
+@pytest.mark.survival
+def test_by_its_schedule_alone(installed: Installation) -> None:
+    """No turn of the janitor but its own: at most a minute, and the lease before that."""
+    installed.configure(backfill_max_bytes_per_s=SLOW_BACKFILL)
+    with writers(installed.fleet) as writing:
+        installed.start_serving()
+        installed.start("migrate", migration_id=installed.fleet.migration)
+        installed.until(lambda: MOMENTS["backfill"](installed), "backfill", 180)
+        kill(installed, "both")
+        start_again(installed, "both")
+        installed.until(lambda: installed.record.attempts == 2, "the janitor, by its schedule", 150)
+        strike(installed, writing, "serving", "approval")
+        finish(installed)
+        assert_kept(installed, writing)
+
+
+@pytest.mark.survival
+def test_cancelled_by_a_person_while_it_copies(installed: Installation) -> None:
+    """It ends cleanly, is left to people, and goes on by its number."""
+    installed.configure(backfill_max_bytes_per_s=SLOW_BACKFILL)
+    with writers(installed.fleet) as writing:
+        installed.start_serving()
+        run = installed.start("migrate", migration_id=installed.fleet.migration)
+        installed.until(lambda: MOMENTS["backfill"](installed), "backfill", 180)
+        installed.cancel(run)
+        installed.until(lambda: installed.state_of(run).is_cancelled(), "the run's end", 60)
+        assert not installed.is_driven(), "the lease was given back, it did not run out"
+        installed.janitor()
+        record = installed.record
+        assert (record.stage, record.failure, record.attempts) == (Stage.BACKFILL, None, 1)
+        installed.start("migrate", migration_id=record.id)
+        finish(installed)
+        assert_kept(installed, writing)
+
+
+@pytest.mark.survival
+def test_what_schedules_piled_up_is_dropped_and_what_was_asked_for_is_done(installed: Installation) -> None:
+    """Nobody served for a while: sixty late runs of `collect` would start at once after an hour."""
+    installed.configure()
+    installed.start_serving()
+    kill(installed, "serving")
+    late = installed.until(
+        lambda: [run for run in installed.runs("collect") if is_late(run)], "a late run", 150
+    )
+    asked = installed.start("migrate", migration_id=installed.fleet.migration)
+    start_again(installed, "serving")
+    assert not {run.id for run in late} & {run.id for run in installed.runs("collect")}
+    installed.until(lambda: not installed.state_of(asked).is_scheduled(), "the run that was asked for", 60)
+
+
+def is_late(run: FlowRun) -> bool:
+    """A schedule made it, and nobody was there at its time."""
+    assert run.state is not None
+    due = run.expected_start_time
+    return run.auto_scheduled and run.state.is_scheduled() and due is not None and due < datetime.now(UTC)
