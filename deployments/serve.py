@@ -55,16 +55,17 @@ def wait_for_prefect(say: Say, patience_s: float = PREFECT_PATIENCE_S) -> None:
     """
     with get_client(sync_client=True) as client:
         deadline, told, pause_s = time.monotonic() + patience_s, False, 0.5
+        address = str(client.api_url).rstrip("/")
         while (away := client.api_healthcheck()) is not None:
+            if not told:
+                say(f"Prefect at {address} does not answer yet; waiting up to {patience_s:g} s.")
+                told = True
             if time.monotonic() >= deadline:
                 raise ForeshardError(
-                    f"Prefect at {client.api_url} did not answer within {patience_s:g} s: "
+                    f"Prefect at {address} did not answer within {patience_s:g} s: "
                     f"{away or type(away).__name__}.",
                     remedy="Start its server (`prefect server start`), or correct prefect.api_url.",
                 )
-            if not told:
-                say(f"Prefect at {client.api_url} does not answer yet; waiting up to {patience_s:g} s.")
-                told = True
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, 5.0)
 
