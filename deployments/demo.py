@@ -138,6 +138,8 @@ class Demo:
         with self.steps.step("Serve the flows: collect, forecast, decide, migrate, verify, reverse, janitor"):
             prefect_client.use(load_settings())
             self._until("the flows are served", lambda: prefect_client.is_served() or None, 90)
+            # Its forecasts are those that are told; another one in between would make another decision.
+            prefect_client.schedule("forecast", active=False)
 
     def _start_workload(self) -> None:
         with self.steps.step("Start readers and writers through the router"):
@@ -262,6 +264,9 @@ class Demo:
     def _flow(self, name: str, timeout_s: float = 420) -> None:
         """Starts a run of a flow as a person would and waits for its end."""
         state = prefect_client.wait_for_end(prefect_client.start(name), timeout_s)
+        while state.is_cancelled():  # a scheduled run of it was under way, and one at a time is allowed
+            time.sleep(1.0)
+            state = prefect_client.wait_for_end(prefect_client.start(name), timeout_s)
         if not state.is_completed():
             raise ForeshardError(
                 f"The flow {name} ended as {state.name}: {state.message}", remedy=self._where_to_look()
@@ -298,6 +303,7 @@ class Demo:
         return 1 if broken else 0
 
     def _stay_up(self) -> None:
+        prefect_client.schedule("forecast", active=True)
         self.steps.say("Everything stays up for you to look at. Ctrl-C stops it.")
         with suppress(KeyboardInterrupt):
             while True:

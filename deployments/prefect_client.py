@@ -53,6 +53,18 @@ def start(flow: str, parameters: dict[str, Any] | None = None) -> str:
     return str(run.id)
 
 
+def schedule(flow: str, *, active: bool) -> None:
+    """Wakes or rests the schedules of a deployment, as the switch in the UI does."""
+    from prefect.client.orchestration import get_client
+
+    from tasks.runs import DEPLOYMENT
+
+    with get_client(sync_client=True) as client:
+        deployment = client.read_deployment_by_name(f"{flow}/{DEPLOYMENT}")
+        for one in deployment.schedules:
+            client.update_deployment_schedule(deployment.id, one.id, active=active)
+
+
 def is_served() -> bool:
     """Whether every deployment is registered and the scheduler has made a run: the whole machinery works."""
     import httpx

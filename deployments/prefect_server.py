@@ -18,6 +18,9 @@ from deployments.child import Child
 from foreshard.errors import ForeshardError
 
 QUERY_SECONDS = 2
+SLOT_WAIT_SECONDS = 5
+"""How soon a run that waits for another one of its deployment asks again."""
+
 LEASES = "prefect.server.concurrency.lease_storage.filesystem"
 
 
@@ -72,6 +75,7 @@ class PrefectServer:
             "PREFECT_API_DATABASE_CONNECTION_URL": self.database_url,
             # In memory it would forget at a restart who holds a place, and end the runs that do.
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASES,
+            "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": str(SLOT_WAIT_SECONDS),
         }
         self._child.start(argv, env)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     DeploymentFilter,
@@ -35,8 +36,8 @@ from prefect.types import DateTime
 from deployments import automations, docs_server, metrics_server, stopped_runs
 from deployments.registering import deployment
 from deployments.served import Served, served
-from foreshard.control.engine import ControlDatabase
 from foreshard.control.session import session
+from foreshard.control.upgrade import upgrade
 from foreshard.errors import ForeshardError
 from foreshard.settings import load_settings
 from tasks.runs import DEPLOYMENT
@@ -55,16 +56,17 @@ def wait_for_prefect(say: Say, patience_s: float = PREFECT_PATIENCE_S) -> None:
     """
     with get_client(sync_client=True) as client:
         deadline, told, pause_s = time.monotonic() + patience_s, False, 0.5
+        address = str(client.api_url).rstrip("/")
         while (away := client.api_healthcheck()) is not None:
+            if not told:
+                say(f"Prefect at {address} does not answer yet; waiting up to {patience_s:g} s.")
+                told = True
             if time.monotonic() >= deadline:
                 raise ForeshardError(
-                    f"Prefect at {client.api_url} did not answer within {patience_s:g} s: "
+                    f"Prefect at {address} did not answer within {patience_s:g} s: "
                     f"{away or type(away).__name__}.",
                     remedy="Start its server (`prefect server start`), or correct prefect.api_url.",
                 )
-            if not told:
-                say(f"Prefect at {client.api_url} does not answer yet; waiting up to {patience_s:g} s.")
-                told = True
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, 5.0)
 
@@ -125,15 +127,6 @@ def use_own_scratch() -> Path:
     return scratch
 
 
-def bring_up_to_date(control: ControlDatabase) -> str | None:
-    """Brings the control database's schema to this version's; returns in words what was changed, if anything."""
-    before, newest = control.revision()
-    if before == newest:
-        return None
-    control.migrate()
-    return f"Control database: schema {before or 'none'} -> {newest}."
-
-
 def serve(say: Say, query_seconds: float = 2.0, patience_s: float = PREFECT_PATIENCE_S) -> None:
     """Serves until interrupted (SIGINT, SIGTERM); the Data Docs of gate runs and metrics too.
 
@@ -145,8 +138,9 @@ def serve(say: Say, query_seconds: float = 2.0, patience_s: float = PREFECT_PATI
     use_own_scratch()
     with session() as (settings, control):
         wait_for_prefect(say, patience_s)
-        if changed := bring_up_to_date(control):
-            say(changed)
+        done = upgrade(control)
+        if done.changed:
+            say(f"Control database: schema {done.before or 'none'} -> {done.after}.")
     every_s = settings.checks.verify_every_s
     verify_every = timedelta(seconds=every_s) if every_s else None
     quiet = resting(served(verify_every))
@@ -164,8 +158,16 @@ def serve(say: Say, query_seconds: float = 2.0, patience_s: float = PREFECT_PATI
             asyncio.run(runner.start())
         except KeyboardInterrupt:
             say("Stopping.")
-    for name in stopped_runs.tell(runner.under_way):
-        say(f"Stopped: {name}.")
+        finally:
+            _tell(runner.under_way, say)
+
+
+def _tell(stopped: frozenset[UUID], say: Say) -> None:
+    try:
+        for name in stopped_runs.tell(stopped):
+            say(f"Stopped: {name}.")
+    except httpx.HTTPError:  # it may have been stopped before us
+        say(f"Prefect is away and could not be told that {len(stopped)} run(s) were stopped.")
 
 
 class _Serving(Runner):

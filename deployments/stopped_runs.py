@@ -41,8 +41,10 @@ def tell(stopped: frozenset[UUID]) -> list[str]:
     """Tells Prefect that these runs' processes were ended; returns the names of those that it had to be told of.
 
     Not of those that have ended by themselves, or wait for a person. They are called crashed, not cancelled: what was
-    cancelled the janitor leaves to people.
+    cancelled the janitor leaves to people. Raises httpx.HTTPError if Prefect is away.
     """
+    if not stopped:
+        return []
     told = []
     with get_client(sync_client=True) as client:
         for run_id in stopped:

@@ -79,13 +79,12 @@ def print_findings(findings: Sequence[Finding]) -> None:
     """A line each, the remedy below it; then how many of which."""
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for finding in findings:
-        what = escape(finding.what.removeprefix(f"{finding.check}: "))
+        what = f"[dim]{escape(finding.check)}:[/] {escape(finding.what.removeprefix(f'{finding.check}: '))}"
         if finding.remedy:
             what += f"\n[dim]{escape(finding.remedy)}[/]"
-        table.add_row(MARKS[finding.severity], f"[dim]{escape(finding.check)}[/]", what)
+        table.add_row(MARKS[finding.severity], what)
     out.print(table)
     counts = Counter(finding.severity for finding in findings)
     said = ", ".join(f"{counts[one]} {one}" for one in Severity if counts[one])

@@ -8,6 +8,7 @@ import typer
 
 from foreshard.cli_output import err, out
 from foreshard.control.session import session
+from foreshard.control.upgrade import upgrade as bring_up_to_date
 from foreshard.settings import load_settings
 
 commands = typer.Typer()
@@ -40,7 +41,6 @@ def serve(
 def upgrade() -> None:
     """Brings the control database to this version's schema, as `serve` does at its start: for workers of a pool."""
     with session() as (_, control):
-        before, newest = control.revision()
-        control.migrate()
-    done = "has it already" if before == newest else f"had {before or 'none'}"
-    out.print(f"Control database: schema {newest}; it {done}.", highlight=False)
+        done = bring_up_to_date(control)
+    what = f"was {done.before or 'none'}" if done.changed else "nothing to do"
+    out.print(f"Control database: schema {done.after} ({what}).", highlight=False)

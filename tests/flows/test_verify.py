@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.utilities.callables import parameter_schema
 
-from deployments.serve import EVERY_QUARTER, deployments
+from deployments.serve import deployments
 from flows.migrate import migrate
 from flows.verify import verify
 from foreshard.control.engine import ControlDatabase
@@ -60,8 +61,9 @@ def test_the_form_and_the_schedule() -> None:
         (one,) = [one for one in made if one.flow_name == "verify"]
         return [schedule.schedule.interval for schedule in one.schedules or []]
 
-    assert interval(deployments()) == [EVERY_QUARTER]
-    assert interval(deployments(None)) == []
+    quarter = timedelta(minutes=15)
+    assert interval(deployments(quarter, frozenset())) == [quarter]
+    assert interval(deployments(None, frozenset())) == []
 
 
 def test_with_nothing_to_verify_it_ends_at_once(

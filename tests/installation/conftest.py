@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 T = TypeVar("T")
 
 
-def until(what: str, look: Callable[[], T | None], timeout_s: float = 90.0) -> T:
+def until(what: str, look: Callable[[], T | None], timeout_s: float = 180.0) -> T:
     """What ``look`` finds at last."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:

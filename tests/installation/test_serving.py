@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from contextlib import suppress
@@ -25,11 +26,14 @@ def served(child: Child) -> None:
     until("it to serve", lambda: child.require_running() or "Serving the flows" in child.log.read_text())
 
 
+def pid_of(child: Child) -> int:
+    """Its process's id."""
+    return int(json.loads((child.run_dir / f"{child.name}.pid").read_text())["pid"])
+
+
 def process_of(run: str, child: Child) -> int | None:
     """The run's process, once there is one."""
-    serving = child._process()
-    assert serving is not None
-    for process in serving.children(recursive=True):
+    for process in psutil.Process(pid_of(child)).children(recursive=True):
         with suppress(psutil.Error):
             if process.environ().get(RUN_VARIABLE) == run:
                 return int(process.pid)
@@ -60,7 +64,7 @@ def test_what_is_served_is_told_and_stopped_without_harm(installation: Installat
         ).raise_for_status()
         run = installation.start("forecast")
         process = until("the run's process", lambda: process_of(run, child))
-        os.kill(child._recorded()[0], signal.SIGTERM)  # type: ignore[index]
+        os.kill(pid_of(child), signal.SIGTERM)
         until("it to end", lambda: not child.is_running())
         assert not psutil.pid_exists(process)
     state = installation.state(run)
@@ -86,6 +90,7 @@ def test_what_is_served_is_told_and_stopped_without_harm(installation: Installat
         until("decide to be started", lambda: len(installation.runs("decide")) > before)
         httpx.post(f"{installation.prefect.api_url}/events", json=[twice]).raise_for_status()
         done = installation.completed("collect")
+        installation.start("collect")
         until("the next run of collect", lambda: installation.completed("collect") > done)
         assert len(installation.runs("decide")) == before + 1
         whole = installation.doctor()

@@ -42,7 +42,7 @@ def test_the_pool_is_deployed_twice_and_runs(installation: Installation) -> None
         for flow in done:
             installation.start(flow)
         for flow, before in done.items():
-            until(f"a run of {flow} to complete", lambda: installation.completed(flow) > before, 180)  # noqa: B023
+            until(f"a run of {flow} to complete", lambda: installation.completed(flow) > before)  # noqa: B023
         # From a worker each run is a process of its own, started in a directory of its own.
         found = installation.doctor("--only", "deployments")
         assert [one["severity"] for one in found] == ["ok"], found

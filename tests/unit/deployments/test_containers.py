@@ -106,7 +106,7 @@ def test_variables_of_both_are_settings() -> None:
 
 def test_what_is_mounted_is_there() -> None:
     made_by_people = {"./secrets", "./foreshard.toml"}
-    later = {"./prometheus", "./grafana/provisioning", "./grafana/dashboards"}
+    later = {"./prometheus/alerts.yml", "./grafana/provisioning", "./grafana/foreshard.json"}
     for name, service in composed()["services"].items():
         for volume in service.get("volumes", ()):
             source = volume.split(":")[0]
