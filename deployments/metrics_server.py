@@ -10,6 +10,7 @@ from foreshard.control.engine import ControlDatabase
 from foreshard.errors import InvalidInput
 from foreshard.metrics.prometheus import FleetCollector
 from foreshard.metrics.reader import read
+from foreshard.postgres import passwords
 from foreshard.router.prometheus import Endpoint
 from foreshard.settings import Settings
 
@@ -19,6 +20,7 @@ def beside(settings: Settings) -> Iterator[None]:
     """Serves while the body runs. Where that cannot be it says why, and the body runs all the same."""
     endpoint = control = None
     if settings.metrics.port:
+        passwords.use(settings.passwords, settings.passfile, settings.load.tokens)
         control = ControlDatabase(settings.control.dsn)
         database = control
         collector = FleetCollector(lambda: read(database, settings))

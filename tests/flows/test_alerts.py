@@ -21,6 +21,7 @@ from deployments import automations
 from deployments.automations import NO_FORECAST, PREFIX
 from flows.janitor import janitor
 from foreshard.alerts.alert import KINDS, AlertKind
+from foreshard.alerts.alert_settings import AlertSettings
 from foreshard.cli import app
 from foreshard.control.alert_store import AlertStore
 from foreshard.control.engine import ControlDatabase
@@ -100,6 +101,11 @@ def waiting(control: ControlDatabase) -> Lease:
     )
     measured_fleet.ask_approval(control, lease)
     return lease
+
+
+def with_alerts(settings: Settings, **changed: Any) -> Settings:
+    """The same with other alerts, whatever the environment says."""
+    return settings.model_copy(update={"alerts": AlertSettings(**changed)})
 
 
 def a_minute(control: ControlDatabase, settings: Settings) -> None:
@@ -200,10 +206,10 @@ def test_applying_twice_changes_nothing_and_what_was_switched_off_stays_off(
     name = f"{PREFIX}{KINDS[AlertKind.LAG].title}"
     (lag,) = client.read_automations_by_name(name)
     client.pause_automation(lag.id)
-    other = Settings(control=settings.control, alerts={"blocks": [BLOCK], "forecast_late_s": 60})
+    other = with_alerts(settings, blocks=(BLOCK,), forecast_late_s=60)
     changed = {one.name: one.change for one in automations.apply(other) if one.change != "keep"}
     assert changed == {NO_FORECAST: "update"}
-    nobody = Settings(control=settings.control)
+    nobody = with_alerts(settings)
     assert {one.change for one in automations.apply(nobody)} == {"update"}
     assert not client.read_automation(lag.id).enabled  # type: ignore[union-attr]
     assert {one.name: one.change for one in automations.state(nobody)}[name] == "disabled"
@@ -215,7 +221,7 @@ def test_applying_twice_changes_nothing_and_what_was_switched_off_stays_off(
 @pytest.mark.parametrize("block", ["custom-webhook/nobody", "no-such-type/dba", "secret/no-notifier"])
 def test_a_block_that_is_not_there_is_one_error_and_nothing_is_done(block: str, settings: Settings) -> None:
     Secret(value=TOKEN).save("no-notifier", overwrite=True)
-    wrong = Settings(control=settings.control, alerts={"blocks": [BLOCK, block]})
+    wrong = with_alerts(settings, blocks=(BLOCK, block))
     with pytest.raises(ConfigurationError, match=block) as refused:
         automations.apply(wrong)
     assert "no automation was changed" in str(refused.value)
@@ -237,9 +243,7 @@ def test_the_commands_show_no_secret(receiver: Receiver, monkeypatch: pytest.Mon
 
 @pytest.mark.slow
 def test_that_no_forecast_is_made_is_told_by_prefect_alone(settings: Settings, receiver: Receiver) -> None:
-    automations.apply(
-        Settings(control=settings.control, alerts={"blocks": [BLOCK], "forecast_late_s": 10}),
-    )
+    automations.apply(with_alerts(settings, blocks=(BLOCK,), forecast_late_s=10))
     told = receiver.next(90)
     assert told["subject"] == "No forecast is made"
     assert "foreshard doctor" in told["body"]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import time
 from datetime import timedelta
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from typer.testing import CliRunner
 
+from foreshard.cli import app
 from foreshard.control.engine import ControlDatabase
 from foreshard.metrics.catalogue import CATALOGUE, Kind
 from foreshard.metrics.prometheus import exposition
@@ -113,3 +116,13 @@ def test_a_scrape_gives_up_when_a_table_is_locked(
         assert scraped(control, settings)["foreshard_up"] == {(): 0.0}
         assert time.monotonic() - begun < 5
     assert scraped(control, settings)["foreshard_up"] == {(): 1.0}
+
+
+def test_the_command_prints_them(control: ControlDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured_fleet.fill(control)
+    monkeypatch.setenv("FORESHARD_CONTROL__DSN", control.conninfo)
+    said = CliRunner().invoke(app, ["metrics"])
+    assert said.exit_code == 0, said.output
+    assert 'foreshard_shard_buckets{shard="shard-1"} 3.0' in said.output.splitlines()
+    listed = json.loads(CliRunner().invoke(app, ["metrics", "--json"]).output)
+    assert {"name": "foreshard_shard_buckets", "labels": {"shard": "shard-1"}, "value": 3.0} in listed
