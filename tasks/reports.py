@@ -12,10 +12,10 @@ from prefect.cache_policies import NO_CACHE
 from data_checks.migration_gate import GateReport
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.migration_store import MigrationStore
-from foreshard.migration import reckoning
 from foreshard.migration.runner import Step
 from foreshard.migration.work import Work
 from tasks import gate_markdown
+from tasks.report_markdown import report_markdown
 
 
 def approval_markdown(work: Work, step: Step, report: GateReport, plan: str) -> str:
@@ -68,7 +68,9 @@ def _number(value: float | str) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.3g}"
 
 
-@task(name="final report", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2)
+@task(
+    name="final report", task_run_name="final report", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2
+)
 def migration_report(control: ControlDatabase, migration_id: int) -> None:
     """The confirmation of a migration that has ended, as an artifact with a stable key."""
     document = MigrationStore(control).confirmation(migration_id)
@@ -78,64 +80,5 @@ def migration_report(control: ControlDatabase, migration_id: int) -> None:
     create_markdown_artifact(
         key=f"migration-{migration_id}-report",
         markdown=report_markdown(document),
-        description=f"Migration {migration_id}: {document['outcome']}",
+        description=f"Migration {migration_id}, {document['source']} to {document['target']}: {document['outcome']}",
     )
-
-
-def report_markdown(document: Mapping[str, Any]) -> str:
-    """A confirmation in words and tables."""
-    buckets: list[str] = document["buckets"]
-    lines = [
-        f"# Migration {document['migration']}: {document['outcome']}",
-        f"{len(buckets)} buckets ({', '.join(buckets)}) from {document['source']} to {document['target']}, "
-        f"{document['rows'] or 0:,} rows, {(document['bytes'] or 0) / 1e6:,.0f} MB. "
-        f"Begun {document['started_at']}, confirmed {document['confirmed_at']}, "
-        f"{document['runners']} runner(s).",
-        "",
-        *_reckoned(document),
-        "| stage | seconds |",
-        "|---|---:|",
-        *(f"| {stage} | {seconds:,.1f} |" for stage, seconds in document["stage_seconds"].items()),
-        "",
-        "| flip | bound | writers waited | attempts |",
-        "|---|---|---:|---:|",
-        *(
-            f"| {flip['flip']} ({flip['state']}) | {flip['from']} to {flip['to']} | {_pause(flip['pause_ms'])} | "
-            f"{flip['attempts']} |"
-            for flip in document["flips"]
-        ),
-        "",
-        "| checks | flip | verdict | evaluated | evidence |",
-        "|---|---|---|---:|---|",
-        *(
-            f"| {check['checkpoint']} | {check['flip']} | {'go' if check['passed'] else 'NO'} | "
-            f"{check['evaluated']} of {check['expected']} | `{check['evidence_sha256'][:16]}` |"
-            for check in document["checks"]
-        ),
-        "",
-        *(
-            f"Flip {word['flip']} **{word['state']}** by {word['approver']} at {word['decided_at']}. {word['comment']}"
-            for word in document["approvals"]
-        ),
-    ]
-    return "\n".join(lines)
-
-
-def _reckoned(document: Mapping[str, Any]) -> list[str]:
-    """Predicted beside measured; confirmations from before that was kept have neither."""
-    lines = reckoning.side_by_side(document.get("predicted"), document.get("measured"))
-    if not lines:
-        return []
-    said = document.get("predicted_by") or ["the plan was stored without a prediction"]
-    return [
-        "| | predicted | measured | ratio |",
-        "|---|---:|---:|---:|",
-        *(f"| {line.what} | {line.predicted} | {line.measured} | {line.ratio} |" for line in lines),
-        "",
-        f"Predicted by: {'; '.join(said)}.",
-        "",
-    ]
-
-
-def _pause(milliseconds: float | None) -> str:
-    return "finished after a crash" if milliseconds is None else f"{milliseconds:.1f} ms"
