@@ -21,7 +21,7 @@ from datetime import timedelta
 from benchmarks.load_storing import HOUR, MINUTE, OF_SHARDS, SERVER, START, Size, shard_samples, timed
 from foreshard.control import load_partitions
 from foreshard.control.engine import ControlDatabase
-from foreshard.control.forecast_input import ACTIVITIES, ACTIVITY, forecast_input
+from foreshard.control.forecast_input import forecast_input
 from foreshard.control.load_grid import load_grid
 from foreshard.control.load_keeper import LoadKeeper
 from foreshard.control.load_levels import HOURS
@@ -29,6 +29,7 @@ from foreshard.control.load_sql import transaction
 from foreshard.control.load_store import LoadStore
 from foreshard.control.topology_store import ShardRecord, TopologyStore
 from foreshard.fleet.throwaway import ThrowawayServers
+from foreshard.load.metric import ACTIVITIES, ACTIVITY
 from foreshard.topology.keys import KeyType
 from foreshard.topology.placement import Placement
 

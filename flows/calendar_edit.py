@@ -5,16 +5,21 @@ from __future__ import annotations
 from prefect import flow
 
 from foreshard.control.session import session
-from tasks import calendar_artifact, calendar_editing
+from tasks import calendar_artifact, calendar_editing, run_labels
 from tasks.calendar_editing import CalendarEdit
 
 
 @flow(name="calendar-edit", persist_result=False)
 def calendar_edit(form: CalendarEdit) -> int:
-    """Carries the form out, shows the calendar as the artifact `calendar`, and returns the event's number.
+    """Adds, changes or removes an event of the calendar: a promotion, a holiday, a time without migrations.
 
-    The next forecast knows of it. A form that cannot be carried out changes nothing and says which field is wrong.
+    The next forecast knows of it. The artifact `calendar` shows all events with their numbers. A form that cannot be
+    carried out changes nothing and says which field is wrong. Returns the event's number.
+
+    Args:
+        form: The event. Of a change, what is left empty stays as it is.
     """
+    run_labels.rename(run_labels.calendar_name(form))
     with session() as (settings, control):
         number = calendar_editing.edit(control, settings, form)
         # A table that cannot be shown is a failed task, not a failed edit.

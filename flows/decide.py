@@ -9,7 +9,8 @@ from pydantic import Field
 
 from foreshard.control.plan_store import PlanStore
 from foreshard.control.session import session
-from tasks import deciding, due_plans, events
+from tasks import deciding, due_plans, events, fleet_artifact, run_labels
+from tasks.form_fields import Choice
 from tasks.policy_form import STANDING, PolicyOverrides
 
 
@@ -17,23 +18,29 @@ from tasks.policy_form import STANDING, PolicyOverrides
 def decide(
     policy: PolicyOverrides = STANDING,
     dry_run: bool = False,
-    forecast_id: Annotated[int, Field(ge=1)] | None = None,
+    forecast_id: Annotated[Annotated[int, Field(ge=1)] | None, Choice("number", "the newest")] = None,
 ) -> list[int]:
-    """Decides on a forecast, starts a `migrate` run for each plan whose turn it is, returns the plans' numbers.
+    """Scores the risk of every shard, plans which buckets to move, and starts a `migrate` run for each plan.
+
+    Runs by itself after each forecast; no field has to be filled in. Turn **dry run** on to try numbers of the policy:
+    the artifact `decision-dry-run` shows what would be planned, and nothing is stored or started.
 
     The policy is that of the settings, with the fields of the Prefect Variable `foreshard_policy` (JSON, read in each
-    run) in its place, and with those that are filled in here in theirs. A value out of its range fails the run and
-    names the field; nothing is stored then. Running it again changes nothing: one decision a forecast and policy, one
-    run a plan. Plans of earlier decisions expire, unless this one makes the same move or they are migrations already.
+    run) in its place, and with those that are filled in here in theirs. A value out of its range is refused and names
+    the field; nothing is stored then. Running it again changes nothing: one decision a forecast and policy, one run a
+    plan. Plans of earlier decisions expire, unless this one makes the same move or they are migrations already.
+    Returns the plans' numbers.
 
     Args:
-        policy: Numbers of the policy for this run only. Empty: as the standing policy has them.
+        policy: Numbers of the policy for this run only. Shares are of a shard's capacity: 0.8 is 80 %.
         dry_run: Decide and show; store nothing, start nothing.
-        forecast_id: The forecast to decide on. Empty: the newest of the whole fleet.
+        forecast_id: The forecast to decide on: its number, as in the artifact forecast. The newest is one of the
+            whole fleet.
     """
     with session() as (settings, control):
         effective = deciding.read_policy(control, settings, policy.given(), dry_run)
         decided = deciding.decide_on(control, settings, effective, forecast_id, dry_run)
+        run_labels.rename(run_labels.decide_name(decided.forecast_run_id, dry_run))
         if dry_run:
             deciding.show_dry_run(decided, return_state=True)
             return []
@@ -44,8 +51,10 @@ def decide(
         from tasks import plan_artifacts  # here: the migrations are on their way while what draws is imported
 
         # A picture that cannot be drawn is a failed task, not a failed decision.
-        plan_artifacts.show_risks(decided, return_state=True)
+        plan_artifacts.show_risks(settings, decided, return_state=True)
         plan_artifacts.show_decision(control, settings, decided, return_state=True)
         for plan_id in decided.plan_ids:
             plan_artifacts.show_plan(control, settings, PlanStore(control).get(plan_id), return_state=True)
+        run_labels.tag(*(f"plan-{plan_id}" for plan_id in decided.plan_ids))
+        fleet_artifact.show(control, settings)
         return list(decided.plan_ids)

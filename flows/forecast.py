@@ -12,29 +12,48 @@ from pydantic import Field
 from foreshard.control.forecast_store import ForecastStore
 from foreshard.control.session import session
 from foreshard.forecast.forecast_settings import ModelName, StepMinutes
-from tasks import events, forecast_artifacts, forecast_chunks, forecast_series_artifact, forecasting
+from tasks import (
+    events,
+    forecast_artifacts,
+    forecast_chunks,
+    forecast_series_artifact,
+    forecasting,
+    run_labels,
+)
+from tasks.form_fields import Choice
 
 HOUR = timedelta(hours=1)
+LONGEST_HOURS = 24 * 14
+SETTINGS = "as in the settings"
+
+Metric = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 
 
 @flow(name="forecast", persist_result=False)
 def forecast(
-    horizon_hours: Annotated[float, Field(gt=0)] | None = None,
-    step_minutes: StepMinutes | None = None,
-    metrics: list[str] | None = None,
-    models: list[ModelName] | None = None,
+    horizon_hours: Annotated[
+        Annotated[float, Field(gt=0, le=LONGEST_HOURS, allow_inf_nan=False)] | None, Choice("hours", SETTINGS)
+    ] = None,
+    step_minutes: Annotated[StepMinutes | None, Choice("minutes", SETTINGS)] = None,
+    metrics: Annotated[list[Metric] | None, Choice("some", "all")] = None,
+    models: Annotated[list[ModelName] | None, Choice("some", SETTINGS)] = None,
 ) -> int:
-    """Forecasts quantiles for every bucket and, under the present placement, for every shard.
+    """Forecasts the load of every bucket and shard, and shows which shard will pass its capacity, and when.
 
-    Returns the number of the forecast and emits the event `foreshard.forecast.completed`. A run with other parameters
-    than the settings' is there to be looked at: `decide` takes the newest of the settings' step, at least as far
-    ahead, of all metrics.
+    Runs by itself every hour; no field has to be filled in. It learns from the stored history, forecasts quantiles of
+    every bucket, adds them up to the shards' under the present placement, and returns the forecast's number. The
+    artifact `forecast` has the table, `forecast-SHARD-METRIC` a picture of each shard that comes near its capacity.
+    Then `decide` starts by itself.
+
+    A run with other parameters than the settings' is there to be looked at: `decide` takes the newest of the settings'
+    step, at least as far ahead, of all metrics.
 
     Args:
-        horizon_hours: How far ahead, in hours; 0.25 is a quarter of one. Empty: as in the settings.
-        step_minutes: Length of a step; the horizon is a whole number of them. Empty: as in the settings.
-        metrics: Only these, e.g. cpu_cores. Empty: all; only then can the run be decided on.
-        models: Those that compete. Empty: as in the settings.
+        horizon_hours: How far ahead, in hours: a whole number of steps, at most 336, and 24 in steps below an hour.
+            0.25 is a quarter of an hour.
+        step_minutes: Length of a step, in minutes.
+        metrics: Only these, e.g. cpu_cores. Only a run of all can be decided on.
+        models: Those that compete for each series.
     """
     started = time.monotonic()
     with session() as (settings, control):
@@ -46,6 +65,7 @@ def forecast(
             models=models,
         )
         now = settings.clock.fleet_clock().now()
+        run_labels.rename(run_labels.forecast_name(now, settings.clock.timezone, wanted.settings))
         known = forecasting.read_load(control, settings, wanted, now)
         trained = forecasting.train(control, wanted, known)
         parts = forecast_chunks.chunks(

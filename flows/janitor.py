@@ -8,19 +8,20 @@ from prefect import flow
 from pydantic import Field
 
 from foreshard.control.session import session
-from tasks import alerts, due_plans, expiry, recovery, zombies
+from tasks import alerts, due_plans, expiry, recovery, run_labels, zombies
 
 
 @flow(name="janitor", persist_result=False)
 def janitor(
     dry_run: Annotated[
-        bool, Field(description="Only log what would be removed; start and change nothing")
+        bool, Field(description="Only log what would be removed; start and change nothing.")
     ] = False,
 ) -> list[int]:
-    """Starts a new `migrate` run for every migration whose run died; returns their numbers. Then it cleans.
+    """Starts what should run and does not, and removes what ended migrations left behind.
 
-    Plans whose planned start has come get their run here, and those another one whose run died before it opened
-    their migration.
+    Runs by itself every minute. Every migration whose run died gets a new `migrate` run; returns their numbers. Plans
+    whose planned start has come get their run here, and those another one whose run died before it opened their
+    migration.
 
     Holds no state: the lease in the control database says who drives a migration. One that waits for a person's
     approval, that failed, or that a person cancelled in the UI is left alone, but for a shard of it that was failed
@@ -30,6 +31,7 @@ def janitor(
     Of a migration that has ended nothing may stand on any shard: what does is removed, and logged.
     Runs that Prefect goes on calling running after their process was killed are called crashed.
     """
+    run_labels.rename("janitor, dry run" if dry_run else "janitor")
     with session() as (settings, control):
         if not dry_run:
             recovery.give_owners(control, settings)

@@ -17,36 +17,42 @@ from foreshard.errors import ApprovalRequired, PlanClosed
 from foreshard.migration.requests import GOING_BACK, Ask
 from foreshard.migration.runner import Runner
 from foreshard.settings import Settings
-from tasks import approval, away, gates, holding, reports, stages, steering
+from tasks import approval, away, gates, holding, plan_links, reports, run_labels, stages, steering
+from tasks.form_fields import Choice
 
 
 @flow(name="migrate", persist_result=False)
 def migrate(
-    plan_id: Annotated[
-        int | None, Field(ge=1, description="The plan to carry out; starts its migration")
-    ] = None,
-    migration_id: Annotated[int | None, Field(ge=1, description="A migration to go on with")] = None,
+    plan_id: Annotated[Annotated[int, Field(ge=1)] | None, Choice("number", "none")] = None,
+    migration_id: Annotated[Annotated[int, Field(ge=1)] | None, Choice("number", "none")] = None,
 ) -> State[None] | None:
-    """Carries out a migration plan, or goes on with a migration.
+    """Moves the buckets of a plan from their shard to another one, online, or goes on with a migration.
 
-    Give one of the two numbers. The control database knows how far the migration is; every stage may be
-    entered again. Before a flip that a person must approve the run suspends with a form; its process ends, and
-    the run starts from its top when the form has been sent. A rejection undoes everything; so does, if the settings
-    say so, a question that nobody answers in time. A run that is paused (the flow `pause`, `foreshard pause`)
-    suspends likewise, until it is resumed. A plan whose buckets are still on their way to its source waits for the
-    migration that brings them.
+    Give one of the two numbers; the artifact `fleet` has both. Before a flip that a person must approve the run
+    suspends: **Resume** on its page opens the form. Its process ends meanwhile, and the run starts from its top when
+    the form has been sent; the control database knows how far the migration is, and every stage may be entered again.
+    A rejection undoes everything; so does, if the settings say so, a question that nobody answers in time. A run that
+    is paused (the flow `pause`, `foreshard pause`) suspends likewise, until it is resumed. A plan whose buckets are
+    still on their way to its source waits for the migration that brings them.
+
+    Args:
+        plan_id: The plan to carry out; starts its migration.
+        migration_id: A migration that has begun, to go on with.
     """
     with session() as (settings, control):
+        run_labels.of_migration(control, "migrate", plan_id=plan_id, migration_id=migration_id)
         try:
             migration = stages.open_migration(control, settings, plan_id, migration_id)
         except PlanClosed as closed:
             return Cancelled(message=closed.message)
+        run_labels.of_migration(control, "migrate", migration_id=migration)
         elsewhere = stages.waits_elsewhere(control, migration)
         if elsewhere is not None:
             return Cancelled(message=elsewhere)
         previous = MigrationStore(control).get(migration).flow_run_id
         runner = Runner(control, settings, migration, flow_run.id, flow_run.id)
         with runner, away.as_interruption():
+            plan_links.show_migration(runner.record)
             waiting = _work(control, settings, runner, previous)
         if isinstance(waiting, str):
             return Cancelled(message=waiting)

@@ -11,12 +11,14 @@ from pydantic import Field
 
 from foreshard.control.session import session
 from foreshard.migration.requests import Ask
-from tasks import steering
+from tasks import run_labels, steering
 
 
 @flow(name="pause", persist_result=False)
 def pause(
-    migration_id: Annotated[int, Field(ge=1, description="The migration to hold")],
+    migration_id: Annotated[
+        int, Field(ge=1, description="Number of the migration to hold: see the artifact fleet.")
+    ],
     who: Annotated[
         str, Field(pattern=r"\S", max_length=200, description="Your name; it is kept with the migration")
     ],
@@ -27,6 +29,7 @@ def pause(
     Its `migrate` run is then Suspended: **Resume** on that run's page goes on. Every key keeps its owner and both
     streams go on meanwhile. A copy that is held for more than ten minutes may have to begin anew.
     """
+    run_labels.rename(f"pause migration {migration_id}")
     with session() as (_, control):
         asked = steering.await_held(control, steering.ask(control, migration_id, Ask.PAUSE, who, why))
         if asked.outcome is not None:

@@ -11,12 +11,14 @@ from pydantic import Field
 
 from foreshard.control.session import session
 from foreshard.migration.requests import Ask
-from tasks import away, reports, stages, steering
+from tasks import away, reports, run_labels, stages, steering
 
 
 @flow(name="reverse", persist_result=False)
 def reverse(
-    migration_id: Annotated[int, Field(ge=1, description="The migration to take back")],
+    migration_id: Annotated[
+        int, Field(ge=1, description="Number of the migration to take back: see the artifact fleet.")
+    ],
     who: Annotated[
         str, Field(pattern=r"\S", max_length=200, description="Your name; it is kept with the migration")
     ],
@@ -28,6 +30,7 @@ def reverse(
     its next safe point, which takes seconds; one that waits for an approval, or is paused, is cancelled.
     """
     with session() as (settings, control):
+        run_labels.of_migration(control, "reverse", migration_id=migration_id)
         asked = steering.ask(control, migration_id, Ask.REVERSE, who, why)
         with steering.taken_over(control, settings, asked) as taken, away.as_interruption():
             if taken is None:

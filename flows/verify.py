@@ -8,17 +8,19 @@ from prefect import flow
 from pydantic import Field
 
 from foreshard.control.session import session
-from tasks import verifying
+from tasks import run_labels, verifying
+from tasks.form_fields import Choice
 
 
 @flow(name="verify", persist_result=False)
 def verify(
-    migration_id: Annotated[int, Field(ge=1)] | None = None,
-    bucket: Annotated[str, Field(min_length=1)] | None = None,
+    migration_id: Annotated[Annotated[int, Field(ge=1)] | None, Choice("number", "every one")] = None,
+    bucket: Annotated[Annotated[str, Field(min_length=1)] | None, Choice("name", "none")] = None,
 ) -> list[int]:
-    """Compares both copies of every migration between its cutover and finalise; returns the verifications' numbers.
+    """Compares both copies of every migration between its cutover and finalise, or looks at one bucket.
 
-    Leave both fields empty for that; with nothing to look at the run ends at once. A migration whose newest
+    Runs by itself every 15 minutes with both fields empty; with nothing to look at the run ends at once. Returns the
+    verifications' numbers; each has an artifact. A migration whose newest
     verification failed is not finalised until one passes. Of a bucket that does not move: that it stands where the
     routing map says and nowhere else, and nothing of it is invalid or left over. No shard is changed.
 
@@ -26,10 +28,11 @@ def verify(
     where a verification could not be made, which is no verdict.
 
     Args:
-        migration_id: Only this migration, from its stage verify on.
-        bucket: Only this bucket, whether it moves or not.
+        migration_id: Only this migration, from its stage verify on. Give this or a bucket, not both.
+        bucket: Only this bucket, e.g. b0007, whether it moves or not.
     """
     with session() as (settings, control):
+        run_labels.of_verification(migration_id, bucket)
         wanted = verifying.wanted(control, migration_id, bucket)
         made = [
             verifying.verify_one.with_options(task_run_name=one.name)(control, settings, one)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Annotated
 from zoneinfo import ZoneInfo
 
 from prefect import get_run_logger, task
@@ -16,6 +17,9 @@ from foreshard.control.engine import ControlDatabase
 from foreshard.errors import InvalidInput
 from foreshard.forecast.calendar import EventKind, overlapping
 from foreshard.settings import Settings
+from tasks.form_fields import Choice
+
+EMPTY = "nothing"
 
 
 class Action(StrEnum):
@@ -31,25 +35,49 @@ class CalendarEdit(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    action: Action = Field(description="Add a new event; change or remove the one of the number below")
-    number: int | None = Field(
-        default=None, ge=1, description="Of the event to change or remove: see the artifact `calendar`"
+    action: Action = Field(
+        description="Add a new event; change or remove the one of the number below.",
+        json_schema_extra={"position": 0},
     )
-    kind: EventKind | None = Field(
-        default=None, description="A holiday needs no effect: it is learnt. In a blackout no migration runs"
+    number: Annotated[int | None, Choice("number", "none")] = Field(
+        default=None,
+        ge=1,
+        description="Of the event to change or remove: see the artifact calendar.",
+        json_schema_extra={"position": 1},
     )
-    name: str | None = Field(default=None, max_length=200, description="What it is called")
-    starts_at: datetime | None = Field(
-        default=None, description="Without an offset it is a time of the fleet's zone (clock.timezone)"
+    name: Annotated[str | None, Choice("name", EMPTY)] = Field(
+        default=None, max_length=200, description="What it is called.", json_schema_extra={"position": 2}
     )
-    ends_at: datetime | None = Field(default=None, description="The end, likewise")
-    effect: float | None = Field(
-        default=None, description="Load as a multiple of what is common: 1.35 is 35 % more, 0.5 half of it"
+    kind: Annotated[EventKind | None, Choice("kind", EMPTY)] = Field(
+        default=None,
+        description="A holiday needs no effect: it is learnt. In a blackout no migration runs. A new event that says"
+        " nothing is a promotion.",
+        json_schema_extra={"position": 3},
     )
-    shards: list[str] | None = Field(
-        default=None, description="Only these shards; neither shards nor buckets: the whole fleet"
+    starts_at: Annotated[datetime | None, Choice("time", EMPTY)] = Field(
+        default=None,
+        description="Without an offset it is a time of the fleet's zone (clock.timezone).",
+        json_schema_extra={"position": 4},
     )
-    buckets: list[str] | None = Field(default=None, description="Only these buckets")
+    ends_at: Annotated[datetime | None, Choice("time", EMPTY)] = Field(
+        default=None, description="After the start; likewise.", json_schema_extra={"position": 5}
+    )
+    effect: Annotated[float | None, Choice("factor", EMPTY)] = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Load as a multiple of what is common: 1.35 is 35 % more, 0.5 half of it. A promotion"
+        " needs it.",
+        json_schema_extra={"position": 6},
+    )
+    shards: Annotated[list[str] | None, Choice("some", EMPTY)] = Field(
+        default=None,
+        description="Only these shards. Neither shards nor buckets: the whole fleet.",
+        json_schema_extra={"position": 7},
+    )
+    buckets: Annotated[list[str] | None, Choice("some", EMPTY)] = Field(
+        default=None, description="Only these buckets.", json_schema_extra={"position": 8}
+    )
 
     def draft(self) -> Draft:
         """The event's own fields."""

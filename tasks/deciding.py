@@ -28,8 +28,11 @@ from foreshard.planning.policy import DecisionPolicy
 from foreshard.planning.recheck import recheck
 from foreshard.planning.view import FleetView
 from foreshard.settings import Settings
-from tasks import policy_variable
+from tasks import links, policy_variable
 from tasks.retries import is_transient
+
+SHOWN = 20
+"""Plans of a dry run that are explained; all are in its table."""
 
 TRIES = 4
 """So often a decision is made because the fleet changed while it was; then the run fails, and the next one decides."""
@@ -120,13 +123,15 @@ def decide_on(
     raise AssertionError
 
 
-@task(name="show dry run", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2)
+@task(
+    name="show dry run", task_run_name="show dry run", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2
+)
 def show_dry_run(record: DecisionRecord) -> None:
     """The decision that was not stored, and its plans."""
-    plans = [explain(plan) for plan in record.decision.plans]
+    plans = [explain(plan) for plan in record.decision.plans[:SHOWN]]
     create_markdown_artifact(
         key="decision-dry-run",
-        markdown="\n\n".join([explain_decision(record.decision), *plans]),
+        markdown="\n\n".join([links.to_fleet(), explain_decision(record.decision), *plans]),
         description=f"Dry run on forecast {record.forecast_run_id}: nothing is stored or started",
     )
 

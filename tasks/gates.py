@@ -5,6 +5,7 @@ from __future__ import annotations
 from prefect import get_run_logger, task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run
 
 from data_checks import migration_gate
 from data_checks.migration_gate import Gate, GateReport
@@ -12,7 +13,7 @@ from data_checks.scope import Checkpoint
 from data_checks.suite_titles import in_words as words
 from foreshard.migration.runner import Runner, Step
 from foreshard.migration.stages import prepare
-from tasks import gate_markdown
+from tasks import gate_markdown, links
 from tasks.retries import is_transient
 
 
@@ -56,7 +57,7 @@ def _put(report: GateReport) -> None:
     said = f"{'Go' if report.verdict.passed else 'No'}: {checkpoint}, flip {report.scope.flip}"
     create_markdown_artifact(
         key=f"migration-{migration}-checks",
-        markdown=gate_markdown.as_markdown(report),
+        markdown="\n\n".join([_links(migration), gate_markdown.as_markdown(report)]),
         description=said,
     )
     if report.address is not None:
@@ -66,6 +67,15 @@ def _put(report: GateReport) -> None:
             link_text=f"Data Docs: {checkpoint}, flip {report.scope.flip}",
             description=said,
         )
+
+
+def _links(migration: int) -> str:
+    return links.line(
+        links.to_fleet(),
+        links.to_artifact(f"migration-{migration}-progress", f"Migration {migration}"),
+        links.to_artifact(f"migration-{migration}-preflight", "Preflight"),
+        links.to_run(flow_run.id, "Run") if flow_run.id else "",
+    )
 
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2, retry_condition_fn=is_transient)

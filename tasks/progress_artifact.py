@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self, cast
 from uuid import UUID
@@ -13,9 +14,13 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 
 from foreshard.control.migration_store import MigrationRecord
+from foreshard.markdown import plain
 from foreshard.migration import progress_table
+from foreshard.migration.lifecycle import PATH, Stage
 from foreshard.migration.progress import Progress
 from foreshard.quantities import amount, duration, rate
+from tasks import links
+from tasks.stage_path import stage_path
 
 BETWEEN_UPDATES_S = 2.0
 BAR = 20
@@ -28,8 +33,11 @@ class ProgressArtifact:
     migration's one artifact, so a step's run keeps its last picture. No error of showing stops the work.
     """
 
-    def __init__(self, migration: MigrationRecord, step: str) -> None:
-        self._migration, self._step = migration, step
+    def __init__(
+        self, migration: MigrationRecord, step: str, lag: Callable[[], Sequence[str]] | None = None
+    ) -> None:
+        """``lag``: asked at each update for lines about the streams, such as `stream_lag.lines` gives."""
+        self._migration, self._step, self._lag = migration, step, lag
         self._artifact: UUID | None = None
         self._next = 0.0
         self._newest: Progress | None = None
@@ -58,7 +66,8 @@ class ProgressArtifact:
         text = f"{self._step}: {in_words(progress)}"
         logger.info("%s", text)
         try:
-            self._put(as_markdown(self._migration, self._step, progress), text)
+            lag = [] if self._lag is None else self._lag()
+            self._put(as_markdown(self._migration, self._step, progress, lag), text)
         except Exception as error:  # a picture of the work must never stop the work
             logger.warning("The progress cannot be shown: %s", error)
 
@@ -83,16 +92,37 @@ def in_words(progress: Progress) -> str:
     return text if progress.eta_s is None else f"{text}, {duration(progress.eta_s)} left"
 
 
-def as_markdown(migration: MigrationRecord, step: str, progress: Progress) -> str:
-    """A bar, the step's figures, a line for every part under way, and how many others there are."""
+def links_of(migration: MigrationRecord) -> str:
+    """To what comes before and after a migration; only to what there is at its stage."""
+    number, at = migration.id, PATH.index(migration.stage) if migration.stage in PATH else len(PATH)
+    return links.line(
+        links.to_fleet(),
+        links.to_artifact(f"plan-{migration.plan_id}", f"Plan {migration.plan_id}"),
+        links.to_run(migration.flow_run_id, "Run") if migration.flow_run_id else "",
+        links.to_artifact(f"migration-{number}-preflight", "Preflight"),
+        links.to_artifact(f"migration-{number}-checks", "Checks") if at > PATH.index(Stage.PREPARE) else "",
+        links.to_artifact(f"migration-{number}-verification", "Verifications")
+        if at >= PATH.index(Stage.SOAK)
+        else "",
+    )
+
+
+def as_markdown(migration: MigrationRecord, step: str, progress: Progress, lag: Sequence[str] = ()) -> str:
+    """The stages with the present one marked, a bar, the step's figures, a line for every part under way, how many
+    others there are, and the streams' ``lag``.
+    """
     document = progress.to_json()
     full = int(BAR * progress.fraction)
     whole, *parts = progress_table.rows(document)
     counts = progress_table.counts(document)
     lines = [
-        f"# Migration {migration.id}: {migration.source} to {migration.target}",
+        f"# Migration {migration.id}: {plain(migration.source)} to {plain(migration.target)}",
         "",
-        f"**{step}**: {progress.text}",
+        links_of(migration),
+        "",
+        stage_path(migration.stage),
+        "",
+        f"**{step.replace('_', ' ')}**: {plain(progress.text)}",
         "",
         f"`{'█' * full}{'░' * (BAR - full)}` **{100 * progress.fraction:.0f} %**",
         "",
@@ -101,4 +131,5 @@ def as_markdown(migration: MigrationRecord, step: str, progress: Progress) -> st
         f"| **{whole[0]}** | {' | '.join(whole[1:])} |",
         *(f"| `{name.replace('|', '/')}` | {' | '.join(figures)} |" for name, *figures in parts),
     ]
-    return "\n".join([*lines, "", f"{counts}."] if counts else lines) + "\n"
+    lines += ["", f"{counts}."] if counts else []
+    return "\n".join([*lines, "", *lag] if lag else lines) + "\n"

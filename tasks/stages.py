@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
@@ -19,7 +20,7 @@ from foreshard.migration.lifecycle import ABORTABLE, Stage
 from foreshard.migration.requests import Outcome
 from foreshard.migration.runner import Runner, Step
 from foreshard.settings import Settings
-from tasks import preflight_artifact, runs
+from tasks import preflight_artifact, runs, stream_lag
 from tasks.progress_artifact import ProgressArtifact
 from tasks.retries import is_transient
 
@@ -73,7 +74,7 @@ def perform(runner: Runner, step: Step) -> State[None] | None:
     logger = get_run_logger()
     started = time.monotonic()
     try:
-        with ProgressArtifact(runner.record, step.name) as report:
+        with ProgressArtifact(runner.record, step.name, partial(stream_lag.lines, runner.work)) as report:
             runner.perform(step, report)
     except Interrupted as stopped:
         logger.info("%s: %s", step.name, stopped.message)

@@ -20,7 +20,7 @@ from foreshard.markdown import plain
 from foreshard.migration import verification
 from foreshard.postgres.digests import TableProgress
 from foreshard.settings import Settings
-from tasks import events
+from tasks import events, links
 from tasks.artifact_keys import artifact_key
 
 BETWEEN_UPDATES_S = 2.0
@@ -136,13 +136,29 @@ def as_markdown(record: VerificationRecord) -> str:
     part = f", bucket {plain(record.bucket)}" if record.migration is not None and record.bucket else ""
     seen = ", ".join(f"{name.replace('_', ' ')} {_plain(value)}" for name, value in record.seen.items())
     lines = [
-        f"# {what}{part}: {record.in_words}",
+        f"# {what}{part}: {plain(record.in_words)}",
+        "",
+        links.line(
+            links.to_fleet(),
+            *(
+                []
+                if record.migration is None
+                else [
+                    links.to_artifact(
+                        f"migration-{record.migration}-progress", f"Migration {record.migration}"
+                    )
+                ]
+            ),
+        ),
+        "",
         f"Verification {record.id} by {record.made_by}, begun {record.begun_at:%Y-%m-%d %H:%M:%S} UTC. {seen}",
     ]
     if record.passed is None:
         lines += ["", "**No verdict**: it passes nothing, and it holds nothing back."]
     if record.findings:
-        lines += ["", "| found |", "|---|", *(f"| {plain(one['what'])} |" for one in record.findings[:SHOWN])]
+        lines += ["", "## Found", "", *(f"- {plain(one['what'])}" for one in record.findings[:SHOWN])]
+        left = len(record.findings) - SHOWN
+        lines += [f"- ... and {left:,} more"] if left > 0 else []
     if record.passed is False and record.migration is not None:
         number = record.migration
         lines += [

@@ -10,10 +10,11 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from foreshard.control.engine import ControlDatabase
-from foreshard.control.forecast_input import ACTIVITIES, ACTIVITY, NOT_OF_BUCKETS, fleet_load
+from foreshard.control.forecast_input import NOT_OF_BUCKETS, fleet_load
 from foreshard.forecast.activity import Values
 from foreshard.forecast.apportionment import Apportionment
 from foreshard.forecast.least_squares import Floats
+from foreshard.load.metric import ACTIVITIES, ACTIVITY
 
 HOUR = timedelta(hours=1)
 RECENT = 7 * 24

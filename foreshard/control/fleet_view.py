@@ -13,7 +13,6 @@ from foreshard.control.bucket_work import bucket_work
 from foreshard.control.calendar_store import CalendarStore
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.forecast_arrays import ForecastArrays, forecast_arrays
-from foreshard.control.forecast_input import ACTIVITY
 from foreshard.control.forecast_store import ForecastRecord
 from foreshard.control.latency_input import latency_curve
 from foreshard.control.load_sql import transaction
@@ -23,6 +22,7 @@ from foreshard.control.topology_store import ShardRecord, TopologyStore
 from foreshard.control.under_way import came_from, under_way
 from foreshard.errors import NotFound
 from foreshard.forecast.band import quantile_column
+from foreshard.load.metric import ACTIVITY
 from foreshard.planning.view import NEVER, BucketsView, FleetView, Floats, Indexes, ShardsView
 from foreshard.settings import Settings
 

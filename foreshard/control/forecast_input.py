@@ -21,6 +21,7 @@ from foreshard.forecast.apportionment import apportion
 from foreshard.forecast.panel import Panel
 from foreshard.forecast.rebuild import FleetLoad
 from foreshard.forecast.series import SeriesKey
+from foreshard.load.metric import ACTIVITIES, ACTIVITY
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -28,12 +29,6 @@ FINE_HISTORY = timedelta(days=14)
 """As much is learnt from of steps below an hour, of which there are many, and which are not kept for long."""
 
 UTC = ZoneInfo("UTC")
-
-ACTIVITY = "queries_per_s"
-"""The metric of buckets that is forecast."""
-
-ACTIVITIES = (ACTIVITY, "rows_read_per_s", "rows_written_per_s")
-"""What is measured per bucket, and by which the shards' other metrics are apportioned. A history may lack some."""
 
 NOT_OF_BUCKETS = frozenset({"memory_bytes"})
 """Metrics that do not follow activity from hour to hour: taken as the shard's own."""

@@ -132,6 +132,15 @@ class MigrationStore:
             rows = session.scalars(select(Migration).order_by(Migration.id.desc())).all()
             return [_record(session, row) for row in rows]
 
+    def shown(self, ended: int) -> list[MigrationRecord]:
+        """All that have not ended, and so many of those that ended last."""
+        last = (
+            select(Migration.id).where(Migration.stage.in_(ENDS)).order_by(Migration.id.desc()).limit(ended)
+        )
+        query = select(Migration).where(or_(Migration.stage.not_in(ENDS), Migration.id.in_(last)))
+        with self._control.transaction() as session:
+            return [_record(session, row) for row in session.scalars(query.order_by(Migration.id)).all()]
+
     def live(self) -> list[MigrationRecord]:
         """Migrations that have not ended, oldest first."""
         return [record for record in reversed(self.all()) if record.stage not in ENDS]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import isfinite
@@ -187,6 +188,16 @@ class PlanStore:
         """All plans, newest first."""
         with self._control.transaction() as session:
             return [_plan(row) for row in session.scalars(select(Plan).order_by(Plan.id.desc()))]
+
+    def open(self) -> list[PlanRecord]:
+        """Plans that wait or are being carried out, oldest first; those of another version are left out."""
+        query = select(Plan).where(Plan.state.in_(("proposed", "migrating"))).order_by(Plan.id)
+        found = []
+        with self._control.transaction() as session:
+            for row in session.scalars(query):
+                with suppress(InvalidInput):
+                    found.append(_plan(row))
+        return found
 
     def newest(self) -> PlanRecord | None:
         """The newest plan, or None."""

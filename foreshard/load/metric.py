@@ -6,6 +6,12 @@ import re
 
 from foreshard.errors import InvalidInput
 
+ACTIVITY = "queries_per_s"
+"""The metric of buckets that is forecast."""
+
+ACTIVITIES = (ACTIVITY, "rows_read_per_s", "rows_written_per_s")
+"""What is measured per bucket, and by which the shards' other metrics are apportioned. A history may lack some."""
+
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 

@@ -12,10 +12,10 @@ from psycopg.rows import dict_row
 
 from foreshard.control import float_arrays
 from foreshard.control.engine import ControlDatabase
-from foreshard.control.forecast_input import ACTIVITY
 from foreshard.control.load_sql import statement, transaction
 from foreshard.forecast.band import QUANTILES, quantile_column
 from foreshard.forecast.peak import PEAK_LEVELS, above
+from foreshard.load.metric import ACTIVITY
 from foreshard.metrics.migration_rows import migration
 from foreshard.metrics.reading import (
     PAUSE_BOUNDS_S,

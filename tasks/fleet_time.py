@@ -1,0 +1,16 @@
+"""Moments as people of the fleet read them: by its time zone, which is named."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+
+def moment(of: datetime, timezone: str) -> str:
+    """``Wed 27 Nov 13:00 EST``."""
+    return f"{of.astimezone(ZoneInfo(timezone)):%a %d %b %H:%M %Z}"
+
+
+def hour(of: datetime, timezone: str) -> str:
+    """``Wed 13:00``: within a forecast's days, where the zone is named elsewhere."""
+    return f"{of.astimezone(ZoneInfo(timezone)):%a %H:%M}"
