@@ -16,13 +16,21 @@ from foreshard.errors import ApprovalRequired, PlanClosed
 from foreshard.migration.runner import Runner
 from foreshard.settings import Settings
 from tasks import approval, gates, plan_artifacts, reports, run_labels, stages
-from tasks.form_fields import Choice
+from tasks.form_fields import Choice, Help
 
 
 @flow(name="migrate", persist_result=False)
 def migrate(
-    plan_id: Annotated[Annotated[int, Field(ge=1)] | None, Choice("number", "none")] = None,
-    migration_id: Annotated[Annotated[int, Field(ge=1)] | None, Choice("number", "none")] = None,
+    plan_id: Annotated[
+        Annotated[int, Field(ge=1)] | None,
+        Choice("number", "none"),
+        Help("The plan to carry out; starts its migration."),
+    ] = None,
+    migration_id: Annotated[
+        Annotated[int, Field(ge=1)] | None,
+        Choice("number", "none"),
+        Help("A migration that has begun, to go on with."),
+    ] = None,
 ) -> State[None] | None:
     """Moves the buckets of a plan from their shard to another one, online, or goes on with a migration.
 
@@ -31,10 +39,6 @@ def migrate(
     the form has been sent; the control database knows how far the migration is, and every stage may be entered again.
     A rejection undoes everything. A plan whose buckets are still on their way to its source waits for the migration
     that brings them.
-
-    Args:
-        plan_id: The plan to carry out; starts its migration.
-        migration_id: A migration that has begun, to go on with.
     """
     with session() as (settings, control):
         run_labels.of_migration(control, "migrate", plan_id=plan_id, migration_id=migration_id)

@@ -11,12 +11,13 @@ from pydantic import Field
 from foreshard.control.session import session
 from foreshard.migration.runner import Runner
 from tasks import reports, run_labels, stages
+from tasks.form_fields import Help
 
 
 @flow(name="reverse", persist_result=False)
 def reverse(
     migration_id: Annotated[
-        int, Field(ge=1, description="Number of the migration to take back: see the artifact fleet.")
+        int, Field(ge=1), Help("Number of the migration to take back: see the artifact fleet.")
     ],
 ) -> None:
     """Takes a migration back without losing a write. Possible until `finalise` has begun.
