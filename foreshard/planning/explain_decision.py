@@ -111,7 +111,8 @@ def _plans(decision: Decision, names: Sequence[str]) -> list[str]:
         waits = ", ".join(names[position] for position in plan.after) or "-"
         lines.append(
             f"| {name} | {plan.purpose.value} | {plain(plan.source)} | {plain(plan.target)} | "
-            f"{buckets_in_words(plan)}, {size(plan.bytes)} | {clock(plan.timeline.not_before)} UTC | {duration(plan.timeline.predicted_s)} | "
+            f"{buckets_in_words(plan)}, {size(plan.bytes)} | {clock(plan.timeline.not_before)} UTC | "
+            f"{duration(plan.timeline.predicted_s)} | "
             f"{waits} |"
         )
     for name, plan in zip(names, decision.plans, strict=True):
