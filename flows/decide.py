@@ -10,15 +10,22 @@ from pydantic import Field
 from foreshard.control.plan_store import PlanStore
 from foreshard.control.session import session
 from tasks import deciding, due_plans, events, fleet_artifact, run_labels
-from tasks.form_fields import Choice
+from tasks.form_fields import Choice, Help
 from tasks.policy_form import STANDING, PolicyOverrides
 
 
 @flow(name="decide", persist_result=False)
 def decide(
-    policy: PolicyOverrides = STANDING,
-    dry_run: bool = False,
-    forecast_id: Annotated[Annotated[int, Field(ge=1)] | None, Choice("number", "the newest")] = None,
+    policy: Annotated[
+        PolicyOverrides,
+        Help("Numbers of the policy for this run only. Shares are of a shard's capacity: 0.8 is 80 %."),
+    ] = STANDING,
+    dry_run: Annotated[bool, Help("Decide and show the decision; store nothing, start nothing.")] = False,
+    forecast_id: Annotated[
+        Annotated[int, Field(ge=1)] | None,
+        Choice("number", "the newest"),
+        Help("The forecast to decide on, by its number. The newest is one of the whole fleet."),
+    ] = None,
 ) -> list[int]:
     """Scores the risk of every shard, plans which buckets to move, and starts a `migrate` run for each plan.
 
@@ -30,12 +37,6 @@ def decide(
     the field; nothing is stored then. Running it again changes nothing: one decision a forecast and policy, one run a
     plan. Plans of earlier decisions expire, unless this one makes the same move or they are migrations already.
     Returns the plans' numbers.
-
-    Args:
-        policy: Numbers of the policy for this run only. Shares are of a shard's capacity: 0.8 is 80 %.
-        dry_run: Decide and show; store nothing, start nothing.
-        forecast_id: The forecast to decide on: its number, as in the artifact forecast. The newest is one of the
-            whole fleet.
     """
     with session() as (settings, control):
         effective = deciding.read_policy(control, settings, policy.given(), dry_run)

@@ -20,7 +20,7 @@ from tasks import (
     forecasting,
     run_labels,
 )
-from tasks.form_fields import Choice
+from tasks.form_fields import Choice, Help
 
 HOUR = timedelta(hours=1)
 LONGEST_HOURS = 24 * 14
@@ -32,11 +32,26 @@ Metric = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 @flow(name="forecast", persist_result=False)
 def forecast(
     horizon_hours: Annotated[
-        Annotated[float, Field(gt=0, le=LONGEST_HOURS, allow_inf_nan=False)] | None, Choice("hours", SETTINGS)
+        Annotated[float, Field(gt=0, le=LONGEST_HOURS, allow_inf_nan=False)] | None,
+        Choice("hours", SETTINGS),
+        Help(
+            "How far ahead, in hours: a whole number of steps, at most 336, and 24 in steps below an hour."
+            " 0.25 is a quarter of an hour."
+        ),
     ] = None,
-    step_minutes: Annotated[StepMinutes | None, Choice("minutes", SETTINGS)] = None,
-    metrics: Annotated[list[Metric] | None, Choice("some", "all")] = None,
-    models: Annotated[list[ModelName] | None, Choice("some", SETTINGS)] = None,
+    step_minutes: Annotated[
+        StepMinutes | None, Choice("minutes", SETTINGS), Help("Length of a step, in minutes.")
+    ] = None,
+    metrics: Annotated[
+        list[Metric] | None,
+        Choice("some", "all"),
+        Help("Only these, e.g. cpu_cores. Only a run of all can be decided on."),
+    ] = None,
+    models: Annotated[
+        list[ModelName] | None,
+        Choice("some", SETTINGS),
+        Help("Those that compete for each series."),
+    ] = None,
 ) -> int:
     """Forecasts the load of every bucket and shard, and shows which shard will pass its capacity, and when.
 
@@ -47,13 +62,6 @@ def forecast(
 
     A run with other parameters than the settings' is there to be looked at: `decide` takes the newest of the settings'
     step, at least as far ahead, of all metrics.
-
-    Args:
-        horizon_hours: How far ahead, in hours: a whole number of steps, at most 336, and 24 in steps below an hour.
-            0.25 is a quarter of an hour.
-        step_minutes: Length of a step, in minutes.
-        metrics: Only these, e.g. cpu_cores. Only a run of all can be decided on.
-        models: Those that compete for each series.
     """
     started = time.monotonic()
     with session() as (settings, control):

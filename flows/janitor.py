@@ -5,17 +5,15 @@ from __future__ import annotations
 from typing import Annotated
 
 from prefect import flow
-from pydantic import Field
 
 from foreshard.control.session import session
 from tasks import alerts, due_plans, expiry, recovery, run_labels, zombies
+from tasks.form_fields import Help
 
 
 @flow(name="janitor", persist_result=False)
 def janitor(
-    dry_run: Annotated[
-        bool, Field(description="Only log what would be removed; start and change nothing.")
-    ] = False,
+    dry_run: Annotated[bool, Help("Only log what would be removed; start and change nothing.")] = False,
 ) -> list[int]:
     """Starts what should run and does not, and removes what ended migrations left behind.
 

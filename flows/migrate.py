@@ -18,13 +18,21 @@ from foreshard.migration.requests import GOING_BACK, Ask
 from foreshard.migration.runner import Runner
 from foreshard.settings import Settings
 from tasks import approval, away, gates, holding, plan_links, reports, run_labels, stages, steering
-from tasks.form_fields import Choice
+from tasks.form_fields import Choice, Help
 
 
 @flow(name="migrate", persist_result=False)
 def migrate(
-    plan_id: Annotated[Annotated[int, Field(ge=1)] | None, Choice("number", "none")] = None,
-    migration_id: Annotated[Annotated[int, Field(ge=1)] | None, Choice("number", "none")] = None,
+    plan_id: Annotated[
+        Annotated[int, Field(ge=1)] | None,
+        Choice("number", "none"),
+        Help("The plan to carry out; starts its migration."),
+    ] = None,
+    migration_id: Annotated[
+        Annotated[int, Field(ge=1)] | None,
+        Choice("number", "none"),
+        Help("A migration that has begun, to go on with."),
+    ] = None,
 ) -> State[None] | None:
     """Moves the buckets of a plan from their shard to another one, online, or goes on with a migration.
 
@@ -34,10 +42,6 @@ def migrate(
     A rejection undoes everything; so does, if the settings say so, a question that nobody answers in time. A run that
     is paused (the flow `pause`, `foreshard pause`) suspends likewise, until it is resumed. A plan whose buckets are
     still on their way to its source waits for the migration that brings them.
-
-    Args:
-        plan_id: The plan to carry out; starts its migration.
-        migration_id: A migration that has begun, to go on with.
     """
     with session() as (settings, control):
         run_labels.of_migration(control, "migrate", plan_id=plan_id, migration_id=migration_id)

@@ -12,17 +12,18 @@ from pydantic import Field
 from foreshard.control.session import session
 from foreshard.migration.requests import Ask
 from tasks import run_labels, steering
+from tasks.form_fields import Help
 
 
 @flow(name="pause", persist_result=False)
 def pause(
     migration_id: Annotated[
-        int, Field(ge=1, description="Number of the migration to hold: see the artifact fleet.")
+        int, Field(ge=1), Help("Number of the migration to hold: see the artifact fleet.")
     ],
     who: Annotated[
-        str, Field(pattern=r"\S", max_length=200, description="Your name; it is kept with the migration")
+        str, Field(pattern=r"\S", max_length=200), Help("Your name; it is kept with the migration.")
     ],
-    why: Annotated[str, Field(max_length=2000, description="The reason; kept as well")] = "",
+    why: Annotated[str, Field(max_length=2000), Help("The reason; kept as well.")] = "",
 ) -> State[None]:
     """Holds a migration at its next safe point, which takes seconds; a cutover that has begun is ended first.
 

@@ -12,17 +12,18 @@ from pydantic import Field
 from foreshard.control.session import session
 from foreshard.migration.requests import Ask
 from tasks import away, reports, run_labels, stages, steering
+from tasks.form_fields import Help
 
 
 @flow(name="reverse", persist_result=False)
 def reverse(
     migration_id: Annotated[
-        int, Field(ge=1, description="Number of the migration to take back: see the artifact fleet.")
+        int, Field(ge=1), Help("Number of the migration to take back: see the artifact fleet.")
     ],
     who: Annotated[
-        str, Field(pattern=r"\S", max_length=200, description="Your name; it is kept with the migration")
+        str, Field(pattern=r"\S", max_length=200), Help("Your name; it is kept with the migration.")
     ],
-    why: Annotated[str, Field(max_length=2000, description="The reason; kept as well")] = "",
+    why: Annotated[str, Field(max_length=2000), Help("The reason; kept as well.")] = "",
 ) -> State[None]:
     """Takes a migration back without losing a write. Possible until `finalise` has begun.
 

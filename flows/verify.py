@@ -9,13 +9,21 @@ from pydantic import Field
 
 from foreshard.control.session import session
 from tasks import run_labels, verifying
-from tasks.form_fields import Choice
+from tasks.form_fields import Choice, Help
 
 
 @flow(name="verify", persist_result=False)
 def verify(
-    migration_id: Annotated[Annotated[int, Field(ge=1)] | None, Choice("number", "every one")] = None,
-    bucket: Annotated[Annotated[str, Field(min_length=1)] | None, Choice("name", "none")] = None,
+    migration_id: Annotated[
+        Annotated[int, Field(ge=1)] | None,
+        Choice("number", "every one"),
+        Help("Only this migration, from its stage verify on. Give this or a bucket, not both."),
+    ] = None,
+    bucket: Annotated[
+        Annotated[str, Field(min_length=1)] | None,
+        Choice("name", "none"),
+        Help("Only this bucket, e.g. b0007, whether it moves or not."),
+    ] = None,
 ) -> list[int]:
     """Compares both copies of every migration between its cutover and finalise, or looks at one bucket.
 
@@ -26,10 +34,6 @@ def verify(
 
     The run fails, and the event `foreshard.verification.failed` is emitted, where something was found; it fails, too,
     where a verification could not be made, which is no verdict.
-
-    Args:
-        migration_id: Only this migration, from its stage verify on. Give this or a bucket, not both.
-        bucket: Only this bucket, e.g. b0007, whether it moves or not.
     """
     with session() as (settings, control):
         run_labels.of_verification(migration_id, bucket)

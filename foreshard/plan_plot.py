@@ -68,20 +68,20 @@ class PlanPicture:
 
 
 def plan_png(picture: PlanPicture) -> bytes:
-    """Source and target side by side, in units of capacity: about 20 KB."""
+    """Source above target, in units of capacity: about 25 KB. Side by side they are too small in the approval form."""
     with style():
-        figure = Figure(figsize=(9.6, 3.2), dpi=100, layout="constrained")
-        left, right = figure.subplots(1, 2, sharey=True)
-        for axes, end, role in ((left, picture.source, "source"), (right, picture.target, "target")):
+        figure = Figure(figsize=(7.2, 5.2), dpi=100, layout="constrained")
+        above, below = figure.subplots(2, 1, sharex=True, sharey=True)
+        for axes, end, role in ((above, picture.source, "source"), (below, picture.target, "target")):
             _draw_end(axes, end, picture)
-            axes.set_title(f"{role}: {_short(end.shard, 36)}", loc="left", fontsize=9, fontweight="bold")
-        right.set_title(picture.timezone, loc="right", fontsize=7, color=GREY)
-        left.set_ylim(0, 1.22 * max(_top(picture.source), _top(picture.target)))
-        left.yaxis.set_major_formatter(PercentFormatter(1.0))
-        left.set_ylabel(f"{resource(picture.metric)}, of capacity")
-        _mark_deadline(left, picture)
-        handles, labels = left.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize=7, frameon=False)
+            axes.set_title(f"{role}: {_short(end.shard, 60)}", loc="left", fontsize=9, fontweight="bold")
+            axes.set_ylabel(f"{resource(picture.metric)}, of capacity", fontsize=7)
+        above.set_title(picture.timezone, loc="right", fontsize=7, color=GREY)
+        above.set_ylim(0, 1.22 * max(_top(picture.source), _top(picture.target)))
+        above.yaxis.set_major_formatter(PercentFormatter(1.0))
+        _mark_deadline(above, picture)
+        handles, labels = above.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=7, frameon=False)
         return small_png(figure)
 
 

@@ -50,6 +50,7 @@ class CalendarEdit(BaseModel):
     )
     kind: Annotated[EventKind | None, Choice("kind", EMPTY)] = Field(
         default=None,
+        title="Kind",
         description="A holiday needs no effect: it is learnt. In a blackout no migration runs. A new event that says"
         " nothing is a promotion.",
         json_schema_extra={"position": 3},

@@ -10,7 +10,7 @@ from uuid import UUID
 from foreshard.control.migration_store import MigrationRecord
 from foreshard.control.plan_store import DecisionRecord, PlanRecord
 from foreshard.control.topology_store import ShardRecord
-from foreshard.markdown import plain
+from foreshard.markdown import plain, shortened
 from foreshard.migration.lifecycle import ENDS
 from foreshard.planning.explain import buckets_in_words, percent
 from foreshard.quantities import chance, many, resource, size
@@ -162,7 +162,8 @@ def _planned(one: PlanRecord, timezone: str, newest: Mapping[str, UUID]) -> str:
     by = f", must start by {fleet_time.hour(when.start_by, timezone)}" if when.excess_at else ""
     return (
         f"- {links.to_artifact(f'plan-{one.id}', f'Plan {one.id}', newest)}: {plain(plan.source)} → "
-        f"{plain(plan.target)}, {buckets_in_words(plan)}, {size(plan.bytes)}, starts {fleet_time.hour(when.not_before, timezone)}{by}"
+        f"{plain(plan.target)}, {buckets_in_words(plan)}, {size(plan.bytes)}, starts "
+        f"{fleet_time.hour(when.not_before, timezone)}{by}"
     )
 
 
@@ -188,11 +189,11 @@ def _shards(facts: FleetFacts, newest: Mapping[str, UUID]) -> list[str]:
     ]
     for shard in ordered[:SHOWN]:
         risk = risks.get(shard.name)
-        name, ahead = plain(shard.name), "- | - | -"
+        name, ahead = plain(shortened(shard.name)), "- | - | -"
         if risk is not None:
             worst, above = risk.worst_resource, risk.excess_at
             key = artifact_key("forecast", shard.name, risk.worst)
-            name = links.to_artifact(key, shard.name, newest) if key in newest else name
+            name = links.to_artifact(key, shortened(shard.name), newest) if key in newest else name
             saturates = f"**{fleet_time.hour(above, facts.timezone)}**" if above else "never"
             ahead = f"{percent(worst.predicted_utilisation)} | {saturates} | {chance(worst.exceeds)}"
         state = " (draining)" if shard.draining else ""

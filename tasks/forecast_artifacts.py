@@ -20,7 +20,7 @@ from foreshard.forecast.result import ForecastResult
 from foreshard.forecast.series import SeriesKey
 from foreshard.forecast_plot import ForecastPicture, forecast_png
 from foreshard.load.shown_series import with_unit
-from foreshard.markdown import plain
+from foreshard.markdown import plain, shortened
 from foreshard.planning.explain import percent
 from foreshard.quantities import chance, resource
 from foreshard.settings import Settings
@@ -159,7 +159,11 @@ def as_table(record: ForecastRecord, rows: Sequence[_Row], drawn: Sequence[_Row]
     ]
     for one in rows[:SHOWN]:
         above = one.above_from
-        name = links.to_artifact(one.key, one.shard) if one.key in pictured else plain(one.shard)
+        name = (
+            links.to_artifact(one.key, shortened(one.shard))
+            if one.key in pictured
+            else plain(shortened(one.shard))
+        )
         lines.append(
             f"| {name} | {resource(one.metric)} | {percent(one.share)} | "
             f"{f'**{fleet_time.hour(above, timezone)}**' if above else 'never'} | {chance(one.risk)} | "
@@ -172,9 +176,9 @@ def as_table(record: ForecastRecord, rows: Sequence[_Row], drawn: Sequence[_Row]
             *more(len(rows) - SHOWN, "with less load"),
             "",
             f"*Peak*: the largest value of the {level} of the forecast, as a share of the shard's *capacity*. "
-            f"*Saturates*: when that first passes the capacity, by the clock of {timezone}. *P(exceed)*: the probability that load "
-            "passes it at any moment of the forecast. A shard that comes near its capacity has a picture: follow its "
-            "name.",
+            f"*Saturates*: when that first passes the capacity, by the clock of {timezone}. *P(exceed)*: the "
+            "probability that load passes it at any moment of the forecast. A shard that comes near its capacity has a "
+            "picture: follow its name.",
         ]
     )
 

@@ -30,6 +30,21 @@ class Choice:
         return schema
 
 
+@dataclass(frozen=True)
+class Help:
+    """What stands below a parameter's name in the form.
+
+    Not ``Field(description=...)``: Prefect puts a field of its own around a flow's parameter, whose description is the
+    docstring's or none. And not the docstring's ``Args``: the UIs show the docstring as markdown, in which they are
+    one paragraph.
+    """
+
+    text: str
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {**handler(core), "description": self.text}
+
+
 def plain_input(schema: dict[str, Any]) -> None:
     """For ``json_schema_extra`` of an optional number or list of a nested model: an input that may stay empty.
 

@@ -170,7 +170,7 @@ def _notes(document: Mapping[str, Any]) -> list[str]:
 
 
 def _share(bound: int) -> str:
-    return f"{100 * bound / SLOTS:.3g} %"
+    return f"{round(100 * bound / SLOTS, 1):g} %"
 
 
 def _pause(milliseconds: float | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
-from foreshard.markdown import plain
+from foreshard.markdown import plain, shortened
 from foreshard.planning.explain import percent
 from foreshard.planning.plan import MigrationPlan
 from foreshard.planning.risk import ResourceRisk, ShardRisk
@@ -23,9 +23,9 @@ LIKELY = 0.01
 
 MEANING = (
     "*Now* and *peak* are shares of *capacity*, which is what a shard can bear of one resource. The peak is the "
-    "largest load of the forecast's time that is planned for; *saturates* is when that passes the capacity, by the fleet's "
-    "clock. *P(exceed)* is the probability that load passes it at any moment of that time. A shard's worst resource is "
-    "**bold** and decides; others are shown where they matter."
+    "largest load of the forecast's time that is planned for; *saturates* is when that passes the capacity, by the "
+    "fleet's clock. *P(exceed)* is the probability that load passes it at any moment of that time. A shard's worst "
+    "resource is **bold** and decides; others are shown where they matter."
 )
 
 
@@ -49,7 +49,7 @@ def table(
         does = ", ".join(
             links.to_artifact(f"plan-{one}", f"plan {one}", newest) for one in planned.get(risk.shard, ())
         )
-        lines.append(_row(f"**{plain(risk.shard)}**", first, does, timezone, worst=True))
+        lines.append(_row(f"**{plain(shortened(risk.shard))}**", first, does, timezone, worst=True))
         lines += [_row("", one, "", timezone, worst=False) for one in others if _matters(one)]
     return [*lines, *more(len(ordered) - shown, "shards with lower scores")]
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 
-from foreshard.markdown import cell
+from foreshard.markdown import plain
 from foreshard.planning.plan import MigrationPlan, Purpose
 from foreshard.planning.prediction import Prediction
 from foreshard.quantities import chance, duration, resource, size
@@ -41,7 +41,7 @@ def explain(plan: MigrationPlan, waits_for: Sequence[str] = ()) -> str:
     decision.
     """
     lines = [
-        f"# Move {buckets_in_words(plan)} from {cell(plan.source)} to {cell(plan.target)}",
+        f"# Move {buckets_in_words(plan)} from {plain(plan.source)} to {plain(plan.target)}",
         "",
         summary(plan),
         "",
@@ -70,7 +70,7 @@ def buckets_in_words(plan: MigrationPlan) -> str:
 
 def listed(names: Sequence[str], most: int = LISTED) -> str:
     """The first names, and how many more there are."""
-    shown = ", ".join(cell(name) for name in names[:most])
+    shown = ", ".join(plain(name) for name in names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
 
 
@@ -85,7 +85,7 @@ def percent(share: float) -> str:
 
 
 def _trouble(plan: MigrationPlan) -> str:
-    name, excess_at = cell(plan.source), plan.excess_at
+    name, excess_at = plain(plan.source), plan.excess_at
     drained = f"{name} is being drained"
     if plan.purpose is Purpose.DRAIN:
         return (
@@ -94,7 +94,7 @@ def _trouble(plan: MigrationPlan) -> str:
             else f"{drained}, and may pass its capacity at {_at(excess_at)}."
         )
     if plan.purpose is Purpose.PIN:
-        return f"The policy pins these buckets to {cell(plan.target)}, but they lie on {name}."
+        return f"The policy pins these buckets to {plain(plan.target)}, but they lie on {name}."
     if plan.purpose is Purpose.BALANCE:
         return f"{name} carries more than its share of the fleet's load, though nothing is at risk."
     if excess_at is None:
@@ -116,9 +116,9 @@ def _remedy(plan: MigrationPlan) -> str:
     if highest is not None and highest.peak_after < 1:
         left = f" and leaves both under {math.floor(highest.peak_after * 100) + 1} % of capacity"
     elif highest is not None:
-        left = f"; {cell(highest.shard)} is still predicted to reach {percent(highest.peak_after)} of capacity then"
+        left = f"; {plain(highest.shard)} is still predicted to reach {percent(highest.peak_after)} of capacity then"
     return (
-        f"Moving {buckets_in_words(plan)} ({size(plan.bytes)}) to {cell(plan.target)}, starting {start}, takes "
+        f"Moving {buckets_in_words(plan)} ({size(plan.bytes)}) to {plain(plan.target)}, starting {start}, takes "
         f"{takes}{left}."
     )
 
@@ -128,11 +128,11 @@ def _when(plan: MigrationPlan, waits_for: Sequence[str]) -> list[str]:
     excess = _at(when.excess_at) if when.excess_at else "none predicted"
     start_by = _at(when.start_by) + (" (**has passed** at the planned start)" if when.late else "")
     rows = [
-        ("planned start", _at(when.not_before) + (f": {cell(when.why)}" if when.why else "")),
+        ("planned start", _at(when.not_before) + (f": {plain(when.why)}" if when.why else "")),
         ("must start by", start_by if when.excess_at else _undated(plan)),
         ("expected end", f"{_at(when.ends_at)}, with margin"),
         ("predicted excess", excess),
-        ("predicted duration", duration(when.predicted_s) + _parts(plan.prediction)),
+        ("predicted duration", duration(when.predicted_s)),
         ("predicted write pause", f"{when.predicted_pause_ms:.0f} ms in all"),
     ]
     if plan.after:
@@ -145,6 +145,7 @@ def _when(plan: MigrationPlan, waits_for: Sequence[str]) -> list[str]:
         "|---|---|",
         *(f"| {name} | {value} |" for name, value in rows),
         "",
+        *_parts(plan.prediction),
         "*Excess* is load above capacity: requests queue and time out. The *write pause* is how long writes of these "
         "buckets are refused, and repeated by the router, while their owner changes.",
     ]
@@ -161,7 +162,7 @@ def _changes(plan: MigrationPlan) -> list[str]:
     rows = []
     for one in plan.effects:
         row = (
-            f"| {cell(one.shard)} | {resource(one.metric)} | {percent(one.peak_before)} | {percent(one.peak_after)} | "
+            f"| {plain(one.shard)} | {resource(one.metric)} | {percent(one.peak_before)} | {percent(one.peak_after)} | "
             f"{percent(one.limit)} |"
         )
         rows.append(
@@ -212,14 +213,16 @@ def _share(value: float) -> str:
     return f"{value:.5f}" if value >= 5e-6 or value == 0 else "<0.00001"
 
 
-def _parts(prediction: Prediction | None) -> str:
+def _parts(prediction: Prediction | None) -> list[str]:
+    """Of the duration; below the table, since one of Prefect's two UIs cuts off a wide cell."""
     if prediction is None:
-        return ""
-    return (
-        f": backfill {duration(prediction.backfill_s)}, catch-up {duration(prediction.catch_up_s)}, "
-        f"verification {duration(prediction.verify_s)}, soak {duration(prediction.soak_s)}, "
-        f"margin {duration(prediction.margin_s)}"
-    )
+        return []
+    return [
+        f"Of the duration: backfill {duration(prediction.backfill_s)}, catch-up {duration(prediction.catch_up_s)}, "
+        f"verification {duration(prediction.verify_s)}, soak {duration(prediction.soak_s)}, margin "
+        f"{duration(prediction.margin_s)}.",
+        "",
+    ]
 
 
 def _at(moment: datetime) -> str:

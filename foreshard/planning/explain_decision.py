@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from foreshard.markdown import cell
+from foreshard.markdown import plain
 from foreshard.planning.explain import buckets_in_words, clock, listed, percent, summary
 from foreshard.planning.plan import Decision
 from foreshard.planning.risk import ResourceRisk, ShardRisk
@@ -53,7 +53,7 @@ def decision_summary(decision: Decision) -> str:
     trouble = (
         "no shard is forecast to pass its capacity"
         if first is None or first.excess_at is None
-        else f"{len(over)} of {len(decision.risks)} shards may pass their capacity, {cell(first.shard)} first, at "
+        else f"{len(over)} of {len(decision.risks)} shards may pass their capacity, {plain(first.shard)} first, at "
         f"{clock(first.excess_at)} UTC"
     )
     return (
@@ -94,7 +94,7 @@ def _row(risk: ShardRisk, one: ResourceRisk) -> str:
     above = "never" if one.excess_at is None else f"{clock(one.excess_at)} UTC"
     excess = "-" if one.expected_excess is None else f"{one.expected_excess:.3f}"
     return (
-        f"| {mark}{cell(risk.shard)}{mark} | {mark}{resource(one.metric)}{mark} | {percent(one.utilisation)} | "
+        f"| {mark}{plain(risk.shard)}{mark} | {mark}{resource(one.metric)}{mark} | {percent(one.utilisation)} | "
         f"{percent(one.predicted_utilisation)} | {above} | {chance(one.exceeds)} | {excess} | "
         f"{mark}{one.score:.4f}{mark} |"
     )
@@ -110,8 +110,9 @@ def _plans(decision: Decision, names: Sequence[str]) -> list[str]:
     for name, plan in zip(names, decision.plans, strict=True):
         waits = ", ".join(names[position] for position in plan.after) or "-"
         lines.append(
-            f"| {name} | {plan.purpose.value} | {cell(plan.source)} | {cell(plan.target)} | {buckets_in_words(plan)}, "
-            f"{size(plan.bytes)} | {clock(plan.timeline.not_before)} UTC | {duration(plan.timeline.predicted_s)} | "
+            f"| {name} | {plan.purpose.value} | {plain(plan.source)} | {plain(plan.target)} | "
+            f"{buckets_in_words(plan)}, {size(plan.bytes)} | {clock(plan.timeline.not_before)} UTC | "
+            f"{duration(plan.timeline.predicted_s)} | "
             f"{waits} |"
         )
     for name, plan in zip(names, decision.plans, strict=True):

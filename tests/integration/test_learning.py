@@ -35,7 +35,7 @@ from foreshard.planning.plan import MigrationPlan
 from foreshard.planning.planner import decide
 from foreshard.planning.policy import DecisionPolicy
 from foreshard.quantities import duration
-from tasks.reports import report_markdown
+from tasks.report_markdown import report_markdown
 from tests.integration.moving_fleet import MovingFleet
 
 POLICY = DecisionPolicy()

@@ -58,7 +58,7 @@ def picture(plan: MigrationPlan, **more: int) -> PlanPicture:
 )
 def test_both_ends_are_small_pictures(drawn: PlanPicture) -> None:
     png = plan_png(drawn)
-    assert Image.open(BytesIO(png)).size == (960, 320)
+    assert Image.open(BytesIO(png)).size == (720, 520)
     assert len(png) < 45_000
 
 

@@ -17,6 +17,6 @@ def test_keys_are_no_markup() -> None:
             3, 7, None, "flow run x", NOON, NOON, False, None, [finding], {"rows": 1200, "tables": 3}
         )
     )
-    assert "| b0000.orders name=&lt;img src=x&gt;\\|\\*: changed |" in text
+    assert "- b0000.orders name=&lt;img src=x&gt;\\|\\*: changed" in text
     assert "`foreshard check repair 7 --as NAME`" in text
     assert "rows 1,200" in text
