@@ -33,6 +33,7 @@ nothing is ever sent. No name but loopback resolves here, so that the UI is also
 
 
 def test_both_uis_list_every_deployment(v1: PrefectUI, v2: PrefectUI) -> None:
+    v2.page.wait_for_url("**/v2/**")  # where the address that a person is told leads to
     for ui in (v2, v1):
         page = DeploymentsPage(ui)
         for flow in (
