@@ -6,10 +6,10 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lstm slow versions stress survival assets down clean
+.PHONY: help demo test lstm slow test-ui versions stress survival assets down clean
 
 help:  ## show this
-	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 demo: $(VENV)/demo.stamp  ## the whole loop on five real servers; ONCE=1 approves by itself and ends, KILL=... crashes it on the way
 	$(VENV)/bin/foreshard demo $(if $(ONCE),--once) $(if $(KILL),--kill $(KILL))
@@ -19,13 +19,17 @@ test: $(VENV)/test.stamp  ## ruff, mypy, import rules and tests on real servers
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(VENV)/bin/python -m pytest $(PYTEST_ARGS) -m "not slow and not survival"
+	$(VENV)/bin/python -m pytest $(PYTEST_ARGS) -m "not slow and not survival and not ui"
 
 lstm: $(VENV)/test.stamp  ## PyTorch too, for the model of that name and its tests: a large download
 	$(PIP) --editable '.[lstm]'
 
 slow: $(VENV)/test.stamp  ## the tests that take longest: failovers, several migrations at once
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS) -m slow
+
+test-ui: $(VENV)/ui.stamp  ## a person's way through the Prefect UI, in Chromium on the real stack; pictures in build/ui
+	@$(VENV)/bin/python -m tests.chromium
+	$(VENV)/bin/python -m pytest tests/ui -m ui --exitfirst
 
 survival: $(VENV)/test.stamp  ## kill -9 of Prefect, of the serving process, of a worker, at every moment of a migration: half an hour
 	$(VENV)/bin/python -m pytest tests/survival -m "slow or survival"
@@ -61,3 +65,7 @@ $(VENV)/demo.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/test.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) --editable '.[test]'
 	@touch $@ $(VENV)/demo.stamp
+
+$(VENV)/ui.stamp: $(VENV)/test.stamp
+	$(PIP) --editable '.[test,ui]'
+	@touch $@

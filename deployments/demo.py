@@ -78,15 +78,19 @@ class Demo:
             self.stack.fleet.up(update)
         self.control = ControlDatabase(self.stack.fleet.control_dsn())
         try:
-            self._set_up()
+            self.set_up()
             return self._loop()
         finally:
             self.control.close()
 
     # -- before the first flow ----------------------------------------------------------------------------
 
-    def _set_up(self) -> None:
-        """Data, history, Prefect and the serving process, side by side where they do not need each other."""
+    def set_up(self) -> None:
+        """Data, history, Prefect and the serving process, side by side where they do not need each other.
+
+        The servers run already and `control` is open. Then the workload runs and every flow can be started; the
+        environment of this process has become the stack's.
+        """
         prefect = self.stack.start_prefect()
         self.offset_s = demo_settings.clock_offset_s()
         demo_settings.write(self.stack, self.offset_s, kill_test=bool(self.failpoints))

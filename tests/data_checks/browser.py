@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+from tests import chromium
+
+CHROMIUM = chromium.find()
 
 
 def complaints(url: str, profile: Path, screenshot: Path | None = None) -> list[str]:
@@ -15,9 +16,8 @@ def complaints(url: str, profile: Path, screenshot: Path | None = None) -> list[
     done = subprocess.run(
         [
             CHROMIUM,
-            *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-            *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-            "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+            "--headless",
+            *chromium.FLAGS,
             f"--user-data-dir={profile}",
             "--enable-logging=stderr",
             "--window-size=1300,1400",
