@@ -93,7 +93,8 @@ class Demo:
         """
         prefect = self.stack.start_prefect()
         self.offset_s = demo_settings.clock_offset_s()
-        demo_settings.write(self.stack, self.offset_s, kill_test=bool(self.failpoints))
+        soak_s = demo_settings.SOAK_S if self.once else demo_settings.SOAK_OF_A_PERSON_S
+        demo_settings.write(self.stack, self.offset_s, soak_s=soak_s, kill_test=bool(self.failpoints))
         os.environ.update(self.stack.environment())
         pool = ThreadPoolExecutor(3)
         try:
@@ -224,7 +225,7 @@ class Demo:
     def _follow(self, migration: int) -> Stage:
         """Tells each step as it ends, and asks for the approval when it is time; returns how it ended."""
         store = MigrationStore(self.control)
-        told, asked = 0, False
+        told, asked, soaks = 0, False, False
         with self.steps.step("migrate: every stage, under load") as update:
             while True:
                 self.stack.require_running()
@@ -242,6 +243,12 @@ class Demo:
                     raise ForeshardError(
                         f"The migration failed: {record.failure}", remedy=self._where_to_look()
                     )
+                if record.stage is Stage.SOAK and not soaks and not self.once:
+                    self.steps.say(
+                        f"[bold]It can be taken back[/] for {demo_settings.SOAK_OF_A_PERSON_S:.0f} s: Deployments, "
+                        f"reverse, Run, with the number {record.id}. Then the source's copy is dropped."
+                    )
+                soaks = record.stage is Stage.SOAK
                 waits = record.waiting_for == "approval"
                 update(len(finished) / 12, "waits for approval" if waits else record.stage.value)
                 if waits and not asked:

@@ -14,12 +14,14 @@ from foreshard.fleet.server import free_port
 TIMEZONE = "America/New_York"
 
 SOAK_S = 25.0
+SOAK_OF_A_PERSON_S = 180.0
+"""Who looks for the flow `reverse` for the first time needs a while, and it is possible until the soak is over."""
 
 DEMO: Mapping[str, Mapping[str, object]] = {
     # Without Prophet, whose fits take longer than all others together.
     "forecast": {"horizon_hours": 12, "models": ["seasonal_naive", "ets", "lightgbm"], "workers": 2},
     # At once: the next trough is hours away.
-    "decision": {"start": "now", "soak_s": SOAK_S, "margin_s": 300.0},
+    "decision": {"start": "now", "margin_s": 300.0},
     "migration": {
         "canary_percent": [1.0, 10.0, 50.0],
         "canary_min_writes": 200,
@@ -27,7 +29,6 @@ DEMO: Mapping[str, Mapping[str, object]] = {
         "shadow_percent": 50.0,
         "shadow_min_reads": 100,
         "shadow_timeout_s": 30.0,
-        "soak_s": SOAK_S,
     },
 }
 
@@ -43,10 +44,10 @@ def clock_offset_s() -> float:
     return round((FLEET_START - datetime.now(UTC)).total_seconds(), 3)
 
 
-def write(stack: Stack, offset_s: float, *, kill_test: bool) -> None:
+def write(stack: Stack, offset_s: float, *, soak_s: float = SOAK_S, kill_test: bool = False) -> None:
     """Writes the stack's `foreshard.toml`."""
     assert stack.prefect is not None
-    migration = dict(DEMO["migration"])
+    migration = {**DEMO["migration"], "soak_s": soak_s}
     if kill_test:
         migration["backfill_max_bytes_per_s"] = BACKFILL_BYTES_PER_S_WHEN_KILLED
     docs_port = free_port({stack.prefect.port})
@@ -60,6 +61,7 @@ def write(stack: Stack, offset_s: float, *, kill_test: bool) -> None:
         "checks": checks,
         "metrics": {"port": free_port({stack.prefect.port, docs_port})},
         **DEMO,
+        "decision": {**DEMO["decision"], "soak_s": soak_s},
         "migration": migration,
     }
     lines = [

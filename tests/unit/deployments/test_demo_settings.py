@@ -25,7 +25,7 @@ def test_data_docs_have_a_port_of_their_own(
     stack.state_dir.mkdir()
     stack.prefect = PrefectServer(stack.state_dir, "postgresql+asyncpg://nobody", 4999)
     monkeypatch.setattr(stack.fleet, "control_dsn", lambda: "dbname=foreshard")
-    demo_settings.write(stack, 0.0, kill_test=False)
+    demo_settings.write(stack, 0.0)
     checks = tomllib.loads(stack.config_file.read_text(encoding="utf-8"))["checks"]
     assert checks.keys() == ({"docs_port", "suites"} if own_suites else {"docs_port"})
     assert checks["docs_port"] not in (0, 4210, 4999)
