@@ -1,27 +1,26 @@
-"""How far both streams of a migration are behind, for the artifact of its progress."""
+"""How far both streams of a migration are behind, for the artifact of its progress: as the runner read it last."""
 
 from __future__ import annotations
 
+from foreshard.control.stream_store import StreamStore
 from foreshard.migration.lifecycle import PATH, Stage
 from foreshard.migration.work import Work
-from foreshard.postgres import replication
-from foreshard.quantities import UNKNOWN, size
+from foreshard.quantities import UNKNOWN, duration, size
 
 _STREAMING = PATH[PATH.index(Stage.BACKFILL) : PATH.index(Stage.FINALISE)]
-
-TIMEOUT_S = 2.0
 
 
 def lines(work: Work) -> list[str]:
     """A line of markdown where streams run. Bytes of WAL that the other side has not confirmed: all of the server's."""
-    record = work.record
-    if record.stage not in _STREAMING:
+    read = StreamStore(work.control).of(work.record.id)
+    if work.record.stage not in _STREAMING or read is None:
         return []
-    with work.connections(TIMEOUT_S) as (source, target):
-        forward = replication.slot_lag_bytes(source, work.names.forward)
-        back = replication.slot_lag_bytes(target, work.names.reverse)
-    return [f"Lag of the streams: to the target **{_size(forward)}**, back to the source **{_size(back)}**."]
+    _, reading = read
+    forward = _behind(reading.forward_lag_bytes, reading.forward_lag_s)
+    back = _behind(reading.reverse_lag_bytes, reading.reverse_lag_s)
+    return [f"Lag of the streams: to the target {forward}, back to the source {back}."]
 
 
-def _size(lag_bytes: int | None) -> str:
-    return UNKNOWN if lag_bytes is None else size(lag_bytes)
+def _behind(lag_bytes: int | None, lag_s: float | None) -> str:
+    text = f"**{UNKNOWN if lag_bytes is None else size(lag_bytes)}**"
+    return text if lag_s is None else f"{text} ({duration(lag_s)})"
