@@ -64,7 +64,7 @@ def show(
 ) -> None:
     """Artifacts with a stable key per shard, so that the UI keeps their history."""
     rows = [
-        _Row(shard, metric, capacity, result, settings.decision.predicted_quantile)
+        ShardForecast(shard, metric, capacity, result, settings.decision.predicted_quantile)
         for shard, metric, capacity, result in _limited(control, forecasts)
     ]
     rows.sort(key=lambda one: (-one.risk, -one.share, one.shard, one.metric))
@@ -76,7 +76,7 @@ def show(
         said = _linked(record, one.shard, plans)
         create_markdown_artifact(
             key=one.key,
-            markdown="\n\n".join([said, _shard_markdown(picture)]),
+            markdown="\n\n".join([said, shard_markdown(picture)]),
             description=f"{one.shard}: {resource(one.metric)} peaks at {percent(one.share)} of capacity, P(exceed) "
             f"{chance(one.risk)}",
         )
@@ -89,7 +89,7 @@ def show(
 
 
 @dataclass(frozen=True)
-class _Row:
+class ShardForecast:
     """One resource of one shard, and what is forecast of it by the quantile ``level``."""
 
     shard: str
@@ -136,7 +136,9 @@ def _limited(
                 yield shard.name, metric, capacity, result
 
 
-def as_table(record: ForecastRecord, rows: Sequence[_Row], drawn: Sequence[_Row], timezone: str) -> str:
+def as_table(
+    record: ForecastRecord, rows: Sequence[ShardForecast], drawn: Sequence[ShardForecast], timezone: str
+) -> str:
     """Which shard saturates, and when: the riskiest first. Narrow: one of the two UIs cuts off what is wide."""
     pictured = {one.key for one in drawn}
     lines = [
@@ -216,7 +218,7 @@ def _crossing(drawn: ForecastPicture) -> str:
     return f"passes its capacity on {fleet_time.moment(excess, drawn.timezone)}"
 
 
-def _shard_markdown(drawn: ForecastPicture) -> str:
+def shard_markdown(drawn: ForecastPicture) -> str:
     """The picture and, below it, the quantiles."""
     result, unit = drawn.result, drawn.capacity or 1.0
     rows = [

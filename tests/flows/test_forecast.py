@@ -89,7 +89,6 @@ def test_a_run_of_other_parameters_is_looked_at_but_not_decided_on(load: Control
     [
         ({"horizon_hours": 0.25}, "horizon_hours: 0.25 h is not a whole number of steps of 60 minutes"),
         ({"horizon_hours": 48, "step_minutes": 5}, "horizon_hours: 48 h is more than a day"),
-        ({"horizon_hours": 999}, "horizon_hours: .* less than or equal to 336"),
         ({"metrics": ["cpu_coers"]}, "metrics: nothing is known of cpu_coers. Known are queries_per_s"),
         ({"metrics": []}, "metrics: names none"),
         ({"models": []}, "models: names no model"),
@@ -103,7 +102,9 @@ def test_bad_parameters_are_refused_before_anything_is_done(
     assert ForecastStore(load).newest() is None
 
 
-@pytest.mark.parametrize("given", [{"step_minutes": 7}, {"models": ["prophets"]}, {"horizon_hours": -1}])
+@pytest.mark.parametrize(
+    "given", [{"step_minutes": 7}, {"models": ["prophets"]}, {"horizon_hours": -1}, {"horizon_hours": 999}]
+)
 @pytest.mark.usefixtures("load")
 def test_what_the_form_does_not_offer_is_refused_by_name(given: Mapping[str, Any]) -> None:
     with pytest.raises(ParameterTypeError, match=next(iter(given))):
