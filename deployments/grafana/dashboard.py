@@ -1,4 +1,4 @@
-"""The dashboard as code: `python -m deployments.grafana.dashboard` writes `foreshard.json`, which Grafana is given."""
+"""The dashboard as code: `python -m deployments.grafana.dashboard` writes `dashboards/foreshard.json`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from deployments.grafana.panels import (
     table,
 )
 
-FILE = Path(__file__).with_name("foreshard.json")
+FILE = Path(__file__).with_name("dashboards") / "foreshard.json"
 SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 
 AT = 'shard=~"$shard", resource=~"$resource"'

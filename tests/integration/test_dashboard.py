@@ -28,7 +28,7 @@ from tests import measured_fleet
 from tests.integration.moving_fleet import wait_until
 
 DEPLOYMENTS = Path(__file__).resolve().parents[2] / "deployments"
-BOARD = json.loads((DEPLOYMENTS / "grafana" / "foreshard.json").read_text())
+BOARD = json.loads((DEPLOYMENTS / "grafana" / "dashboards" / "foreshard.json").read_text())
 NAMES = {spec.name for spec in CATALOGUE}
 pytestmark = pytest.mark.skipif(shutil.which("prometheus") is None, reason="Prometheus is not installed")
 
