@@ -94,7 +94,9 @@ def pages(browser: Browser, stack: Cockpit, album: Album, heard: Heard) -> dict[
         page = context.new_page()
         heard.listen(page, version)
         found[version] = PrefectUI(page, stack.address, version, album)
-        page.goto(stack.address + ("" if version == "v2" else "/dashboard"))  # the address that a person is told is V2
+        page.goto(
+            stack.address + ("" if version == "v2" else "/dashboard")
+        )  # the address that a person is told is V2
     return found
 
 
