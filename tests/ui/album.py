@@ -9,6 +9,12 @@ from playwright.sync_api import Page
 
 SCHEMES: tuple[Literal["dark", "light"], ...] = ("dark", "light")
 
+WEAR = """scheme => {
+    const worn = document.documentElement.classList
+    worn.remove("dark", "light")
+    worn.add(scheme)
+}"""
+
 
 class Album:
     """A directory of pictures, numbered in the order of the story."""
@@ -21,10 +27,11 @@ class Album:
         self._stations = 0
 
     def station(self, page: Page, name: str) -> None:
-        """Two pictures of what is on the screen. Both UIs follow the system's colours, and their change."""
+        """Two pictures of what is on the screen. V2 follows the system's colours; V1 is what its root element says."""
         self._stations += 1
         for scheme in SCHEMES:
             page.emulate_media(color_scheme=scheme)
+            page.evaluate(WEAR, scheme)
             page.screenshot(path=self.directory / f"{self._stations:02}-{name}-{scheme}.png")
 
     def failure(self, page: Page, test: str) -> None:

@@ -10,7 +10,7 @@ from tests.ui.artifact_page import ArtifactPage
 from tests.ui.prefect_ui import PrefectUI
 from tests.ui.resume_dialog import ResumeDialog
 
-A_STEP_S = 150.0
+A_STEP_S = 300.0
 """The longest wait for a state: a stage, or the start of a process, on a machine that does other things too."""
 
 

@@ -55,9 +55,9 @@ def test_a_forecast_says_which_shard_will_saturate_and_when(v2: PrefectUI, stack
     form.field("horizon_hours").wait_for()
     v2.station("forecast-form")
     run = form.submit()
-    run.wait_for("Completed", timeout_s=300)
+    run.wait_for("Completed", timeout_s=900)
     v2.station("forecast-run")
-    decided = until("decide follows", lambda: PlanStore(stack.control).decision_after(0), 120)
+    decided = until("decide follows", lambda: PlanStore(stack.control).decision_after(0), 300)
 
     at_risk = next(risk for risk in decided.decision.risks if risk.shard == AT_RISK)
     assert at_risk.excess_at is not None
@@ -131,7 +131,7 @@ def test_an_approved_migration_can_be_reversed_while_it_soaks(
     form.require_refusal("decision")
     v1.station("approval-empty")
     form.answer("approve", "Grace Hopper")
-    until("it soaks", lambda: _stage(stack, migration) is Stage.SOAK or None, 150)
+    until("it soaks", lambda: _stage(stack, migration) is Stage.SOAK or None, 300)
     v1.station("soak")
     assert {stack.owners()[bucket] for bucket in migration.buckets} == {EMPTY}
 
@@ -155,12 +155,12 @@ def test_an_approved_migration_is_watched_until_it_is_done(v2: PrefectUI, stack:
     run.wait_for("Suspended")
     run.resume().answer("approve", "Grace Hopper", "Before the evening.")
     run.wait_for("Running")
-    until("it soaks", lambda: _stage(stack, migration) is Stage.SOAK or None, 150)
+    until("it soaks", lambda: _stage(stack, migration) is Stage.SOAK or None, 300)
     progress = run.artifact(f"migration-{migration.id}-progress")
     progress.body.get_by_text("soak").first.wait_for()
     v2.station("progress")
     run.open()
-    run.wait_for("Completed", timeout_s=240)
+    run.wait_for("Completed", timeout_s=600)
     v2.station("done")
     report = run.artifact(f"migration-{migration.id}-report")
     report.body.get_by_role("heading", name=f"Migration {migration.id}: done").first.wait_for()
@@ -214,7 +214,7 @@ def _decide(ui: PrefectUI, stack: Cockpit, threshold: float) -> MigrationRecord:
         shown.body.get_by_text(reason).first.wait_for()
     assert (plan.source, plan.target) == (AT_RISK, EMPTY)
     ui.station("plan")
-    return until("its migration", lambda: _migration_of(stack, plan_id), 150)
+    return until("its migration", lambda: _migration_of(stack, plan_id), 300)
 
 
 def _require_evidence(stack: Cockpit, migration: MigrationRecord, headings: list[str]) -> None:
