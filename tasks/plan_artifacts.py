@@ -150,7 +150,7 @@ def _planned(number: int, plan: MigrationPlan, names: Sequence[str], timezone: s
         f"1. {links.to_artifact(f'plan-{number}', f'Plan {number}')}, {plan.purpose.value}: **{plain(plan.source)} → "
         f"{plain(plan.target)}**, {buckets_in_words(plan)}, {size(plan.bytes)}. Starts "
         f"{fleet_time.moment(when.not_before, timezone)}, takes {duration(when.predicted_s)}"
-        f"{f', after {waits}' if waits else ''}. {summary(plan)}"
+        f"{f', after {waits}' if waits else ''}. {summary(plan, ZoneInfo(timezone))}"
     )
 
 
@@ -165,10 +165,10 @@ def plan_with_picture(
     control: ControlDatabase, settings: Settings, plan_id: int, *, forecast_again: bool = False
 ) -> str:
     """Both ends' forecasts as they were when the plan was made, and with it done; then the plan in words."""
-    record = PlanStore(control).get(plan_id)
+    record, zone = PlanStore(control).get(plan_id), ZoneInfo(settings.clock.timezone)
     drawn = plan_picture(control, settings, record, forecast_again=forecast_again)
     image = _image(drawn) if drawn is not None else "*The forecast that it was made on is no longer kept.*"
-    return "\n\n".join([image, explain(record.plan, [f"plan {number}" for number in record.after])])
+    return "\n\n".join([image, explain(record.plan, [f"plan {number}" for number in record.after], zone)])
 
 
 def _image(drawn: PlanPicture) -> str:

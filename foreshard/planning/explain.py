@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 
 from foreshard.markdown import plain
 from foreshard.planning.plan import MigrationPlan, Purpose
@@ -34,20 +34,20 @@ _COSTS = {
 }
 
 
-def explain(plan: MigrationPlan, waits_for: Sequence[str] = ()) -> str:
+def explain(plan: MigrationPlan, waits_for: Sequence[str] = (), zone: tzinfo = UTC) -> str:
     """The plan in words and numbers: in two sentences, then when, what changes, why, and what it costs.
 
     ``waits_for``: what the plans of ``plan.after`` are called, such as ``plan 12``; by default their place in the
-    decision.
+    decision. ``zone``: whose clock the times are told by; reasons are stored with theirs, in UTC.
     """
     lines = [
         f"# Move {buckets_in_words(plan)} from {plain(plan.source)} to {plain(plan.target)}",
         "",
-        summary(plan),
+        summary(plan, zone),
         "",
         f"**Buckets:** {listed(plan.buckets)} ({size(plan.bytes)}). **Purpose:** {PURPOSES[plan.purpose]}.",
         "",
-        *_when(plan, waits_for),
+        *_when(plan, waits_for, zone),
         "",
         *_changes(plan),
         "",
@@ -58,9 +58,9 @@ def explain(plan: MigrationPlan, waits_for: Sequence[str] = ()) -> str:
     return "\n".join([*lines, "", *_costs(plan)]) + "\n"
 
 
-def summary(plan: MigrationPlan) -> str:
+def summary(plan: MigrationPlan, zone: tzinfo = UTC) -> str:
     """Two sentences: what is wrong, and what doing the plan means."""
-    return f"{_trouble(plan)} {_remedy(plan)}"
+    return f"{_trouble(plan, zone)} {_remedy(plan, zone)}"
 
 
 def buckets_in_words(plan: MigrationPlan) -> str:
@@ -75,7 +75,7 @@ def listed(names: Sequence[str], most: int = LISTED) -> str:
 
 
 def clock(moment: datetime) -> str:
-    """``Wed 27 Nov 18:00``, of UTC."""
+    """``Wed 27 Nov 18:00``, by the moment's own zone."""
     return f"{moment:%a %d %b %H:%M}"
 
 
@@ -84,14 +84,14 @@ def percent(share: float) -> str:
     return f"{share * 100:.0f} %"
 
 
-def _trouble(plan: MigrationPlan) -> str:
+def _trouble(plan: MigrationPlan, zone: tzinfo) -> str:
     name, excess_at = plain(plan.source), plan.excess_at
     drained = f"{name} is being drained"
     if plan.purpose is Purpose.DRAIN:
         return (
             f"{drained}."
             if excess_at is None
-            else f"{drained}, and may pass its capacity at {_at(excess_at)}."
+            else f"{drained}, and may pass its capacity at {_at(excess_at, zone)}."
         )
     if plan.purpose is Purpose.PIN:
         return f"The policy pins these buckets to {plain(plan.target)}, but they lie on {name}."
@@ -102,13 +102,13 @@ def _trouble(plan: MigrationPlan) -> str:
     known = [one.exceeds_before for one in plan.effects if one.shard == plan.source]
     likely = max((one for one in known if one is not None), default=None)
     if likely is None:
-        return f"{name} is forecast to pass its capacity at {_at(excess_at)}."
+        return f"{name} is forecast to pass its capacity at {_at(excess_at, zone)}."
     verb = "is forecast to" if likely >= 0.5 else "may"
-    return f"{name} {verb} pass its capacity at {_at(excess_at)} (probability {chance(likely)})."
+    return f"{name} {verb} pass its capacity at {_at(excess_at, zone)} (probability {chance(likely)})."
 
 
-def _remedy(plan: MigrationPlan) -> str:
-    start = clock(plan.timeline.not_before)
+def _remedy(plan: MigrationPlan, zone: tzinfo) -> str:
+    start = clock(plan.timeline.not_before.astimezone(zone))
     predicted = plan.prediction
     takes = duration(plan.timeline.predicted_s if predicted is None else predicted.work_s)
     highest = max(plan.effects, key=lambda one: one.peak_after, default=None)
@@ -123,14 +123,14 @@ def _remedy(plan: MigrationPlan) -> str:
     )
 
 
-def _when(plan: MigrationPlan, waits_for: Sequence[str]) -> list[str]:
+def _when(plan: MigrationPlan, waits_for: Sequence[str], zone: tzinfo) -> list[str]:
     when = plan.timeline
-    excess = _at(when.excess_at) if when.excess_at else "none predicted"
-    start_by = _at(when.start_by) + (" (**has passed** at the planned start)" if when.late else "")
+    excess = _at(when.excess_at, zone) if when.excess_at else "none predicted"
+    start_by = _at(when.start_by, zone) + (" (**has passed** at the planned start)" if when.late else "")
     rows = [
-        ("planned start", _at(when.not_before) + (f": {plain(when.why)}" if when.why else "")),
+        ("planned start", _at(when.not_before, zone) + (f": {plain(when.why)}" if when.why else "")),
         ("must start by", start_by if when.excess_at else _undated(plan)),
-        ("expected end", f"{_at(when.ends_at)}, with margin"),
+        ("expected end", f"{_at(when.ends_at, zone)}, with margin"),
         ("predicted excess", excess),
         ("predicted duration", duration(when.predicted_s)),
         ("predicted write pause", f"{when.predicted_pause_ms:.0f} ms in all"),
@@ -225,5 +225,5 @@ def _parts(prediction: Prediction | None) -> list[str]:
     ]
 
 
-def _at(moment: datetime) -> str:
-    return f"{clock(moment)} UTC"
+def _at(moment: datetime, zone: tzinfo) -> str:
+    return f"{moment.astimezone(zone):%a %d %b %H:%M %Z}"

@@ -49,7 +49,7 @@ def artifacts(client: SyncPrefectClient, migration: MigrationRecord) -> list[Art
 
 
 def test_what_it_looks_like(migration: MigrationRecord) -> None:
-    assert as_markdown(migration, "backfill", ROWS).splitlines()[2:] == [
+    assert as_markdown(migration, "backfill", ROWS).splitlines()[6:] == [
         "**backfill**: rows",
         "",
         "`████████░░░░░░░░░░░░` **41 %**",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -103,3 +104,11 @@ def test_a_decision_on_a_large_calm_fleet() -> None:
     assert len(text) < 15_000
     assert "## Plans" not in text
     assert "## What was not done" not in text
+
+
+def test_times_by_the_fleets_clock() -> None:
+    text = explain(made_plan(), zone=ZoneInfo("America/New_York"))
+    assert "is forecast to pass its capacity at Wed 27 Nov 13:00 EST (probability 62 %)" in text
+    assert "starting Wed 27 Nov 10:10, takes" in text
+    assert "| planned start | Wed 27 Nov 10:10 EST: load is least then |" in text
+    assert "UTC" not in text
