@@ -84,7 +84,7 @@ def test_an_answer_that_a_dead_run_took_does_not_count_again(installed: Installa
         assert_kept(installed, writing, approved=2)
 
 
-@pytest.mark.slow
+@pytest.mark.survival
 def test_the_server_is_away_and_the_work_goes_on(installed: Installation) -> None:
     """Backfill, every flip, the cutover and the end: none of them needs Prefect."""
     installed.configure(backfill_max_bytes_per_s=SLOW_BACKFILL, approval="never")
