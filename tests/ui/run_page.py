@@ -21,6 +21,7 @@ class RunPage:
         self._ui = ui
         ui.page.wait_for_url(re.compile(r"/runs/flow-run/"))
         self.address = ui.page.url
+        self._wait_until_shown()
 
     @classmethod
     def of_message(cls, ui: PrefectUI) -> RunPage:
@@ -40,6 +41,7 @@ class RunPage:
     def open(self) -> None:
         """Comes back to it."""
         self._ui.page.goto(self.address)
+        self._wait_until_shown()
 
     def wait_for(self, state: str, timeout_s: float = A_STEP_S) -> None:
         """Waits until the page says ``state``, as it is: no reload."""
@@ -61,6 +63,10 @@ class RunPage:
         """Cancels the run and says yes to the question whether it is meant."""
         self._choose("Cancel")
         self._ui.page.get_by_role("dialog").get_by_role("button", name="Cancel Run").click()
+
+    def _wait_until_shown(self) -> None:
+        """The address changes first: until then the page before it stands there, with the states of other runs."""
+        self._ui.page.get_by_role("navigation").get_by_role("link", name="Runs", exact=True).wait_for()
 
     def _choose(self, action: str) -> None:
         page = self._ui.page
