@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from psycopg.types.json import Jsonb
 
+from foreshard.control.approval_store import ApprovalStore
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.flip_store import FlipStore
 from foreshard.control.forecast_store import ForecastStore
@@ -23,6 +24,7 @@ from foreshard.forecast.peak import PEAK_LEVELS, Peak
 from foreshard.forecast.result import ForecastResult
 from foreshard.forecast.series import SeriesKey
 from foreshard.load.sample import Sample
+from foreshard.migration.approval_policy import Asking
 from foreshard.migration.lifecycle import PATH, Stage
 from foreshard.topology.keys import SLOTS, KeyType
 from foreshard.topology.placement import Placement
@@ -125,21 +127,11 @@ def put_progress(control: ControlDatabase, lease: Lease) -> None:
     ProgressStore(control).keep(lease, "backfill", document)
 
 
-STREAMS = """
-CREATE TABLE IF NOT EXISTS stream_readings (
-    migration_id int PRIMARY KEY, read_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    forward_lag_bytes bigint, forward_lag_s float8, reverse_lag_bytes bigint, reverse_lag_s float8,
-    source_wal_bytes bigint, target_wal_bytes bigint, wal_budget_bytes bigint NOT NULL)
-"""
-"""As revision 0015 makes it."""
-
-
 def put_streams(
     control: ControlDatabase, lease: Lease, *, lag_s: float = 0.2, wal_bytes: int = 5_000_000
 ) -> None:
     """What a runner read of both streams just now."""
     with transaction(control) as conn:
-        conn.execute(STREAMS)
         conn.execute(
             "INSERT INTO stream_readings (migration_id, forward_lag_bytes, forward_lag_s, reverse_lag_bytes, "
             "reverse_lag_s, source_wal_bytes, target_wal_bytes, wal_budget_bytes) "
@@ -150,9 +142,11 @@ def put_streams(
 
 def ask_approval(control: ControlDatabase, lease: Lease) -> int:
     """The migration waits for a person, and nobody drives it. Returns the attempt."""
-    attempt = FlipStore(control).ask_approval(lease, 1, None)
+    attempt = ApprovalStore(control).ask(
+        lease, 1, None, Asking(True, "cutover_only", "it is a cutover"), 86_400
+    )
     MigrationStore(control).release(lease, waiting_for="approval")
-    return attempt
+    return attempt.id
 
 
 def flip(control: ControlDatabase, lease: Lease, to_bound: int, pause_ms: float) -> None:

@@ -155,12 +155,7 @@ def _column(level: float) -> int:
 def _migrations(conn: psycopg.Connection, offset: timedelta) -> list[MigrationReading]:
     with conn.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(statement("metrics_migrations")).fetchall()
-    # A database of a revision before 0015 has not the table.
-    known = conn.execute("SELECT to_regclass('stream_readings') IS NOT NULL").fetchone() == (True,)
-    streams = {
-        number: figures
-        for number, *figures in (conn.execute(statement("metrics_streams")).fetchall() if known else ())
-    }
+    streams = {number: figures for number, *figures in conn.execute(statement("metrics_streams"))}
     return [migration(row, offset, streams.get(row["id"], ())) for row in rows]
 
 

@@ -24,8 +24,9 @@ from foreshard.alerts.alert import KINDS, AlertKind
 from foreshard.alerts.alert_settings import AlertSettings
 from foreshard.cli import app
 from foreshard.control.alert_store import AlertStore
+from foreshard.control.approval_answers import Answer
+from foreshard.control.approval_store import ApprovalStore
 from foreshard.control.engine import ControlDatabase
-from foreshard.control.flip_store import FlipStore
 from foreshard.control.lease import Lease
 from foreshard.control.migration_store import MigrationStore
 from foreshard.errors import ConfigurationError
@@ -120,9 +121,10 @@ def a_minute(control: ControlDatabase, settings: Settings) -> None:
 
 def decide(control: ControlDatabase, lease: Lease) -> None:
     """A person approves, and the migration goes on."""
-    flips = FlipStore(control)
-    (attempt,) = flips.approvals(lease.migration)
-    flips.decide(attempt.id, approve=True, approver="Ada")
+    approvals = ApprovalStore(control)
+    attempt = approvals.newest(lease.migration)
+    assert attempt is not None
+    approvals.decide(attempt.id, Answer(True, "Ada"))
     MigrationStore(control).acquire(lease.migration, "runner", RUN, 600)
 
 
@@ -186,7 +188,10 @@ def test_the_janitor_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
     monkeypatch.setattr(events, "alert", lambda record, over: told.append(f"{record.kind} {over}"))
     monkeypatch.setattr("tasks.recovery.give_owners", lambda *_: None)  # the shards do not exist
-    monkeypatch.setattr("tasks.recovery.restart", lambda _: False)
+    monkeypatch.setattr("tasks.recovery.watch_room", lambda *_: None)
+    monkeypatch.setattr("tasks.expiry.expire", lambda _: None)
+    monkeypatch.setattr("tasks.zombies.mark_dead", lambda _: None)
+    monkeypatch.setattr("tasks.recovery.restart", lambda *_: False)
     monkeypatch.setattr("tasks.recovery.clean_up", lambda *_: [])
     janitor(dry_run=True)
     assert told == []

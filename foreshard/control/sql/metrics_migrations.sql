@@ -19,7 +19,7 @@ LEFT JOIN LATERAL (
     SELECT max(started_at) AS at FROM stage_runs AS r WHERE r.migration_id = m.id
 ) AS begun ON true
 LEFT JOIN LATERAL (
-    SELECT id, state, requested_at, (to_jsonb(a) ->> 'expires_at')::timestamptz AS expires_at
+    SELECT id, state, requested_at, expires_at
     FROM approvals AS a WHERE a.migration_id = m.id ORDER BY id DESC LIMIT 1
 ) AS asked ON true
 LEFT JOIN LATERAL (
