@@ -11,6 +11,7 @@ from sqlalchemy import func, select, update
 
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.migration_models import Verification
+from foreshard.quantities import many
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class VerificationRecord:
         """The verdict."""
         if self.passed is None:
             return f"could not be made: {self.problem}" if self.problem else "not finished"
-        return "passed" if self.passed else f"failed, {len(self.findings)} finding(s)"
+        return "passed" if self.passed else f"failed, {many(len(self.findings), 'finding')}"
 
 
 class VerificationStore:

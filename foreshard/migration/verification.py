@@ -25,6 +25,7 @@ from foreshard.postgres import preflight_queries
 from foreshard.postgres.bucket_health import ailments
 from foreshard.postgres.connect import connect
 from foreshard.postgres.digests import TableProgress
+from foreshard.quantities import many
 from foreshard.settings import Settings
 from foreshard.topology.keys import SLOTS
 
@@ -150,7 +151,7 @@ def refuse_failed(work: Work) -> None:
     )
     raise VerificationFailed(
         f"Migration {number} is not finalised: verification {failed.id}{where}, made {failed.begun_at:%Y-%m-%d %H:%M} "
-        f"UTC, failed with {len(failed.findings)} finding(s), and none since has passed.",
+        f"UTC, failed with {many(len(failed.findings), 'finding')}, and none since has passed.",
         remedy=f"`foreshard check diff {number}` shows the rows, `foreshard check repair {number} --as NAME` mends the "
         f"copy, `foreshard verify {number}` looks again; then resume `migrate`.{back}",
         migration=number,

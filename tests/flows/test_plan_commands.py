@@ -80,7 +80,7 @@ def test_artifacts(client: SyncPrefectClient, control: ControlDatabase, decided:
     times = NOW + 2 * HOUR, NOW + 3 * HOUR
     CalendarStore(control).add(Event("change freeze", *times, effect=None, kind=EventKind.BLACKOUT))
     assert plan_artifacts.closed_times(control, settings, decided) == [times]
-    plan_artifacts.show_risks(decided)
+    plan_artifacts.show_risks(settings, decided)
     plan_artifacts.show_decision(control, settings, decided)
     (plan_id,) = decided.plan_ids
     plan_artifacts.show_plan(control, settings, PlanStore(control).get(plan_id))

@@ -41,8 +41,9 @@ def test_the_newest_findings_are_an_artifact(
     def shows() -> None:
         preflight_artifact.show(MigrationStore(control), migration)
 
-    shows()
-    (artifact,) = [one for one in client.read_artifacts() if one.key == f"migration-{migration}-preflight"]
+    shown_by = shows(return_state=True).state_details.flow_run_id
+    (artifact,) = [one for one in client.read_artifacts() if one.flow_run_id == shown_by]
+    assert artifact.key == f"migration-{migration}-preflight"
     for said in ("b0000.orders", "blocks", "Make it logged.", "is +2.0 s from ours", "warns"):
         assert said in str(artifact.data)
     assert "is mended" not in str(artifact.data)

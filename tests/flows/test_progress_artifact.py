@@ -89,7 +89,7 @@ def test_steps_share_one_key_and_the_last_word_is_shown(
 
     works()
     shown = artifacts(client, migration)
-    assert sorted("verify" in str(one.data) for one in shown) == [False, True]
+    assert sorted("**verify**:" in str(one.data) for one in shown) == [False, True]
     assert all("99 tables" in str(one.data) for one in shown)
     collected = client.read_latest_artifacts()
     (latest,) = [one for one in collected if one.key == f"migration-{migration.id}-progress"]

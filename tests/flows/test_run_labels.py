@@ -19,7 +19,7 @@ from flows.migrate import migrate
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.migration_store import MigrationStore
 from foreshard.settings import load_settings
-from tasks import fleet_artifact, links, plan_artifacts, run_labels
+from tasks import fleet_artifact, links, plan_links, run_labels
 from tasks.calendar_editing import CalendarEdit
 from tests.flows.conftest import Deployed
 
@@ -159,12 +159,12 @@ def test_a_plan_leads_to_its_migration_once_it_has_begun(
     def shows() -> None:
         from prefect.artifacts import create_markdown_artifact
 
-        text = f"[Fleet](x) · {plan_artifacts.NOT_BEGUN}\n\n# Move"
+        text = f"[Fleet](x) · {plan_links.NOT_BEGUN}\n\n# Move"
         create_markdown_artifact(key=f"plan-{plan_id}", markdown=text)
-        plan_artifacts.show_migration(migration)
-        plan_artifacts.show_migration(migration)  # a run that starts from its top says it again
+        plan_links.show_migration(migration)
+        plan_links.show_migration(migration)  # a run that starts from its top says it again
 
     shows()
     newest = max(versions(client, f"plan-{plan_id}"), key=lambda one: str(one.created))
     assert str(newest.data).count(f"[Migration {migration.id}](../../artifacts/key/") == 1
-    assert plan_artifacts.NOT_BEGUN not in str(newest.data)
+    assert plan_links.NOT_BEGUN not in str(newest.data)
