@@ -188,7 +188,7 @@ def test_the_janitor_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
     monkeypatch.setattr(events, "alert", lambda record, over: told.append(f"{record.kind} {over}"))
     monkeypatch.setattr("tasks.recovery.give_owners", lambda *_: None)  # the shards do not exist
-    monkeypatch.setattr("tasks.recovery.watch_room", lambda *_: None)
+    monkeypatch.setattr("tasks.recovery.watch_over", lambda *_: None)
     monkeypatch.setattr("tasks.expiry.expire", lambda _: None)
     monkeypatch.setattr("tasks.zombies.mark_dead", lambda _: None)
     monkeypatch.setattr("tasks.recovery.restart", lambda *_: False)
