@@ -76,6 +76,7 @@ class PrefectServer:
             # In memory it would forget at a restart who holds a place, and end the runs that do.
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASES,
             "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": str(SLOT_WAIT_SECONDS),
+            "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         }
         self._child.start(argv, env)
 

@@ -15,7 +15,7 @@ from tests.ui.album import Album
 
 Version = Literal["v1", "v2"]
 
-PATIENCE_MS = 60_000.0
+PATIENCE_MS = 30_000.0
 """The longest that a page may take to show what the server knows; on a busy machine a first load took 15 s."""
 
 
@@ -65,12 +65,6 @@ class PrefectUI:
         """Writes into the field of that label."""
         field = self.field(form, label)
         field.get_by_role("textbox").or_(field.get_by_role("spinbutton")).fill(value)
-
-    def fill_optional(self, form: Locator, label: str, kind: str, value: str) -> None:
-        """The same for a field that is None until one of its types is chosen."""
-        role: Literal["tab", "button"] = "tab" if self.v2 else "button"
-        self.field(form, label).get_by_role(role, name=kind, exact=True).click()
-        self.fill(form, label, value)
 
     def choose(self, form: Locator, label: str, option: str) -> None:
         """Takes an option of the field's list."""

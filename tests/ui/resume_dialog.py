@@ -13,11 +13,11 @@ from tests.ui.prefect_ui import PrefectUI
 class ResumeDialog:
     """The dialog, once its evidence is there. Fields are found by their labels: others may stand between them."""
 
-    def __init__(self, ui: PrefectUI) -> None:
+    def __init__(self, ui: PrefectUI, first_field: str) -> None:
         self._ui = ui
         self.box: Locator = ui.page.get_by_role("dialog")
         self.box.get_by_role("heading", level=1).first.wait_for()
-        ui.field(self.box, "Decision").wait_for()
+        ui.field(self.box, first_field).wait_for()
 
     def headings(self) -> list[str]:
         """Those of the evidence and of the plan, in their order."""
@@ -44,6 +44,15 @@ class ResumeDialog:
         if comment:
             self._ui.fill(self.box, "Comment", comment)
         self._ui.station(f"form-{decision}")
+        self._send_off()
+
+    def go_on(self, resumed_by: str) -> None:
+        """Ends a pause."""
+        self._ui.fill(self.box, "Resumed By", resumed_by)
+        self._ui.station("form-resume")
+        self._send_off()
+
+    def _send_off(self) -> None:
         self._send()
         expect(self.box).to_be_hidden()
 

@@ -21,12 +21,8 @@ class RunForm:
         return self._ui.page.locator("form")
 
     def set(self, label: str, value: str) -> None:
-        """Writes into a field that has always a value."""
+        """Writes into a field."""
         self._ui.fill(self._form, label, value)
-
-    def set_optional(self, label: str, kind: str, value: str) -> None:
-        """Takes ``kind`` for a field that is None, and writes into it."""
-        self._ui.fill_optional(self._form, label, kind, value)
 
     def switch(self, label: str) -> None:
         """Turns a switch over."""

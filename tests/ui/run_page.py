@@ -10,7 +10,7 @@ from tests.ui.artifact_page import ArtifactPage
 from tests.ui.prefect_ui import PrefectUI
 from tests.ui.resume_dialog import ResumeDialog
 
-A_STEP_S = 300.0
+A_STEP_S = 120.0
 """The longest wait for a state: a stage, or the start of a process, on a machine that does other things too."""
 
 
@@ -51,18 +51,15 @@ class RunPage:
         """Opens an artifact that the run made, on its tab, which V2 fills but once a load of the page."""
         self.open()
         self._ui.tab("Artifacts")
-        self._ui.page.get_by_text(key, exact=True).first.click()
+        page = self._ui.page  # V2's header has the name of the flow, which may be the key
+        shown = page.get_by_role("tabpanel") if self._ui.v2 else page.locator("body")
+        shown.get_by_text(key, exact=True).first.click()
         return ArtifactPage(self._ui, key)
 
-    def resume(self) -> ResumeDialog:
-        """Asks for the form: a button in V1, an entry of the menu in V2."""
+    def resume(self, first_field: str = "Decision") -> ResumeDialog:
+        """Asks for the form, which begins with that field: a button in V1, an entry of the menu in V2."""
         self._choose("Resume")
-        return ResumeDialog(self._ui)
-
-    def cancel(self) -> None:
-        """Cancels the run and says yes to the question whether it is meant."""
-        self._choose("Cancel")
-        self._ui.page.get_by_role("dialog").get_by_role("button", name="Cancel Run").click()
+        return ResumeDialog(self._ui, first_field)
 
     def _wait_until_shown(self) -> None:
         """The address changes first: until then the page before it stands there, with the states of other runs."""

@@ -19,13 +19,18 @@ from tests.ui.cockpit import STANDING_THRESHOLD, Cockpit
 from tests.ui.conftest import Heard
 from tests.ui.deployments_page import DeploymentsPage
 from tests.ui.prefect_ui import PrefectUI
-from tests.ui.run_page import RunPage
+from tests.ui.run_page import A_STEP_S, RunPage
 from tests.ui.waiting import until
 
 pytestmark = pytest.mark.ui
 
 AT_RISK, EMPTY = "shard-3", "shard-4"
 ACTIVITY = "queries_per_s"
+THRESHOLD = "Risk: migration threshold"
+FORECAST_S = 300.0
+MOVED_S = 240.0
+"""From the approval of the cutover to the soak: checks, canary, cutover."""
+
 LONG_NAME = "orders-and-invoices-of-the-north-western-region-primary-2031"
 PHONES_HOME = {"sr-client-cfg.amplitude.com"}
 """V2 of Prefect 3.8.8 asks it for its analytics' configuration before it looks whether analytics are on. They are off:
@@ -41,6 +46,7 @@ def test_both_uis_list_every_deployment(v1: PrefectUI, v2: PrefectUI) -> None:
             "forecast",
             "decide",
             "migrate",
+            "pause",
             "reverse",
             "verify",
             "janitor",
@@ -55,9 +61,9 @@ def test_a_forecast_says_which_shard_will_saturate_and_when(v2: PrefectUI, stack
     form.field("horizon_hours").wait_for()
     v2.station("forecast-form")
     run = form.submit()
-    run.wait_for("Completed", timeout_s=900)
+    run.wait_for("Completed", timeout_s=FORECAST_S)
     v2.station("forecast-run")
-    decided = until("decide follows", lambda: PlanStore(stack.control).decision_after(0), 300)
+    decided = until("decide follows", lambda: PlanStore(stack.control).decision_after(0), A_STEP_S)
 
     at_risk = next(risk for risk in decided.decision.risks if risk.shard == AT_RISK)
     assert at_risk.excess_at is not None
@@ -77,7 +83,7 @@ def test_a_forecast_says_which_shard_will_saturate_and_when(v2: PrefectUI, stack
 def test_a_dry_run_of_decide_stores_nothing(v1: PrefectUI, stack: Cockpit) -> None:
     before = _newest_decision(stack)
     form = DeploymentsPage(v1).custom_run("decide")
-    form.set_optional("Migration Threshold", "float", "0.05")
+    form.set(THRESHOLD, "0.05")
     v1.station("decide-form")
     form.switch("dry_run")
     run = form.submit()
@@ -131,36 +137,47 @@ def test_an_approved_migration_can_be_reversed_while_it_soaks(
     form.require_refusal("decision")
     v1.station("approval-empty")
     form.answer("approve", "Grace Hopper")
-    until("it soaks", lambda: _stage(stack, migration) is Stage.SOAK or None, 300)
+    until("it soaks", lambda: _stage(stack, migration) is Stage.SOAK or None, MOVED_S)
     v1.station("soak")
     assert {stack.owners()[bucket] for bucket in migration.buckets} == {EMPTY}
 
-    run.cancel()  # `reverse` is refused while a run drives the migration; where it is not, this does no harm
-    run.wait_for("Cancelled")
-    v1.station("cancelled")
     back = DeploymentsPage(v2).custom_run("reverse")
     back.set("migration_id", str(migration.id))
+    back.set("who", "Ada Lovelace")
+    back.set("why", "The evening is too near.")
     v2.station("reverse-form")
     reversing = back.submit()
     reversing.wait_for("Completed")
     v2.station("reversed")
+    run.wait_for("Cancelled")  # the run that drove it stepped aside
+    v1.station("stepped-aside")
     assert _stage(stack, migration) is Stage.REVERSED
     assert stack.owners() == initial_placement().of
     assert stack.left_over() == []
 
 
-def test_an_approved_migration_is_watched_until_it_is_done(v2: PrefectUI, stack: Cockpit) -> None:
+def test_an_approved_migration_is_paused_resumed_and_watched_until_it_is_done(v2: PrefectUI, stack: Cockpit) -> None:
     migration = _decide(v2, stack, 0.07)
     run = RunPage.of_deployment(v2, "migrate", _run_name(migration))
     run.wait_for("Suspended")
     run.resume().answer("approve", "Grace Hopper", "Before the evening.")
     run.wait_for("Running")
-    until("it soaks", lambda: _stage(stack, migration) is Stage.SOAK or None, 300)
+    until("it soaks", lambda: _stage(stack, migration) is Stage.SOAK or None, MOVED_S)
+    held = DeploymentsPage(v2).custom_run("pause")
+    held.set("migration_id", str(migration.id))
+    held.set("who", "Ada Lovelace")
+    held.submit().wait_for("Completed")
+    run.open()
+    run.wait_for("Suspended")
+    form = run.resume("Resumed By")
+    assert f"Migration {migration.id} is paused at soak" in form.headings()
+    form.go_on("Grace Hopper")
+    run.wait_for("Running")
     progress = run.artifact(f"migration-{migration.id}-progress")
     progress.body.get_by_text("soak").first.wait_for()
     v2.station("progress")
     run.open()
-    run.wait_for("Completed", timeout_s=600)
+    run.wait_for("Completed", timeout_s=A_STEP_S)
     v2.station("done")
     report = run.artifact(f"migration-{migration.id}-report")
     report.body.get_by_role("heading", name=f"Migration {migration.id}: done").first.wait_for()
@@ -199,8 +216,8 @@ def test_the_uis_need_no_other_host(heard: Heard) -> None:
 def _decide(ui: PrefectUI, stack: Cockpit, threshold: float) -> MigrationRecord:
     """Starts `decide` with that threshold in its form, reads the plan, and returns its migration once it is there."""
     form = DeploymentsPage(ui).custom_run("decide")
-    form.set_optional("Migration Threshold", "float", str(threshold))
-    form.field("Migration Threshold").scroll_into_view_if_needed()
+    form.set(THRESHOLD, str(threshold))
+    form.field(THRESHOLD).scroll_into_view_if_needed()
     ui.station("decide-form")
     run = form.submit()
     run.wait_for("Completed")
@@ -214,7 +231,7 @@ def _decide(ui: PrefectUI, stack: Cockpit, threshold: float) -> MigrationRecord:
         shown.body.get_by_text(reason).first.wait_for()
     assert (plan.source, plan.target) == (AT_RISK, EMPTY)
     ui.station("plan")
-    return until("its migration", lambda: _migration_of(stack, plan_id), 300)
+    return until("its migration", lambda: _migration_of(stack, plan_id), A_STEP_S)
 
 
 def _require_evidence(stack: Cockpit, migration: MigrationRecord, headings: list[str]) -> None:
