@@ -87,7 +87,7 @@ def told(document: Mapping[str, Any]) -> list[str]:
         f"- Flip {flip['flip']}: nobody was asked, since {plain(flip['why'])}."
         for flip in document.get("not_asked", ())
     ]
-    return ["## Approvals", "", *lines, ""] if lines else []
+    return ["## Approvals", "", *(lines or ["No person was asked."]), ""]
 
 
 def _told(word: Mapping[str, Any]) -> str:

@@ -74,13 +74,13 @@ def show_plan(control: ControlDatabase, settings: Settings, record: PlanRecord) 
     text = plan_with_picture(control, settings, record.id, forecast_again=record.id in first)
     create_markdown_artifact(
         key=f"plan-{record.id}",
-        markdown="\n\n".join([_links(record, decision), text]),
+        markdown="\n\n".join([links_of(record, decision), text]),
         description=f"Plan {record.id}: move {buckets_in_words(record.plan)} from {record.plan.source} to "
         f"{record.plan.target}",
     )
 
 
-def _links(record: PlanRecord, decision: DecisionRecord) -> str:
+def links_of(record: PlanRecord, decision: DecisionRecord) -> str:
     """What a plan was made from, and what became of it."""
     source = record.plan.source
     forecast = artifact_key("forecast", source, metric_of(record.plan)) if record.plan.effects else "forecast"

@@ -133,7 +133,7 @@ def test_a_migration_learns_its_rates_and_the_next_plan_reckons_with_them(
     report = report_markdown(confirmation)
     assert f"| backfill | {duration(before.prediction.copy_s)} | " in report
     assert "| of it, copying rows | - | 0.5 s | - |" in report
-    assert "copy 20 MB/s (the policy's number" in report
+    assert r"copy 20 MB/s \(the policy's number" in report
 
     steps = {one.step: one.document for one in ProgressStore(fleet.control).of(fleet.migration)}
     assert steps["backfill"]["done"] == steps["backfill"]["total"] > 0

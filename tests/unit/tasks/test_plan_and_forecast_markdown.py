@@ -96,7 +96,7 @@ def test_a_decision_lists_its_plans_and_what_was_not_done(monkeypatch: pytest.Mo
 
 def test_a_plan_leads_to_what_it_was_made_from() -> None:
     decision = DecisionRecord(7, 12, made_decision(made_plan()), {}, (5,))
-    said = plan_artifacts.plan_links(PlanRecord(5, 7, "proposed", made_plan(), NOW), decision)
+    said = plan_artifacts.links_of(PlanRecord(5, 7, "proposed", made_plan(), NOW), decision)
     assert said == (
         "[Fleet](../../artifacts/key/fleet) · [Decision 7](../../artifacts/key/decision) · "
         "[Forecast 12](../../artifacts/key/forecast) · "

@@ -56,7 +56,7 @@ def test_a_whole_report(document: dict[str, Any]) -> None:
         "| write pause of all flips | 50.0 ms | 20.0 ms | 0.40 |",
         "| catch up | 2.4 s |",
         "| 2 (opened) | 1 % to 100 % | finished after a crash | 2 |",
-        "flip 2: **approved** by Ada",
+        "- Flip 2 **approved** by Ada",
         "| before cutover | 2 | go | 45 of 45 | `a83750a0e5a0` |",
         "verification 8: passed",
     ):
