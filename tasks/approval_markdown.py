@@ -15,7 +15,7 @@ from foreshard.migration.work import Work
 from foreshard.planning.timeline import Timeline
 from foreshard.quantities import duration, many
 from foreshard.settings import Settings
-from tasks import gate_markdown
+from tasks import fleet_time, gate_markdown
 
 REFUSED = "> **The answer before this one does not count:**"
 """How a form begins that is shown once more."""
@@ -93,12 +93,16 @@ def told(document: Mapping[str, Any]) -> list[str]:
 def _told(word: Mapping[str, Any]) -> str:
     state = f"- Flip {word['flip']} **{word['state']}**"
     if not word["approver"]:
-        return f"{state}: asked at {word.get('asked_at')}."
+        return (
+            f"{state}: asked at {fleet_time.stored(word['asked_at'])}."
+            if word.get("asked_at")
+            else f"{state}."
+        )
     proof = {True: "by token", False: "by name only"}.get(word.get("verified", None))
     details = ", ".join(plain(str(one)) for one in (proof, word.get("way")) if one)
     who = plain(word["approver"]) + (f" ({details})" if details else "")
     comment = f" \u201c{plain(word['comment'])}\u201d" if word["comment"] else ""
-    return f"{state} by {who} at {word['decided_at']}.{comment}"
+    return f"{state} by {who} at {fleet_time.stored(word['decided_at'])}.{comment}"
 
 
 def _expiry(attempt: ApprovalRecord, deadlines: Deadlines) -> str:

@@ -11,6 +11,11 @@ def moment(of: datetime, timezone: str) -> str:
     return f"{of.astimezone(ZoneInfo(timezone)):%a %d %b %H:%M %Z}"
 
 
+def stored(moment: str) -> str:
+    """``2026-11-23 15:02:00 UTC`` of a moment as a confirmation holds it."""
+    return f"{datetime.fromisoformat(moment):%Y-%m-%d %H:%M:%S} UTC"
+
+
 def hour(of: datetime, timezone: str) -> str:
     """``Wed 13:00``: within a forecast's days, where the zone is named elsewhere."""
     return f"{of.astimezone(ZoneInfo(timezone)):%a %H:%M}"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from foreshard.markdown import plain
 from foreshard.migration import reckoning
 from foreshard.quantities import duration, many, size
 from foreshard.topology.keys import SLOTS
-from tasks import approval_markdown, links
+from tasks import approval_markdown, fleet_time, links
 from tasks.risk_markdown import more
 
 SHOWN = 50
@@ -62,7 +61,7 @@ def _moved(document: Mapping[str, Any]) -> list[str]:
     copied = "" if document["bytes"] is None else f", {size(document['bytes'])} copied"
     return [
         f"- moved: {many(len(buckets), 'bucket')}{rows}{copied}: {shown}{rest}",
-        f"- from {_at(document['started_at'])} to {_at(document['confirmed_at'])}, by "
+        f"- from {fleet_time.stored(document['started_at'])} to {fleet_time.stored(document['confirmed_at'])}, by "
         f"{many(document['runners'], 'runner')}",
         "",
     ]
@@ -139,13 +138,13 @@ def _verifications(document: Mapping[str, Any]) -> list[str]:
     lines = ["## Verifications and repairs", ""]
     lines += [
         f"- verification {one['verification']}{' of ' + plain(one['bucket']) if one['bucket'] else ''}: "
-        f"{verdicts[one['passed']]}, {_at(one['begun_at'])}, by {plain(one['made_by'])}"
+        f"{verdicts[one['passed']]}, {fleet_time.stored(one['begun_at'])}, by {plain(one['made_by'])}"
         for one in made[:SHOWN]
     ]
     lines += more(len(made) - SHOWN, "verifications")
     lines += [
         f"- {plain(one['what'])}: {many(one['rows'], 'row')} of {plain(one['table'])} on {plain(one['shard'])}, "
-        f"{_at(one['at'])}, by {plain(one['said_by'])}"
+        f"{fleet_time.stored(one['at'])}, by {plain(one['said_by'])}"
         for one in repairs[:SHOWN]
     ]
     return [*lines, *more(len(repairs) - SHOWN, "repairs"), ""]
@@ -175,7 +174,3 @@ def _share(bound: int) -> str:
 
 def _pause(milliseconds: float | None) -> str:
     return "finished after a crash" if milliseconds is None else f"{milliseconds:.1f} ms"
-
-
-def _at(moment: str) -> str:
-    return f"{datetime.fromisoformat(moment):%Y-%m-%d %H:%M:%S} UTC"

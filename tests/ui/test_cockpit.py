@@ -156,7 +156,9 @@ def test_an_approved_migration_can_be_reversed_while_it_soaks(
     assert stack.left_over() == []
 
 
-def test_an_approved_migration_is_paused_resumed_and_watched_until_it_is_done(v2: PrefectUI, stack: Cockpit) -> None:
+def test_an_approved_migration_is_paused_resumed_and_watched_until_it_is_done(
+    v2: PrefectUI, stack: Cockpit
+) -> None:
     migration = _decide(v2, stack, 0.07)
     run = RunPage.of_deployment(v2, "migrate", _run_name(migration))
     run.wait_for("Suspended")
