@@ -13,7 +13,7 @@ from pydantic import Field
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.migration_store import MigrationStore
 from foreshard.control.session import session
-from foreshard.errors import ApprovalRequired, PlanClosed
+from foreshard.errors import ApprovalRequired, LeaseLost, PlanClosed
 from foreshard.migration.requests import GOING_BACK, Ask
 from foreshard.migration.runner import Runner
 from foreshard.settings import Settings
@@ -54,10 +54,18 @@ def migrate(
         if elsewhere is not None:
             return Cancelled(message=elsewhere)
         previous = MigrationStore(control).get(migration).flow_run_id
-        runner = Runner(control, settings, migration, flow_run.id, flow_run.id)
-        with runner, away.as_interruption():
-            plan_links.show_migration(runner.record)
-            waiting = _work(control, settings, runner, previous)
+        try:
+            with (
+                Runner(control, settings, migration, flow_run.id, flow_run.id) as runner,
+                away.as_interruption(),
+            ):
+                plan_links.show_migration(runner.record)
+                waiting = _work(control, settings, runner, previous)
+        except LeaseLost:
+            driven = stages.driven_elsewhere(control, migration)
+            if driven is None:
+                raise
+            return driven
         if isinstance(waiting, str):
             return Cancelled(message=waiting)
         if waiting is not None:

@@ -90,7 +90,7 @@ def restart(control: ControlDatabase, migration: MigrationRecord) -> bool:
             run_name=run_name(migration.source, migration.target, len(migration.buckets)),
         )
         state = runs.state_of(str(run))
-        if state is not None and state.type in LEFT_TO_PEOPLE:
+        if state is not None and state.type in LEFT_TO_PEOPLE and state.name != runs.DRIVEN_ELSEWHERE:
             logger.warning("Migration %s: its next run %s was cancelled.", migration.id, run)
             return False
         if state is None or not _is_dead(state):

@@ -21,6 +21,9 @@ from prefect.states import Cancelled, Crashed
 DEPLOYMENT = "main"
 """The name of every deployment: `migrate/main`."""
 
+DRIVEN_ELSEWHERE = "Driven elsewhere"
+"""The name of the Cancelled state of a run that found its migration driven by another one."""
+
 FLOWS = ("collect", "forecast", "decide", "migrate", "pause", "reverse", "verify", "janitor", "calendar-edit")
 
 

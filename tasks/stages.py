@@ -12,6 +12,7 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed
 
 from foreshard.control.engine import ControlDatabase
+from foreshard.control.lease import driver_of
 from foreshard.control.migration_store import MigrationStore
 from foreshard.control.request_store import RESUME, RequestRecord, RequestStore
 from foreshard.errors import Interrupted, InvalidInput
@@ -63,6 +64,20 @@ def waits_elsewhere(control: ControlDatabase, migration_id: int) -> str | None:
     if state is None or state.type is not StateType.PAUSED:
         return None
     return f"Migration {migration_id} waits for a person in flow run {migration.flow_run_id}: answer there."
+
+
+def driven_elsewhere(control: ControlDatabase, migration_id: int) -> State[None] | None:
+    """How this run ends that did not get the lease, or lost it: another run has it. None if it is not a run's.
+
+    The state has a name of its own: a person did not cancel this run, so the janitor may start one in its place.
+    """
+    driver = driver_of(control, migration_id)
+    if driver in (None, flow_run.id) or driver != MigrationStore(control).get(migration_id).flow_run_id:
+        return None
+    return Cancelled(
+        name=runs.DRIVEN_ELSEWHERE,
+        message=f"Migration {migration_id} is driven by flow run {driver}; this one changes nothing.",
+    )
 
 
 @task(name="step", cache_policy=NO_CACHE, retries=3, retry_delay_seconds=2, retry_condition_fn=is_transient)

@@ -17,7 +17,7 @@ from flows.migrate import migrate
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.migration_store import MigrationStore
 from foreshard.migration.lifecycle import Stage
-from tasks import recovery, zombies
+from tasks import recovery, runs, zombies
 from tests.flows.conftest import Deployed
 
 MIGRATE = importlib.import_module("flows.migrate")
@@ -149,14 +149,38 @@ def test_a_second_run_of_one_plan_changes_nothing(
     """Started by hand, or by the retry button of a run that another one has followed."""
     driving = deployed.create(plan_id=plan_id)
     deployed.call_it_running(driving)
-    lease = store.acquire(number, "alive", str(driving.id), 60)
+    lease = store.acquire(number, str(driving.id), str(driving.id), 60)
     before = store.get(number)
     second = deployed.carry_out(deployed.create(**{by: plan_id if by == "plan_id" else number}))
     assert second.state is not None
-    assert second.state.is_failed()
-    assert "driven by another runner" in (second.state.message or "")
+    assert second.state.is_cancelled()
+    assert f"driven by flow run {driving.id}" in (second.state.message or "")
     assert store.get(number) == before
     store.renew(lease, 60)  # and the lease is the first one's still
+
+
+def test_a_run_that_meets_a_lease_which_is_no_runs_fails(
+    deployed: Deployed, store: MigrationStore, number: int
+) -> None:
+    """Somebody at a shell holds it, or the janitor for a moment: there is no run to name."""
+    store.borrow(number, "somebody at a shell", 60)
+    run = deployed.carry_out(deployed.create(migration_id=number))
+    assert run.state is not None
+    assert run.state.is_failed()
+    assert "driven by another runner" in (run.state.message or "")
+
+
+def test_a_run_that_stood_back_is_followed_when_the_driving_one_dies(
+    deployed: Deployed, client: SyncPrefectClient, store: MigrationStore, number: int
+) -> None:
+    """A stalled runner that came back held the lease when the janitor's run began: nobody cancelled that run."""
+    first = dead_run(deployed, store, number)
+    assert janitor() == [number]
+    (second,) = others(deployed, first)
+    stalled = Cancelled(name=runs.DRIVEN_ELSEWHERE, message="driven by the first one")
+    client.set_flow_run_state(second.id, stalled, force=True)
+    assert janitor() == [number]
+    assert len(others(deployed, first, second)) == 1
 
 
 def test_a_server_that_is_away_is_no_failure_of_the_migration(

@@ -21,7 +21,7 @@ def servers() -> Iterator[ThrowawayServers]:
 
 @pytest.fixture(scope="session")
 def prefect(servers: ThrowawayServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
-    """Its server; a test leaves it running."""
+    """Its server; a test that passes leaves it running."""
     made = Prefect(servers, tmp_path_factory.mktemp("prefect"))
     made.start()
     # The settings of this process are those of a client of that server, whatever other tests use here.
@@ -43,6 +43,7 @@ def fleet(servers: ThrowawayServers, tmp_path: Path) -> Iterator[MovingFleet]:
 @pytest.fixture
 def installed(prefect: Prefect, fleet: MovingFleet) -> Iterator[Installation]:
     """Nothing is served yet."""
+    prefect.start_if_away()
     installation = Installation(prefect, fleet)
     installation.forget_runs()
     yield installation
@@ -52,6 +53,7 @@ def installed(prefect: Prefect, fleet: MovingFleet) -> Iterator[Installation]:
 @pytest.fixture
 def pool(prefect: Prefect, fleet: MovingFleet) -> Iterator[PoolInstallation]:
     """No worker is there yet."""
+    prefect.start_if_away()
     installation = PoolInstallation(prefect, fleet)
     installation.forget_runs()
     yield installation

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from uuid import UUID
 
 import httpx
@@ -29,6 +29,7 @@ from deployments.child import Child
 from deployments.prefect_server import PrefectServer
 from flows.janitor import janitor
 from flows.migrate import migrate
+from foreshard.control.approval_store import ApprovalStore
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.migration_store import MigrationRecord, MigrationStore
 from foreshard.fleet.server import free_port
@@ -63,6 +64,11 @@ class Prefect:
         self.server.start()
         self.server.wait_until_ready()
 
+    def start_if_away(self) -> None:
+        """A test that failed may have left it dead."""
+        if not self._child.is_running():
+            self.start()
+
     def kill9(self) -> None:
         """It, and whatever it started."""
         self._child.kill9()
@@ -79,6 +85,7 @@ class Installation:
         self.prefect, self.fleet = prefect, fleet
         self.control: ControlDatabase = fleet.control
         self.store: MigrationStore = fleet.store
+        self.approvals = ApprovalStore(fleet.control)
         self._serving = Child("serve", fleet.state_dir / "run")
         self._config = fleet.state_dir / "foreshard.toml"
         self._env = {VARIABLE: "", **env}
@@ -88,15 +95,22 @@ class Installation:
         """The migration as it stands."""
         return self.store.get(self.fleet.migration)
 
-    def configure(self, **migration: Any) -> None:
-        """Write the settings file, with these settings of migrations in place of those of quick tests."""
+    def configure(
+        self, approval: Literal["cutover_only", "never"] = "cutover_only", **migration: Any
+    ) -> None:
+        """Write the settings file: before which flips a person is asked, and these settings of migrations.
+
+        What is not given here is as in quick tests.
+        """
         self.fleet.configure(**migration)
+        self.fleet.configure_approval(before=approval)
         changed = self.fleet.settings.migration.model_dump(mode="json", exclude_unset=True) | migration
         sections: dict[str, Mapping[str, Any]] = {
             "control": {"dsn": self.control.conninfo},
             "prefect": {"api_url": self.prefect.server.api_url},
             "checks": {"docs_port": 0, "verify_every_s": 0},
             "migration": changed,
+            "approval": {"before": approval},
         }
         lines = [f'state_dir = "{self.fleet.state_dir}"']
         for name, values in sections.items():

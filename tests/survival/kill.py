@@ -109,7 +109,7 @@ def assert_kept(installed: Installation, writing: Writing, approved: int = 1) ->
     assert fleet.leftovers() == []
     assert fleet.schemas(fleet.pair.source) == [], "one owner, one copy"
     assert installed.store.confirmation(fleet.migration) is not None
-    told = [(one.state, one.approver) for one in fleet.flips.approvals(fleet.migration)]
+    told = [(one.state, one.approver) for one in installed.approvals.of(fleet.migration)]
     assert [one for one in told if one[0] != "superseded"] == [("approved", "Ada")] * approved
 
 

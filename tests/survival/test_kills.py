@@ -65,13 +65,13 @@ def test_only_the_serving_process_dies_and_its_run_goes_on(installed: Installati
 def test_an_answer_that_a_dead_run_took_does_not_count_again(installed: Installation) -> None:
     """The run dies between the stored answer and the flip: a person is asked once more, under a new number."""
     installed.configure()
-    flips, number = installed.fleet.flips, installed.fleet.migration
+    approvals, number = installed.approvals, installed.fleet.migration
     with writers(installed.fleet) as writing:
         installed.start_serving()
         installed.start("migrate", migration_id=number)
         installed.answer()
         installed.until(
-            lambda: [one.state for one in flips.approvals(number)] == ["approved"], "the stored answer", 120
+            lambda: [one.state for one in approvals.of(number)] == ["approved"], "the stored answer", 120
         )
         kill(installed, "both")  # its checks are run again now, which takes seconds
         bound = installed.record.bound
