@@ -277,7 +277,7 @@ def test_reverse_during_the_soak(
     migrating: Deployed, reversing: Deployed, control: ControlDatabase, migration: int, stages: Stages,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setenv("FORESHARD_MIGRATION__APPROVAL", "never")
+    monkeypatch.setenv("FORESHARD_APPROVAL__BEFORE", "never")
     stages.endless = Stage.SOAK
     run = migrating.create(migration_id=migration)
     with under_way(migrating, run):
