@@ -93,6 +93,8 @@ def _query(url: str, expr: str) -> list[Any]:
         answer = httpx.get(f"{url}/api/v1/query", params={"query": expr}, trust_env=False)
     except httpx.HTTPError:
         return []
+    if answer.status_code == 503:  # it is starting
+        return []
     if answer.status_code != 200:
         raise AssertionError(f"{expr}: {answer.text}")
     found: list[Any] = answer.json()["data"]["result"]

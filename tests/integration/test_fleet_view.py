@@ -106,11 +106,12 @@ def test_bands_peaks_and_medians(fleet: ControlDatabase) -> None:
 
 
 def test_present_load_and_sizes_as_measured(fleet: ControlDatabase) -> None:
+    now = datetime.now(UTC)  # a suite may have run for many minutes since this file was imported
     LoadStore(fleet).add(
         [
-            Sample(NOW, "one", None, CPU, 2.5),
-            Sample(NOW, "one", "a", "size_bytes", 5e6),
-            Sample(NOW, "one", "a", QUERIES, 7.0),
+            Sample(now, "one", None, CPU, 2.5),
+            Sample(now, "one", "a", "size_bytes", 5e6),
+            Sample(now, "one", "a", QUERIES, 7.0),
         ],
         "live",
     )
