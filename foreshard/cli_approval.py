@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from foreshard.approvers import TOKEN_VARIABLE, approver_name, comment_text
-from foreshard.cli_output import AsJson, MigrationId, err, out, show
+from foreshard.cli_output import AsJson, Comment, MigrationId, Who, err, out, show
 from foreshard.control.approval_store import ApprovalRecord, ApprovalStore
 from foreshard.control.approval_trail import EventRecord
 from foreshard.control.approver_store import ApproverStore
@@ -27,8 +27,6 @@ from foreshard.quantities import duration
 commands = typer.Typer()
 approver_app = typer.Typer(no_args_is_help=True, help="Approvers: people who prove their answers by a token.")
 
-Approver = Annotated[str, typer.Option("--as", help="Your name; it is kept with the migration.")]
-Comment = Annotated[str, typer.Option(help="Why; kept as well.")]
 TokenFile = Annotated[
     Path | None,
     typer.Option(
@@ -42,7 +40,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="The approver's name, 
 @commands.command(rich_help_panel="Decide")
 def approve(
     migration_id: MigrationId,
-    approver: Approver,
+    approver: Who,
     comment: Comment = "",
     token_file: TokenFile = None,
     dry_run: DryRun = False,
@@ -60,7 +58,7 @@ def approve(
 @commands.command(rich_help_panel="Decide")
 def reject(
     migration_id: MigrationId,
-    approver: Approver,
+    approver: Who,
     comment: Comment = "",
     token_file: TokenFile = None,
     dry_run: DryRun = False,

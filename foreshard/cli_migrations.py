@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from foreshard.cli_output import AsJson, MigrationId, err, out, show
+from foreshard.cli_output import AsJson, MigrationId, Who, err, out, show
 from foreshard.control.session import session
 from foreshard.errors import InvalidInput
 from foreshard.migration.progress import Progress
@@ -21,7 +21,7 @@ commands = typer.Typer()
 @commands.command(rich_help_panel="Operate")
 def finalise(
     migration_id: MigrationId,
-    said_by: Annotated[str, typer.Option("--as", help="Your name; it is kept with the migration.")],
+    said_by: Who,
     without_source: Annotated[
         bool, typer.Option("--without-source", help="The source is gone for good and does not answer.")
     ] = False,

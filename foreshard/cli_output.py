@@ -13,6 +13,8 @@ out = Console()
 err = Console(stderr=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output on standard output.")]
+Who = Annotated[str, typer.Option("--as", help="Your name; it is kept with the migration.")]
+Comment = Annotated[str, typer.Option(help="Why; kept as well.")]
 MigrationId = Annotated[int, typer.Argument(min=1, help="Number of the migration.")]
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from foreshard.cli_output import AsJson, MigrationId, err, out, show
+from foreshard.cli_output import AsJson, Comment, MigrationId, Who, err, out, show
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.flip_store import FlipStore
 from foreshard.control.lease import driver_of
@@ -26,8 +26,6 @@ from foreshard.settings import Settings
 
 commands = typer.Typer()
 
-Who = Annotated[str, typer.Option("--as", help="Your name; it is kept with the migration.")]
-Comment = Annotated[str, typer.Option(help="Why; kept as well.")]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say what would happen; ask nothing, change nothing.")
 ]
