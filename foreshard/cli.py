@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import psycopg
 import typer
-from rich.markup import escape
 from rich.table import Table
 from sqlalchemy.exc import OperationalError
 
@@ -29,7 +28,7 @@ from foreshard.cli_metrics import commands as metrics_commands
 from foreshard.cli_migration_shadow import commands as shadow_commands
 from foreshard.cli_migration_show import in_words, migration_app
 from foreshard.cli_migrations import commands as migration_commands
-from foreshard.cli_output import AsJson, err, out, show
+from foreshard.cli_output import AsJson, complain, out, reason, show
 from foreshard.cli_pgbouncer import pgbouncer_app
 from foreshard.cli_plan import plan_app
 from foreshard.cli_policy import policy_app
@@ -62,10 +61,9 @@ class Commands(typer.core.TyperGroup):
         except ForeshardError as error:
             fail(error)
         except (OperationalError, psycopg.OperationalError) as error:
-            reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
             fail(
                 ForeshardError(
-                    f"A database does not answer: {reason}.", remedy="`foreshard doctor` looks closer."
+                    f"A database does not answer: {reason(error)}.", remedy="`foreshard doctor` looks closer."
                 )
             )
 
@@ -78,8 +76,7 @@ def _secret_block(name: str) -> str:
 
 def fail(error: ForeshardError) -> None:
     """Says what is wrong and what to do, and ends the process."""
-    remedy = f" {escape(error.remedy)}" if error.remedy else ""
-    err.print(f"[bold red]{escape(error.message)}[/]{remedy}", highlight=False, soft_wrap=True)
+    complain(error)
     raise typer.Exit(2 if isinstance(error, InvalidInput) else 1)
 
 

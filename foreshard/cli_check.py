@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from sqlalchemy.exc import OperationalError
 
-from foreshard.cli_output import AsJson, MigrationId, err, out, show
+from foreshard.cli_output import AsJson, MigrationId, complain, err, out, reason, show
 from foreshard.control.repair_store import RepairStore
 from foreshard.control.session import session
 from foreshard.errors import ForeshardError, InvalidInput
@@ -143,15 +143,13 @@ def or_exit(code: int) -> Iterator[None]:
     try:
         yield
     except (OperationalError, psycopg.Error) as away:
-        reason = str(getattr(away, "orig", away)).strip().splitlines()[0]
         cause: Exception = away
-        problem = ForeshardError(f"A database refused or ended it: {reason}.")
+        problem = ForeshardError(f"A database refused or ended it: {reason(away)}.")
     except ForeshardError as error:
         cause = problem = error
     else:
         return
-    remedy = f" {escape(problem.remedy)}" if problem.remedy else ""
-    err.print(f"[bold red]{escape(problem.message)}[/]{remedy}", highlight=False, soft_wrap=True)
+    complain(problem)
     raise typer.Exit(code) from cause
 
 
