@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from foreshard.postgres import guard
+from foreshard.postgres.connect import connect
 from tests.installation.conftest import Installation
 
 pytestmark = pytest.mark.slow
@@ -29,6 +31,8 @@ def test_each_fault_is_found_and_named(installation: Installation) -> None:
             conn.execute("ALTER ROLE foreshard REPLICATION")
             conn.execute("GRANT pg_create_subscription TO foreshard")
             conn.execute("SELECT pg_drop_replication_slot('forgotten')")
+        with connect(shard.operator_dsn) as conn:
+            guard.install(conn)  # for the tests after this one: the installation is theirs too
     grants = "Run `foreshard grants --sql` there."
     assert f"shard-1: role lacks the attribute REPLICATION | {grants}" in wrong(found)
     assert f"shard-1: role lacks pg_create_subscription | {grants}" in wrong(found)
