@@ -42,15 +42,16 @@ def decide(
         effective = deciding.read_policy(control, settings, policy.given(), dry_run)
         decided = deciding.decide_on(control, settings, effective, forecast_id, dry_run)
         run_labels.rename(run_labels.decide_name(decided.forecast_run_id, dry_run))
-        if dry_run:
-            deciding.show_dry_run(decided, return_state=True)
-            return []
-        due_plans.start_dead_again(control, settings)
-        started = due_plans.start_due(control, settings)
-        if decided.new:
-            events.decision_completed(decided.id, decided.forecast_run_id, decided.plan_ids, started)
+        if not dry_run:
+            due_plans.start_dead_again(control, settings)
+            started = due_plans.start_due(control, settings)
+            if decided.new:
+                events.decision_completed(decided.id, decided.forecast_run_id, decided.plan_ids, started)
         from tasks import plan_artifacts  # here: the migrations are on their way while what draws is imported
 
+        if dry_run:
+            plan_artifacts.show_dry_run(settings, decided, return_state=True)
+            return []
         # A picture that cannot be drawn is a failed task, not a failed decision.
         plan_artifacts.show_risks(settings, decided, return_state=True)
         plan_artifacts.show_decision(control, settings, decided, return_state=True)

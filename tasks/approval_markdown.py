@@ -25,12 +25,14 @@ _FACTS = 160  # characters of what a step found
 
 @dataclass(frozen=True)
 class Deadlines:
-    """When the question and the plan expire. ``timeline`` in fleet time, of which ``now`` is the present."""
+    """When the question and the plan expire. ``timeline`` in fleet time, of which ``now`` is the present; people read
+    it by the clock of ``timezone``."""
 
     remaining_s: float
     on_expiry: str
     timeline: Timeline | None
     now: datetime
+    timezone: str
 
 
 def question(
@@ -55,7 +57,7 @@ def question(
             "it can be reversed without losing a write.",
             f"- **reject**: everything is undone; {source} keeps all keys.",
             f"- **no answer**: {_expiry(attempt, deadlines)}",
-            *_plan_deadline(deadlines, source),
+            *plan_deadline(deadlines, source),
             f"- asked because {plain(attempt.why)}; attempt {attempt.id}, flip {attempt.flip_no} of migration "
             f"{record.id}.",
             "",
@@ -116,20 +118,20 @@ def _expiry(attempt: ApprovalRecord, deadlines: Deadlines) -> str:
     )
 
 
-def _plan_deadline(deadlines: Deadlines, source: str) -> list[str]:
+def plan_deadline(deadlines: Deadlines, source: str) -> list[str]:
+    """From when the source may be too small and the latest start that prevents it, one line; none without a plan."""
     timeline = deadlines.timeline
     if timeline is None:
         return []
-    excess = (
-        f"; {source} may exceed its capacity from {timeline.excess_at:%Y-%m-%d %H:%M}"
-        if timeline.excess_at is not None
-        else ""
+    zone = deadlines.timezone
+    start = f"plan's latest start is {fleet_time.moment(timeline.start_by, zone)}"
+    sentence = (
+        f"the {start}"
+        if timeline.excess_at is None
+        else f"{source} may exceed its capacity from **{fleet_time.moment(timeline.excess_at, zone)}**: the {start}"
     )
-    late = " **That is over.**" if timeline.start_by < deadlines.now else ""
-    return [
-        f"- the plan had to start by **{timeline.start_by:%Y-%m-%d %H:%M}**{excess}. It is "
-        f"{deadlines.now:%Y-%m-%d %H:%M} now (fleet clock, UTC).{late}"
-    ]
+    late = " **That has passed.**" if timeline.start_by < deadlines.now else ""
+    return [f"- {sentence}; by the fleet's clock it is {fleet_time.moment(deadlines.now, zone)} now.{late}"]
 
 
 def _consequence(step: Step, target: str) -> str:
@@ -152,4 +154,7 @@ def _number(value: float | str) -> str:
 
 def deadlines(settings: Settings, remaining_s: float, timeline: Timeline | None) -> Deadlines:
     """The deadlines by these settings."""
-    return Deadlines(remaining_s, settings.approval.on_expiry, timeline, settings.clock.fleet_clock().now())
+    clock = settings.clock
+    return Deadlines(
+        remaining_s, settings.approval.on_expiry, timeline, clock.fleet_clock().now(), clock.timezone
+    )

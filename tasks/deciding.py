@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Any
 
 from prefect import get_run_logger, task
-from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.runtime import flow_run
@@ -20,15 +19,13 @@ from foreshard.control.migration_store import MigrationStore
 from foreshard.control.plan_store import DecisionRecord, PlanStore
 from foreshard.control.policy_store import PolicyStore, effective
 from foreshard.errors import ForeshardError, InvalidInput, NotFound, OutOfDate
-from foreshard.planning.explain import explain
-from foreshard.planning.explain_decision import explain_decision
 from foreshard.planning.plan import Decision, MigrationPlan
 from foreshard.planning.planner import decide as make_decision
 from foreshard.planning.policy import DecisionPolicy
 from foreshard.planning.recheck import recheck
 from foreshard.planning.view import FleetView
 from foreshard.settings import Settings
-from tasks import links, policy_variable
+from tasks import policy_variable
 from tasks.retries import is_transient
 
 SHOWN = 20
@@ -121,19 +118,6 @@ def decide_on(
             _check_waiting(control, view, policy, record)
         return record
     raise AssertionError
-
-
-@task(
-    name="show dry run", task_run_name="show dry run", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2
-)
-def show_dry_run(record: DecisionRecord) -> None:
-    """The decision that was not stored, and its plans."""
-    plans = [explain(plan) for plan in record.decision.plans[:SHOWN]]
-    create_markdown_artifact(
-        key="decision-dry-run",
-        markdown="\n\n".join([links.to_fleet(), explain_decision(record.decision), *plans]),
-        description=f"Dry run on forecast {record.forecast_run_id}: nothing is stored or started",
-    )
 
 
 def _forecast(control: ControlDatabase, settings: Settings, forecast_id: int | None) -> ForecastRecord:

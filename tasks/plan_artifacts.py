@@ -61,6 +61,18 @@ def show_decision(control: ControlDatabase, settings: Settings, record: Decision
 
 
 @task(
+    name="show dry run", task_run_name="show dry run", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2
+)
+def show_dry_run(settings: Settings, record: DecisionRecord) -> None:
+    """The decision that was not stored, and its plans."""
+    create_markdown_artifact(
+        key="decision-dry-run",
+        markdown=dry_run_markdown(record, settings.clock.timezone),
+        description=f"Dry run on forecast {record.forecast_run_id}: nothing is stored or started",
+    )
+
+
+@task(
     name="show plan",
     task_run_name="show plan {record.id}",
     cache_policy=NO_CACHE,
@@ -106,7 +118,7 @@ def risks_markdown(record: DecisionRecord, timezone: str) -> str:
             links.to_artifact("forecast", f"Forecast {record.forecast_run_id}"),
         ),
         "",
-        decision_summary(decision),
+        decision_summary(decision, ZoneInfo(timezone)),
         "",
         *risk_markdown.table(decision.risks, planned, timezone),
         "",
@@ -115,6 +127,28 @@ def risks_markdown(record: DecisionRecord, timezone: str) -> str:
         *_notes(decision.notes),
     ]
     return "\n".join(lines)
+
+
+def dry_run_markdown(record: DecisionRecord, timezone: str) -> str:
+    """What would be planned, and why: nothing of it has a number or a page of its own."""
+    decision = record.decision
+    lines = [
+        f"# What would be decided at {fleet_time.moment(decision.decided_at, timezone)}",
+        "",
+        links.line(links.to_fleet(), links.to_artifact("forecast", f"Forecast {record.forecast_run_id}")),
+        "",
+        decision_summary(decision, ZoneInfo(timezone)),
+        "",
+        *risk_markdown.table(decision.risks, {}, timezone),
+        "",
+        risk_markdown.MEANING,
+    ]
+    for plan in decision.plans[:SHOWN]:
+        lines += ["", explain(plan, zone=ZoneInfo(timezone))]
+    lines += risk_markdown.more(len(decision.plans) - SHOWN, "plans")
+    if decision.shortage is not None:
+        lines += ["", "## What is missing", "", plain(decision.shortage.text)]
+    return "\n".join([*lines, "", *_notes(decision.notes)]) + "\n"
 
 
 def decision_markdown(control: ControlDatabase, settings: Settings, record: DecisionRecord) -> str:
@@ -130,7 +164,7 @@ def decision_markdown(control: ControlDatabase, settings: Settings, record: Deci
             links.to_artifact("risks", "Risk of every shard"),
         ),
         "",
-        decision_summary(decision),
+        decision_summary(decision, ZoneInfo(zone)),
     ]
     if names:
         png = timeline_png(decision, names, closed_times(control, settings, record), zone)

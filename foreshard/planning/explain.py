@@ -79,6 +79,11 @@ def clock(moment: datetime) -> str:
     return f"{moment:%a %d %b %H:%M}"
 
 
+def at(moment: datetime, zone: tzinfo) -> str:
+    """``Wed 27 Nov 13:00 EST``, by the clock of ``zone``."""
+    return f"{moment.astimezone(zone):%a %d %b %H:%M %Z}"
+
+
 def percent(share: float) -> str:
     """``85 %`` of a share of capacity."""
     return f"{share * 100:.0f} %"
@@ -91,7 +96,7 @@ def _trouble(plan: MigrationPlan, zone: tzinfo) -> str:
         return (
             f"{drained}."
             if excess_at is None
-            else f"{drained}, and may pass its capacity at {_at(excess_at, zone)}."
+            else f"{drained}, and may pass its capacity at {at(excess_at, zone)}."
         )
     if plan.purpose is Purpose.PIN:
         return f"The policy pins these buckets to {plain(plan.target)}, but they lie on {name}."
@@ -102,9 +107,9 @@ def _trouble(plan: MigrationPlan, zone: tzinfo) -> str:
     known = [one.exceeds_before for one in plan.effects if one.shard == plan.source]
     likely = max((one for one in known if one is not None), default=None)
     if likely is None:
-        return f"{name} is forecast to pass its capacity at {_at(excess_at, zone)}."
+        return f"{name} is forecast to pass its capacity at {at(excess_at, zone)}."
     verb = "is forecast to" if likely >= 0.5 else "may"
-    return f"{name} {verb} pass its capacity at {_at(excess_at, zone)} (probability {chance(likely)})."
+    return f"{name} {verb} pass its capacity at {at(excess_at, zone)} (probability {chance(likely)})."
 
 
 def _remedy(plan: MigrationPlan, zone: tzinfo) -> str:
@@ -125,12 +130,12 @@ def _remedy(plan: MigrationPlan, zone: tzinfo) -> str:
 
 def _when(plan: MigrationPlan, waits_for: Sequence[str], zone: tzinfo) -> list[str]:
     when = plan.timeline
-    excess = _at(when.excess_at, zone) if when.excess_at else "none predicted"
-    start_by = _at(when.start_by, zone) + (" (**has passed** at the planned start)" if when.late else "")
+    excess = at(when.excess_at, zone) if when.excess_at else "none predicted"
+    start_by = at(when.start_by, zone) + (" (**has passed** at the planned start)" if when.late else "")
     rows = [
-        ("planned start", _at(when.not_before, zone) + (f": {plain(when.why)}" if when.why else "")),
+        ("planned start", at(when.not_before, zone) + (f": {plain(when.why)}" if when.why else "")),
         ("must start by", start_by if when.excess_at else _undated(plan)),
-        ("expected end", f"{_at(when.ends_at, zone)}, with margin"),
+        ("expected end", f"{at(when.ends_at, zone)}, with margin"),
         ("predicted excess", excess),
         ("predicted duration", duration(when.predicted_s)),
         ("predicted write pause", f"{when.predicted_pause_ms:.0f} ms in all"),
@@ -223,7 +228,3 @@ def _parts(prediction: Prediction | None) -> list[str]:
         f"{duration(prediction.margin_s)}.",
         "",
     ]
-
-
-def _at(moment: datetime, zone: tzinfo) -> str:
-    return f"{moment.astimezone(zone):%a %d %b %H:%M %Z}"

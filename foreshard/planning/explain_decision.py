@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, tzinfo
 
 from foreshard.markdown import plain
-from foreshard.planning.explain import buckets_in_words, clock, listed, percent, summary
+from foreshard.planning.explain import at, buckets_in_words, clock, listed, percent, summary
 from foreshard.planning.plan import Decision
 from foreshard.planning.risk import ResourceRisk, ShardRisk
 from foreshard.quantities import chance, duration, resource, size
@@ -39,8 +40,8 @@ def explain_decision(
     return "\n".join(lines) + "\n"
 
 
-def decision_summary(decision: Decision) -> str:
-    """Two sentences: what is planned, and how busy the fleet is."""
+def decision_summary(decision: Decision, zone: tzinfo = UTC) -> str:
+    """Two sentences: what is planned, and how busy the fleet is. Moments are told by the clock of ``zone``."""
     plans = len(decision.plans)
     moved = sum(plan.bytes for plan in decision.plans)
     done = (
@@ -54,7 +55,7 @@ def decision_summary(decision: Decision) -> str:
         "no shard is forecast to pass its capacity"
         if first is None or first.excess_at is None
         else f"{len(over)} of {len(decision.risks)} shards may pass their capacity, {plain(first.shard)} first, at "
-        f"{clock(first.excess_at)} UTC"
+        f"{at(first.excess_at, zone)}"
     )
     return (
         f"{done}; {trouble}. The busiest resource is at {percent(decision.max_utilisation)} of its capacity now; "

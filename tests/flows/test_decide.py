@@ -232,7 +232,10 @@ def test_a_dry_run_shows_and_stores_nothing(
     assert deployed.runs() == []
     wanted = ArtifactFilter(key=ArtifactFilterKey(any_=["decision-dry-run"]))
     (shown, *_) = client.read_artifacts(artifact_filter=wanted, limit=1)
-    assert "shard-1" in str(shown.data)
+    text = str(shown.data)
+    assert "| **shard-1** | " in text
+    assert "from shard-1 to shard-2" in text
+    assert " UTC" not in text, "by the fleet's clock, as every page"
     assert f"forecast {forecast}" in (shown.description or "")
 
 

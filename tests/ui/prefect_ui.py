@@ -67,6 +67,10 @@ class PrefectUI:
         field.get_by_role("textbox").or_(field.get_by_role("spinbutton")).fill(value)
 
     def choose(self, form: Locator, label: str, option: str) -> None:
-        """Takes an option of the field's list."""
-        self.field(form, label).get_by_role("group").get_by_role("button").click()
+        """Takes an option of the field's list. V1's lists open by their arrow or by the keyboard, not by the field."""
+        opens = self.field(form, label).get_by_role("group").get_by_role("button")
+        if self.v2:
+            opens.click()
+        else:
+            opens.press("ArrowDown")
         self.page.get_by_role("option", name=option, exact=True).click()
