@@ -50,7 +50,8 @@ class ApprovalForm(RunInput):
     model_config = ConfigDict(extra="ignore", title="Approval")
 
     decision: Literal["approve", "reject"] = Field(
-        description="approve: the flip happens when its checks have passed once more. reject: everything is undone."
+        description="approve: the flip happens when its checks have passed once more. reject: everything is undone. "
+        "The list opens by its arrow."
     )
     approver: str = Field(
         pattern=r"\S",
