@@ -165,7 +165,10 @@ class Demo:
         prefect = self.stack.prefect
         assert prefect is not None
         self.steps.say(
-            f"[bold]Prefect UI: {prefect.ui_url}[/]  (Runs, Artifacts; every flow can be started there)"
+            f"[bold]Prefect UI: {prefect.ui_url}[/]  (every flow can be started there: Deployments)"
+        )
+        self.steps.say(
+            f"The fleet's page: {prefect.ui_url}/artifacts/key/fleet  (leads to forecasts, plans, migrations)"
         )
         docs = check_docs.root_address(load_settings().checks)
         self.steps.say(f"Data Docs: {docs}  (what the checks before each step looked at, and found)")

@@ -45,8 +45,8 @@ class RequestRecord:
 
     @property
     def in_words(self) -> str:
-        """One line."""
-        why = f": {self.comment}" if self.comment else ""
+        """One line, without a full stop at its end: it stands within sentences."""
+        why = f": {self.comment.removesuffix('.')}" if self.comment else ""
         return f"{self.kind}, asked by {self.asked_by} at {self.asked_at:%H:%M:%S} UTC{why}"
 
 

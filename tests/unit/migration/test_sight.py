@@ -68,7 +68,7 @@ def sight(stage: Stage = Stage.BACKFILL, **changed: Any) -> Sight:
 def request(kind: Ask, held: float | None = None) -> RequestRecord:
     held_at = None if held is None else ago(held)
     return RequestRecord(
-        id=5, migration=3, kind=kind, asked_by="Ada", way=Way.SHELL, comment="batch jobs until noon",
+        id=5, migration=3, kind=kind, asked_by="Ada", way=Way.SHELL, comment="Batch jobs until noon.",
         stage=Stage.BACKFILL, carrier=None, asked_at=ago(130), held_at=held_at, outcome=None, settled_at=None,
         settled_by=None, settlement="",
     )  # fmt: skip
@@ -138,7 +138,7 @@ def test_a_wait_for_an_approval_is_told_with_flips_checks_and_canary_shares() ->
     [
         ({}, ""),
         ({"driver": None}, "nobody drives it"),
-        ({"requests": [request(Ask.PAUSE)]}, "a safe point (pause, asked by Ada"),
+        ({"requests": [request(Ask.PAUSE)]}, "UTC: Batch jobs until noon)"),
         ({"requests": [request(Ask.PAUSE, 120)], "driver": None}, "held for 2 min"),
         ({"record": {"failure": "it broke"}, "driver": None}, "it failed. it broke"),
         ({"record": {"failure": "it broke"}}, ""),
@@ -173,7 +173,7 @@ def test_plain_lines_tell_only_what_is_new() -> None:
     assert lines.new(sight()) == []
     later = sight(requests=[request(Ask.PAUSE, 1)], driver=None)
     (held,) = [line for line in lines.new(later) if "waits for somebody" in line]
-    assert "batch jobs until noon" in held
+    assert "Batch jobs until noon" in held
     assert lines.new(replace(later, at=NOW + timedelta(seconds=9))) == []
 
 
