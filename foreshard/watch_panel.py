@@ -11,9 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from foreshard.control.stream_store import Reading
+from foreshard.migration import progress_table
 from foreshard.migration.lifecycle import ENDS, Stage
 from foreshard.migration.sight import Sight, flip_in_words, gate_in_words
-from foreshard.quantities import UNKNOWN, amount, duration, many, rate, size
+from foreshard.quantities import UNKNOWN, duration, many, size
 
 LAST = 6
 """Lines of what happened."""
@@ -77,20 +78,7 @@ def _progress(sight: Sight) -> list[RenderableType]:
     bar.add_row(
         ProgressBar(total=1.0, completed=share, complete_style="blue", finished_style="green"), f"{share:.0%}"
     )
-    return [Text(f"{sight.progress.step}: {progress_in_words(sight)}"), bar]
-
-
-def progress_in_words(sight: Sight) -> str:
-    """Done, of how much, rows, rate, what is left."""
-    assert sight.progress is not None
-    document = sight.progress.document
-    unit = document["unit"]
-    text = f"{document['text']}, {amount(document['done'], unit)} of {amount(document['total'], unit)}"
-    if document["rows"] is not None:
-        text += f", {document['rows']:,} rows"
-    if document["per_s"] is not None and rate(document["per_s"], unit) != UNKNOWN:
-        text += f", {rate(document['per_s'], unit)}"
-    return text if document["eta_s"] is None else f"{text}, {duration(document['eta_s'])} left"
+    return [Text(f"{sight.progress.step}: {progress_table.in_words(sight.progress.document)}"), bar]
 
 
 def _facts(sight: Sight) -> list[tuple[str, str, str]]:
@@ -168,7 +156,6 @@ class PlainLines:
             tenth = (f"{sight.progress.step} {document['text']}", int(10 * min(1.0, share)))
             if self._tenth.get(number) != tenth and document["unit"] != "s":
                 self._tenth[number] = tenth
-                lines.append(
-                    f"{sight.at:%H:%M:%S} migration {number}: {sight.progress.step}: {progress_in_words(sight)}"
-                )
+                told = progress_table.in_words(document)
+                lines.append(f"{sight.at:%H:%M:%S} migration {number}: {sight.progress.step}: {told}")
         return lines

@@ -18,7 +18,6 @@ from foreshard.markdown import plain
 from foreshard.migration import progress_table
 from foreshard.migration.lifecycle import PATH, Stage
 from foreshard.migration.progress import Progress
-from foreshard.quantities import amount, duration, rate
 from tasks import links
 from tasks.stage_path import stage_path
 
@@ -63,7 +62,7 @@ class ProgressArtifact:
     def _show(self, progress: Progress) -> None:
         self._shown = progress
         logger = get_run_logger()
-        text = f"{self._step}: {in_words(progress)}"
+        text = f"{self._step}: {progress_table.in_words(progress.to_json())}"
         logger.info("%s", text)
         try:
             lag = [] if self._lag is None else self._lag()
@@ -80,16 +79,6 @@ class ProgressArtifact:
         else:
             with get_client(sync_client=True) as client:
                 client.update_artifact(self._artifact, ArtifactUpdate(data=markdown, description=text))
-
-
-def in_words(progress: Progress) -> str:
-    """One line."""
-    text = (
-        f"{progress.text}, {amount(progress.done, progress.unit)} of {amount(progress.total, progress.unit)}"
-    )
-    if progress.per_s is not None:
-        text += f", {rate(progress.per_s, progress.unit)}"
-    return text if progress.eta_s is None else f"{text}, {duration(progress.eta_s)} left"
 
 
 def links_of(migration: MigrationRecord) -> str:

@@ -1,4 +1,4 @@
-"""A stored progress as a table for people, in the terminal and in the UI."""
+"""A stored progress as a line and as a table for people, in the terminal and in the UI."""
 
 from __future__ import annotations
 
@@ -20,6 +20,17 @@ def rows(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
         ("all", *whole, _count(document), rate(document["per_s"], unit), duration(document["eta_s"])),
         *(_part(part, unit) for part in _under_way(document)[:LINES]),
     ]
+
+
+def in_words(document: Mapping[str, Any]) -> str:
+    """One line: done, of how much, rows, rate, what is left; what is not known is left out."""
+    unit = document["unit"]
+    text = f"{document['text']}, {amount(document['done'], unit)} of {amount(document['total'], unit)}"
+    if document["rows"] is not None:
+        text += f", {document['rows']:,} rows"
+    if (per_s := rate(document["per_s"], unit)) != UNKNOWN:
+        text += f", {per_s}"
+    return text if document["eta_s"] is None else f"{text}, {duration(document['eta_s'])} left"
 
 
 def counts(document: Mapping[str, Any]) -> str:

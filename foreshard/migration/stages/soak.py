@@ -9,6 +9,7 @@ from foreshard.migration import verification, way_back
 from foreshard.migration.headroom import HeadroomWatch
 from foreshard.migration.progress import Progress, Report
 from foreshard.migration.work import Work
+from foreshard.quantities import size
 
 POLL_S = 1.0
 
@@ -27,7 +28,7 @@ def run(work: Work, report: Report) -> dict[str, Any]:
     while (passed := time.monotonic() - started) < total:
         headroom.look(report)
         behind = way_back.check(work)
-        report(Progress(f"soaking, reverse lag {behind} bytes", passed, total, "s"))
+        report(Progress(f"soaking, reverse lag {size(behind)}", passed, total, "s"))
         time.sleep(min(POLL_S, total - passed))
     verification.refuse_failed(work)
     return {"seconds": total}
