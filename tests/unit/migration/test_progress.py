@@ -90,7 +90,7 @@ def test_a_few_parts_are_stored_whole_and_of_a_thousand_those_under_way() -> Non
 def test_a_line_leaves_out_what_is_not_known() -> None:
     soaking = RateMeter(Clock()).filled(Progress("soaking, reverse lag 15.7 kB", 20, 60, "s"))
     assert (
-        progress_table.in_words(soaking.to_json()) == "soaking, reverse lag 15.7 kB, 20 s of 60 s, 40 s left"
+        progress_table.in_words(soaking.to_json()) == "soaking, reverse lag 15.7 kB, 20 s of 1 min, 40 s left"
     )
     begun = Progress("rows", 0, 30_800_000, "bytes")
     assert progress_table.in_words(begun.to_json()) == "rows, 0 bytes of 30.8 MB"
