@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from foreshard.control import voucher_store
 from foreshard.control.approval_answers import Answer, checked, expire_if_late
 from foreshard.control.approval_models import Approval, ApprovalEvent
-from foreshard.control.approval_trail import EventRecord, events, note, present
+from foreshard.control.approval_trail import EventRecord, events, note, present, supersede
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.lease import Lease, locked_migration
 from foreshard.control.migration_models import GateRun, Migration
@@ -76,7 +76,7 @@ class ApprovalStore:
                 .with_for_update()
             ):
                 if not expire_if_late(session, earlier, "flow", present(session)):
-                    _supersede(session, earlier, "asked again in its place")
+                    supersede(session, earlier, "asked again in its place")
             session.flush()  # one pending attempt of a migration at a time
             gate = None if gate_run_id is None else session.get(GateRun, gate_run_id)
             row = Approval(
@@ -103,7 +103,7 @@ class ApprovalStore:
         """An approval that does not count any more, since what it was given on has changed."""
         with self._control.transaction() as session:
             locked_migration(session, lease)
-            _supersede(session, _locked(session, attempt), why)
+            supersede(session, _locked(session, attempt), why)
 
     def not_asked(self, lease: Lease, flip_no: int, asking: Asking) -> None:
         """Keeps that nobody is asked about this flip, and why; once."""
@@ -259,11 +259,6 @@ def _locked(session: Session, attempt: int) -> Approval:
         select(Migration.id).where(Migration.id == migration).with_for_update(read=True, key_share=True)
     )
     return session.get_one(Approval, attempt, with_for_update=True)
-
-
-def _supersede(session: Session, row: Approval, why: str) -> None:
-    row.state = "superseded"
-    note(session, row, "superseded", "flow", why=why)
 
 
 def _approval(row: Approval) -> ApprovalRecord:

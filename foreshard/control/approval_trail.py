@@ -54,6 +54,19 @@ def note(
     session.flush()  # in the order in which it happened
 
 
+def supersede(session: Session, row: Approval, why: str) -> None:
+    """Ends an attempt whose answer is not needed, or does not count, any more."""
+    row.state = "superseded"
+    note(session, row, "superseded", "flow", why=why)
+
+
+def withdraw(session: Session, migration_id: int, why: str) -> None:
+    """Supersedes what a person is still asked about a migration: it is not going to happen."""
+    waiting = select(Approval).where(Approval.migration_id == migration_id, Approval.state == "pending")
+    for row in session.scalars(waiting.with_for_update()):
+        supersede(session, row, why)
+
+
 def events(session: Session, migration_id: int | None, limit: int | None) -> list[EventRecord]:
     """The lines of one migration or of all, oldest first; the newest ``limit`` of them."""
     query = select(ApprovalEvent).order_by(ApprovalEvent.id.desc())

@@ -16,6 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from foreshard.control import approval_trail
 from foreshard.control.elsewhere import refuse_elsewhere
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.lease import Lease, locked_migration, take_lease
@@ -236,6 +237,8 @@ class MigrationStore:
             row.stage, row.step = stage.value, 0
             if stage is Stage.FINALISE:
                 refuse_to_pass(session, lease.migration)
+            if stage in (Stage.ABORTING, Stage.REVERSING):
+                approval_trail.withdraw(session, lease.migration, "the migration is undone")
             if stage in ENDS:
                 _settle(session, row, stage)
                 settle_at_end(session, lease.migration, stage, lease.holder)

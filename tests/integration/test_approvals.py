@@ -19,6 +19,7 @@ from foreshard.control.migration_store import MigrationStore
 from foreshard.control.topology_store import ShardRecord, TopologyStore
 from foreshard.errors import AnswerRefused, ApprovalRequired, InvalidInput, NotFound
 from foreshard.migration.approval_policy import Asking
+from foreshard.migration.lifecycle import Stage
 from foreshard.topology.keys import KeyType
 from foreshard.topology.placement import Placement
 from tests.integration.moving_fleet import wait_until
@@ -115,6 +116,16 @@ def test_a_decision_is_kept_with_all_that_it_stood_on(
             " VALUES ('2000-01-01', 1, 7, 'not_asked', 'flow') RETURNING at > now() - interval '1 minute'"
         )
         assert found.scalar_one()
+
+
+def test_nobody_is_asked_any_more_about_what_is_undone(
+    approvals: ApprovalStore, control: ControlDatabase, lease: Lease, asked: ApprovalRecord
+) -> None:
+    MigrationStore(control).go_to(lease, Stage.ABORTING)
+    assert approvals.of(asked.migration)[-1].state == "superseded"
+    assert approvals.events(asked.migration)[-1].why == "the migration is undone"
+    with pytest.raises(ApprovalRequired, match="superseded"):
+        approvals.decide(asked.id, YES)
 
 
 FORBIDDEN = (
