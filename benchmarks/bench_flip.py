@@ -73,7 +73,9 @@ def measure(fleet: MovingFleet, work: Work, load: Load, flips: int, seed: int) -
     """Flip to random bounds under one load, and take the floor in between."""
     draw = random.Random(seed)
     keys = [(start.bucket, start.tailnum) for start in fleet.starts()]
-    pauses, floors, attempts = [], [], 0
+    pauses: list[float] = []
+    floors: list[float] = []
+    attempts = 0
     dsns = (fleet.pair.source.application_dsn, fleet.pair.target.application_dsn)
     with writing(load, dsns, keys) as written:
         while len(pauses) < flips:

@@ -26,7 +26,7 @@ class Quiet(Demo):
         """From an empty directory to served flows."""
         self.stack.fleet.up()
         self.control = ControlDatabase(self.stack.fleet.control_dsn())
-        self._set_up()
+        self.set_up()
 
     def forecast(self) -> None:
         """Two samples and a forecast, which a decision wants."""

@@ -125,11 +125,11 @@ def ingest(control: ControlDatabase, size: Size) -> dict[str, float]:
                 shard_samples(dice, size, number, START + (minute + 1) * MINUTE)
                 for number in range(size.shards)
             ]
-            seconds, new = timed(lambda of=samples: sum(threads.map(lambda one: store.add(one, "live"), of)))
+            seconds, new = timed(partial(_store, threads, store, samples))
             took.append(seconds)
             values += new
             now = START + (minute + 1) * MINUTE + timedelta(seconds=30)
-            seconds, done = timed(lambda at=now: keeper.keep(at))
+            seconds, done = timed(partial(keeper.keep, now))
             kept[minute] = seconds, done.five_minutes
             print(
                 f"  minute {minute + 1}: stored in {took[-1]:.2f} s, kept in {seconds:.2f} s", file=sys.stderr

@@ -15,7 +15,7 @@ from benchmarks.embedded_stack import Quiet
 from foreshard.control.forecast_store import ForecastStore
 from foreshard.control.migration_store import MigrationStore
 from foreshard.control.plan_store import PlanStore
-from foreshard.migration import by_hand
+from foreshard.migration.runner import Runner
 from foreshard.settings import load_settings
 from tasks import events
 
@@ -89,7 +89,8 @@ def forget(demo: Quiet) -> None:
     def aborted() -> bool | None:
         for record in store.live():
             try:
-                by_hand.abort(demo.control, settings, record.id, lambda _: None)
+                with Runner(demo.control, settings, record.id, "bench_start") as runner:
+                    runner.abort(lambda _: None)
             except Exception:  # a run lets go of it in a moment
                 return None
         return True

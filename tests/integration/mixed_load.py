@@ -111,7 +111,7 @@ class _Client:
 
     def __post_init__(self) -> None:
         table = sql.Identifier(self.bucket, "things")
-        self._queries = [sql.SQL(text).format(table=table) for text in self.mix.statements]  # type: ignore[arg-type]
+        self._queries = [sql.SQL(text).format(table=table) for text in self.mix.statements]
         self.conn = self.shard.connect(APPLICATION)
 
     def work(self, seconds: float, per_s: float, draw: np.random.Generator) -> None:
@@ -222,7 +222,7 @@ def _clients(shard: ShardDatabase) -> Iterator[list[_Client]]:
         clients = []
         for bucket, mix in MIXES.items():
             clients.append(_Client(shard, bucket, mix))
-            stack.callback(lambda one=clients[-1]: one.conn.close())
+            stack.callback(clients[-1].conn.close)
         yield clients
 
 
