@@ -74,12 +74,13 @@ def main() -> None:
         say(f"{chosen.rows} rows are there; copying")
         fleet.run_until(Stage.READ_SHADOW)
         with fleet.runner() as runner:
-            for part in (
+            parts: Sequence[Callable[[], dict[str, object]]] = (
                 lambda: quiet(runner.work, pair, chosen.turns, chosen.reladiff),
                 lambda: under_writes(runner.work, fleet, chosen.runs),
                 lambda: fences(runner.work, fleet, chosen.fences),
                 lambda: injections(runner.work, fleet, chosen.injections, chosen.seed),
-            ):
+            )
+            for part in parts:
                 figures |= part()
                 if chosen.json is not None:
                     publish("bench_verify", figures, chosen.json)  # what there is, should the rest fail

@@ -15,12 +15,14 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from data_checks import collect as collecting
 from data_checks import migration_gate
 from data_checks.scope import Checkpoint
 from foreshard.control.engine import ControlDatabase
 from foreshard.migration.runner import Runner
+from foreshard.postgres.digests import compare_tables
 from foreshard.settings import Settings
 
 
@@ -57,9 +59,9 @@ def main(settings_file: Path, migration: int) -> None:
     settings = Settings.model_validate_json(settings_file.read_text(encoding="utf-8"))
     assert settings.control is not None
     control = ControlDatabase(settings.control.dsn)
-    scan = _Timed(collecting.compare_tables)
-    collecting.compare_tables = scan  # type: ignore[assignment]
-    with Runner(control, settings, migration, "bench_checks") as runner:
+    scan = _Timed(compare_tables)
+    watched = mock.patch.object(collecting, "compare_tables", scan)
+    with watched, Runner(control, settings, migration, "bench_checks") as runner:
         step = runner.next_step()
         assert step is not None
         assert step.checkpoint is not None

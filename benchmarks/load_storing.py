@@ -22,11 +22,12 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TypeVar
 
 from foreshard.control import load_partitions
@@ -209,6 +210,10 @@ def read(control: ControlDatabase, figures: dict[str, float], minutes: int, days
     for name, reading in readings.items():
         figures[name], found = timed(reading)
         assert found is not None
+
+
+def _store(threads: ThreadPoolExecutor, store: LoadStore, samples: Sequence[Sequence[Sample]]) -> int:
+    return sum(threads.map(lambda one: store.add(one, "live"), samples))
 
 
 def timed(work: Callable[[], Found]) -> tuple[float, Found]:

@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 
 from foreshard.control.forecast_store import ForecastRecord
 from foreshard.forecast.result import ForecastResult
-from foreshard.markdown import cell
+from foreshard.markdown import cell, shortened
 from tasks.forecast_artifacts import score
 from tasks.forecasting import Forecasts
 
@@ -56,7 +56,7 @@ def as_markdown(record: ForecastRecord, results: Sequence[ForecastResult]) -> st
     if noted:
         lines += ["| series | model | score | known steps | note |", "|---|---|---:|---:|---|"]
     lines += [
-        f"| {cell(str(one.key))} | {one.model} | {score(one)} | {one.points} | {cell(one.note)} |"
+        f"| {cell(shortened(str(one.key), 40))} | {one.model} | {score(one)} | {one.points} | {cell(one.note)} |"
         for one in noted[:NOTES_SHOWN]
     ]
     if len(noted) > NOTES_SHOWN:

@@ -32,7 +32,8 @@ class Album:
         for scheme in SCHEMES:
             page.emulate_media(color_scheme=scheme)
             page.evaluate(WEAR, scheme)
-            page.screenshot(path=self.directory / f"{self._stations:02}-{name}-{scheme}.png")
+            picture = self.directory / f"{self._stations:02}-{name}-{scheme}.png"
+            page.screenshot(path=picture, animations="disabled")  # else of a change of colours half way
 
     def failure(self, page: Page, test: str) -> None:
         """The page as it stands: picture, HTML and what can be read of it."""

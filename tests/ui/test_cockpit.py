@@ -14,6 +14,7 @@ from foreshard.control.flip_store import FlipStore
 from foreshard.control.migration_store import MigrationRecord, MigrationStore
 from foreshard.control.plan_store import DecisionRecord, PlanStore
 from foreshard.fleet.airline import initial_placement
+from foreshard.markdown import shortened
 from foreshard.migration.lifecycle import Stage
 from foreshard.topology.keys import SLOTS
 from tasks import fleet_time
@@ -197,11 +198,13 @@ def test_an_approved_migration_is_paused_resumed_and_watched_until_it_is_done(
 
 def test_long_names_and_wide_tables(v1: PrefectUI, v2: PrefectUI, stack: Cockpit) -> None:
     """Nothing is asserted of how it looks: the pictures are there to be looked at."""
-    keys = stack.copy_artifacts({EMPTY: LONG_NAME}, "decision", "forecast", "forecast-series", "risks")
+    in_a_table = shortened(LONG_NAME)
+    sentences = stack.copy_artifacts({EMPTY: LONG_NAME}, "decision")
+    tables = stack.copy_artifacts({EMPTY: in_a_table}, "forecast", "risks", "fleet")
     for ui in (v2, v1):
-        for key in keys:
+        for key in (*sentences, *tables):
             shown = ArtifactPage.of_key(ui, key)
-            shown.body.get_by_text(LONG_NAME).first.wait_for()
+            shown.body.get_by_text(LONG_NAME if key in sentences else in_a_table).first.wait_for()
             ui.station(key)
 
 
