@@ -39,9 +39,9 @@ def one_round(demo: Quiet, number: int) -> dict[str, float]:
     control = demo.control
     forecast = ForecastStore(control).newest()
     assert forecast is not None
+    begun = datetime.now(UTC)
     if number:
         events.forecast_completed(forecast.id, forecast.series)
-    begun = datetime.now(UTC)
     decided = demo._until("a decision", lambda: PlanStore(control).newest_decision(), 120)
     assert decided.plan_ids, decided.decision.notes
     store = MigrationStore(control)

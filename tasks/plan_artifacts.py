@@ -20,7 +20,7 @@ from foreshard.planning.explain import buckets_in_words, explain, percent, summa
 from foreshard.planning.explain_decision import decision_summary
 from foreshard.planning.plan import MigrationPlan
 from foreshard.planning.windows import allowed, parse_windows
-from foreshard.quantities import duration, resource, size
+from foreshard.quantities import resource, size
 from foreshard.settings import Settings
 from tasks import fleet_time, links, plan_links, risk_markdown
 from tasks.artifact_keys import artifact_key
@@ -183,7 +183,7 @@ def _planned(number: int, plan: MigrationPlan, names: Sequence[str], timezone: s
     return (
         f"1. {links.to_artifact(f'plan-{number}', f'Plan {number}')}, {plan.purpose.value}: **{plain(plan.source)} → "
         f"{plain(plan.target)}**, {buckets_in_words(plan)}, {size(plan.bytes)}. Starts "
-        f"{fleet_time.moment(when.not_before, timezone)}, takes {duration(when.predicted_s)}"
+        f"{fleet_time.moment(when.not_before, timezone)}, ends by {fleet_time.hour(when.ends_at, timezone)} with margin"
         f"{f', after {waits}' if waits else ''}. {summary(plan, ZoneInfo(timezone))}"
     )
 

@@ -132,12 +132,15 @@ def _when(plan: MigrationPlan, waits_for: Sequence[str], zone: tzinfo) -> list[s
     when = plan.timeline
     excess = at(when.excess_at, zone) if when.excess_at else "none predicted"
     start_by = at(when.start_by, zone) + (" (**has passed** at the planned start)" if when.late else "")
+    takes = duration(when.predicted_s)
+    if plan.prediction is not None:
+        takes = f"{duration(plan.prediction.work_s)}, with margin {takes}"
     rows = [
         ("planned start", at(when.not_before, zone) + (f": {plain(when.why)}" if when.why else "")),
         ("must start by", start_by if when.excess_at else _undated(plan)),
         ("expected end", f"{at(when.ends_at, zone)}, with margin"),
         ("predicted excess", excess),
-        ("predicted duration", duration(when.predicted_s)),
+        ("predicted duration", takes),
         ("predicted write pause", f"{when.predicted_pause_ms:.0f} ms in all"),
     ]
     if plan.after:

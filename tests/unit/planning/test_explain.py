@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import timedelta
 from zoneinfo import ZoneInfo
@@ -42,6 +43,7 @@ def test_what_is_not_known_is_not_said() -> None:
     assert "P(exceed)" not in text
     assert "shard-3 is forecast to pass its capacity at Wed 27 Nov 18:00 UTC." in text
     assert "predicted duration | 14 min |" in explain(replace(plan, prediction=None))
+    assert re.search(r"predicted duration \| [\d. a-z]+, with margin 14 min \|", text)
 
 
 def test_a_plan_that_waits_or_comes_late() -> None:
