@@ -133,6 +133,7 @@ def runs_since(since: datetime) -> Counter[str]:
         return Counter(
             client.read_flow(run.flow_id).name
             for run in client.read_flow_runs(flow_run_filter=started, limit=200)
+            if run.start_time is not None  # of one that is due the server takes the time at which it is
         )
 
 
