@@ -7,6 +7,7 @@ from dataclasses import replace
 from threading import Barrier
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from foreshard.control.approval_answers import Answer
@@ -207,6 +208,28 @@ def test_of_two_answers_at_once_one_counts(approvals: ApprovalStore, lease: Leas
         winner = answers[1 - said.index("too late")]
         assert approvals.of(asked.migration)[-1].approver == winner.approver
         assert trail(approvals)[-3:] == ["asked", "approved" if winner.approve else "rejected", "refused"]
+
+
+def test_an_answer_waits_for_the_one_before_it(
+    approvals: ApprovalStore, control: ControlDatabase, asked: ApprovalRecord
+) -> None:
+    """What the other transaction has not committed yet is waited for, not read past."""
+    waiting = text("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock')")
+
+    def waits() -> bool:
+        with control.transaction() as session:
+            return bool(session.scalar(waiting))
+
+    with ThreadPoolExecutor(1) as pool, control.transaction() as session:
+        session.execute(
+            text("UPDATE approvals SET state = 'rejected', approver = 'Bob', decided_at = clock_timestamp()")
+        )
+        late = pool.submit(approvals.decide, asked.id, YES)
+        wait_until(waits, "the later answer to wait")
+        session.commit()
+        with pytest.raises(ApprovalRequired, match="rejected already by Bob"):
+            late.result()
+    assert approvals.of(asked.migration)[-1].approver == "Bob"
 
 
 def test_a_token_proves_its_approver_and_nobody_else(
