@@ -235,7 +235,6 @@ def test_a_dry_run_shows_and_stores_nothing(
     text = str(shown.data)
     assert "| **shard-1** | " in text
     assert "from shard-1 to shard-2" in text
-    assert " UTC" not in text, "by the fleet's clock, as every page"
     assert f"forecast {forecast}" in (shown.description or "")
 
 

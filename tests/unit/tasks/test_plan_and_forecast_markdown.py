@@ -94,6 +94,17 @@ def test_a_decision_lists_its_plans_and_what_was_not_done(monkeypatch: pytest.Mo
     assert "data:image" not in empty
 
 
+def test_a_dry_run_reads_as_a_decision_does() -> None:
+    text = plan_artifacts.dry_run_markdown(
+        DecisionRecord(0, 12, made_decision(made_plan(), notes=(EVIL,)), {}, ()), ZONE
+    )
+    assert "| **shard-3** | **queries/s** | 50 % | 121 % | **Wed 13:00** | 62 % |  |" in text
+    assert "from shard-3 to shard-4" in text
+    assert "## What was not done" in text
+    assert "UTC" not in text, "by the fleet's clock"
+    assert "<script" not in to_html(text)
+
+
 def test_a_plan_leads_to_what_it_was_made_from() -> None:
     decision = DecisionRecord(7, 12, made_decision(made_plan()), {}, (5,))
     said = plan_artifacts.links_of(PlanRecord(5, 7, "proposed", made_plan(), NOW), decision)
