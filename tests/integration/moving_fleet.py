@@ -237,8 +237,12 @@ class Writing:
 
 
 @contextmanager
-def writers(fleet: MovingFleet, threads: int = 3) -> Iterator[Writing]:
-    """Threads that write through the router, as the demo's workload does, until the block ends."""
+def writers(fleet: MovingFleet, threads: int = 3, pause_s: float = 0.0) -> Iterator[Writing]:
+    """Threads that write through the router, as the demo's workload does, until the block ends.
+
+    Each as fast as it can, which takes all processors; with ``pause_s`` after each write, for tests that wait for much
+    else.
+    """
     starts = fleet.starts()[:40]  # few aircraft: the same keys are written again and again
     stop = threading.Event()
     with (
@@ -252,6 +256,7 @@ def writers(fleet: MovingFleet, threads: int = 3) -> Iterator[Writing]:
             draw = random.Random(number)
             while not stop.is_set():
                 operations.write(draw.choice(starts), draw)
+                stop.wait(pause_s)
 
         running = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
         for thread in running:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from foreshard.migration.lifecycle import Stage
 from tests.integration.moving_fleet import Writing, assert_whole, writers
@@ -12,6 +13,17 @@ VICTIMS = ("server", "serving", "both")
 
 SLOW_BACKFILL = 400_000
 """Bytes per second: it takes some seconds, in the middle of which somebody is killed."""
+
+
+PAUSE_S = 0.02
+"""Of each writer after a write. As fast as they can they would take the processors from those who are killed."""
+
+
+@contextmanager
+def application(installed: Installation) -> Iterator[Writing]:
+    """Some hundred writes a second."""
+    with writers(installed.fleet, pause_s=PAUSE_S) as writing:
+        yield writing
 
 
 def kill(installed: Installation, victim: str) -> None:
@@ -118,7 +130,7 @@ def survive(installed: Installation, victim: str, *moments: str) -> None:
     installed.configure(
         backfill_max_bytes_per_s=SLOW_BACKFILL if "backfill" in moments else None, canary_soak_s=3.0
     )
-    with writers(installed.fleet) as writing:
+    with application(installed) as writing:
         if "flip_closed" in moments:
             installed.arm("flip_closed")
         installed.start_serving()

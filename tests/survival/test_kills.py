@@ -12,12 +12,12 @@ import pytest
 from prefect.client.schemas.objects import FlowRun
 
 from foreshard.migration.lifecycle import Stage
-from tests.integration.moving_fleet import writers
 from tests.survival.installation import Installation, PoolInstallation
 from tests.survival.kill import (
     MOMENTS,
     SLOW_BACKFILL,
     VICTIMS,
+    application,
     assert_kept,
     finish,
     kill,
@@ -48,7 +48,7 @@ def test_a_worker_of_a_pool_dies(pool: PoolInstallation) -> None:
 def test_only_the_serving_process_dies_and_its_run_goes_on(installed: Installation) -> None:
     """The run is an orphan then: it has its lease, so nobody takes it over."""
     installed.configure(backfill_max_bytes_per_s=SLOW_BACKFILL)
-    with writers(installed.fleet) as writing:
+    with application(installed) as writing:
         installed.start_serving()
         installed.start("migrate", migration_id=installed.fleet.migration)
         installed.until(lambda: MOMENTS["backfill"](installed), "backfill", 180)
@@ -66,7 +66,7 @@ def test_an_answer_that_a_dead_run_took_does_not_count_again(installed: Installa
     """The run dies between the stored answer and the flip: a person is asked once more, under a new number."""
     installed.configure()
     approvals, number = installed.approvals, installed.fleet.migration
-    with writers(installed.fleet) as writing:
+    with application(installed) as writing:
         installed.start_serving()
         installed.start("migrate", migration_id=number)
         installed.answer()
@@ -88,7 +88,7 @@ def test_an_answer_that_a_dead_run_took_does_not_count_again(installed: Installa
 def test_the_server_is_away_and_the_work_goes_on(installed: Installation) -> None:
     """Backfill, every flip, the cutover and the end: none of them needs Prefect."""
     installed.configure(backfill_max_bytes_per_s=SLOW_BACKFILL, approval="never")
-    with writers(installed.fleet) as writing:
+    with application(installed) as writing:
         installed.start_serving()
         installed.start("migrate", migration_id=installed.fleet.migration)
         installed.until(lambda: MOMENTS["backfill"](installed), "backfill", 180)
@@ -103,7 +103,7 @@ def test_the_server_is_away_and_the_work_goes_on(installed: Installation) -> Non
 def test_the_server_is_away_when_a_person_must_be_asked(installed: Installation) -> None:
     """The run cannot ask and ends; that is no failure of the migration, and it is asked when the server is back."""
     installed.configure(canary_soak_s=3.0)
-    with writers(installed.fleet) as writing:
+    with application(installed) as writing:
         installed.start_serving()
         installed.start("migrate", migration_id=installed.fleet.migration)
         installed.until(lambda: MOMENTS["between_flips"](installed), "a flip", 180)
@@ -123,7 +123,7 @@ def test_the_server_is_away_when_a_person_must_be_asked(installed: Installation)
 def test_by_its_schedule_alone(installed: Installation) -> None:
     """No turn of the janitor but its own: at most a minute, and the lease before that."""
     installed.configure(backfill_max_bytes_per_s=SLOW_BACKFILL)
-    with writers(installed.fleet) as writing:
+    with application(installed) as writing:
         installed.start_serving()
         installed.start("migrate", migration_id=installed.fleet.migration)
         installed.until(lambda: MOMENTS["backfill"](installed), "backfill", 180)
@@ -139,7 +139,7 @@ def test_by_its_schedule_alone(installed: Installation) -> None:
 def test_cancelled_by_a_person_while_it_copies(installed: Installation) -> None:
     """It ends cleanly, is left to people, and goes on by its number."""
     installed.configure(backfill_max_bytes_per_s=SLOW_BACKFILL)
-    with writers(installed.fleet) as writing:
+    with application(installed) as writing:
         installed.start_serving()
         run = installed.start("migrate", migration_id=installed.fleet.migration)
         installed.until(lambda: MOMENTS["backfill"](installed), "backfill", 180)
