@@ -133,7 +133,7 @@ def serve(say: Say, query_seconds: float = 2.0, patience_s: float = PREFECT_PATI
     The automations of alerts are applied. Stopped, it ends the runs that are under way and tells Prefect that they
     crashed: the janitor of the next start goes on with their migrations.
 
-    Raises ForeshardError if Prefect does not answer, or the control database.
+    Raises ForeshardError if Prefect does not answer, at first or any more, or the control database.
     """
     use_own_scratch()
     with session() as (settings, control):
@@ -158,8 +158,24 @@ def serve(say: Say, query_seconds: float = 2.0, patience_s: float = PREFECT_PATI
             asyncio.run(runner.start())
         except KeyboardInterrupt:
             say("Stopping.")
+        except (
+            Exception
+        ):  # Prefect's runner gives up after some failures; without its server nobody could cancel a run
+            _refuse_if_away()
+            raise
         finally:
             _tell(runner.under_way, say)
+
+
+def _refuse_if_away() -> None:
+    with get_client(sync_client=True) as client:
+        if client.api_healthcheck() is not None:
+            raise ForeshardError(
+                f"Prefect at {str(client.api_url).rstrip('/')} does not answer any more: what ran was ended, "
+                "migrations stand where they are.",
+                remedy="Start its server, then `foreshard serve` again, or leave both to a supervisor: the janitor "
+                "goes on from there.",
+            ) from None
 
 
 def _tell(stopped: frozenset[UUID], say: Say) -> None:

@@ -45,18 +45,20 @@ def test_a_worker_of_a_pool_dies(pool: PoolInstallation) -> None:
 
 
 @pytest.mark.survival
-def test_only_the_serving_process_dies_and_its_run_goes_on(installed: Installation) -> None:
-    """The run is an orphan then: it has its lease, so nobody takes it over."""
+def test_only_the_serving_process_dies_and_its_run_ends(installed: Installation) -> None:
+    """Nobody reads what the run says any more: it ends at its next line, gives its lease back, and Prefect knows."""
     installed.configure(backfill_max_bytes_per_s=SLOW_BACKFILL)
     with application(installed) as writing:
         installed.start_serving()
-        installed.start("migrate", migration_id=installed.fleet.migration)
+        run = installed.start("migrate", migration_id=installed.fleet.migration)
         installed.until(lambda: MOMENTS["backfill"](installed), "backfill", 180)
         installed.kill_only_serving()
-        installed.until(lambda: installed.record.stage is Stage.VERIFY, "the orphan's work", 120)
-        assert installed.record.attempts == 1
-        kill(installed, "serving")  # a supervisor stops what is left before it starts it again
+        installed.until(lambda: installed.state_of(run).is_crashed(), "the orphan's end", 60)
+        installed.until(lambda: not installed.is_driven(), "its lease to be free", 20)
+        assert installed.record.failure is None
         start_again(installed, "serving")
+        installed.janitor()
+        installed.until(lambda: installed.record.attempts == 2, "a new run")
         finish(installed)
         assert_kept(installed, writing)
 
@@ -85,18 +87,22 @@ def test_an_answer_that_a_dead_run_took_does_not_count_again(installed: Installa
 
 
 @pytest.mark.survival
-def test_the_server_is_away_and_the_work_goes_on(installed: Installation) -> None:
-    """Backfill, every flip, the cutover and the end: none of them needs Prefect."""
+def test_the_server_is_away_for_long(installed: Installation) -> None:
+    """The serving process gives up and says so; its run ends, which is no failure, and another goes on."""
     installed.configure(backfill_max_bytes_per_s=SLOW_BACKFILL, approval="never")
     with application(installed) as writing:
         installed.start_serving()
         installed.start("migrate", migration_id=installed.fleet.migration)
         installed.until(lambda: MOMENTS["backfill"](installed), "backfill", 180)
         kill(installed, "server")
-        installed.until(lambda: installed.record.stage is Stage.DONE, "the end, without a server", 180)
-        assert installed.record.attempts == 1
+        installed.until(lambda: not installed.is_serving(), "the serving process to give up", 180)
+        assert "does not answer any more" in installed.log()
+        installed.until(lambda: not installed.is_driven(), "the lease to be free", 20)
+        assert installed.record.failure is None
+        writing.wait_for_more(20)
+        start_again(installed, "server")
+        finish(installed, answers=0)
         assert_kept(installed, writing, approved=0)
-        installed.prefect.start()
 
 
 @pytest.mark.survival
