@@ -158,9 +158,8 @@ def serve(say: Say, query_seconds: float = 2.0, patience_s: float = PREFECT_PATI
             asyncio.run(runner.start())
         except KeyboardInterrupt:
             say("Stopping.")
-        except (
-            Exception
-        ):  # Prefect's runner gives up after some failures; without its server nobody could cancel a run
+        except Exception:
+            # Prefect's runner gives up after some failures, and rightly: without its server nobody can cancel a run.
             _refuse_if_away()
             raise
         finally:

@@ -28,9 +28,6 @@ from foreshard.settings import Settings
 from tasks import policy_variable
 from tasks.retries import is_transient
 
-SHOWN = 20
-"""Plans of a dry run that are explained; all are in its table."""
-
 TRIES = 4
 """So often a decision is made because the fleet changed while it was; then the run fails, and the next one decides."""
 
