@@ -13,7 +13,7 @@ from foreshard.postgres import table_shape
 from foreshard.postgres.row_text import row_text
 from tests.data_checks.checked_pair import CheckedPair, checked_pair
 from tests.data_checks.faults import faults_of, inject, repair
-from tests.data_checks.injection_runs import run_alarms
+from tests.data_checks.injection_runs import Alarms, run_alarms
 from tests.unseen_session import unseen
 
 if TYPE_CHECKING:
@@ -92,9 +92,13 @@ def _ignore(monkeypatch: pytest.MonkeyPatch, names: list[str]) -> None:
 @pytest.mark.slow
 def test_equal_copies_pass_under_500_writes_a_second(shard_pair: ShardPair) -> None:
     """A hundred runs are a program: python -m tests.data_checks.injections --alarms 100."""
+    turns: list[Alarms] = []
     with checked_pair(shard_pair, 50_000) as checked:
-        alarms = run_alarms(checked, 5, print)
-    assert alarms.raised == ()
-    assert [run.verdict.passed for run in alarms.runs] == [True] * 5
-    assert alarms.rechecked > 0, "the writers never got in the way"
-    assert alarms.written > 0
+        # The rows are read within half a second: in five runs the writers may miss them all.
+        while len(turns) < 4 and not any(one.rechecked for one in turns):
+            turns.append(run_alarms(checked, 5, print))
+    for alarms in turns:
+        assert alarms.raised == ()
+        assert [run.verdict.passed for run in alarms.runs] == [True] * 5
+        assert alarms.written > 0
+    assert turns[-1].rechecked > 0, "the writers never got in the way"
