@@ -18,7 +18,7 @@ from foreshard.markdown import plain
 from foreshard.plan_plot import PlanPicture, plan_png, timeline_png, timeline_span
 from foreshard.planning.explain import buckets_in_words, explain, percent, summary
 from foreshard.planning.explain_decision import decision_summary
-from foreshard.planning.plan import MigrationPlan
+from foreshard.planning.plan import Decision, MigrationPlan
 from foreshard.planning.windows import allowed, parse_windows
 from foreshard.quantities import resource, size
 from foreshard.settings import Settings
@@ -146,9 +146,7 @@ def dry_run_markdown(record: DecisionRecord, timezone: str) -> str:
     for plan in decision.plans[:SHOWN]:
         lines += ["", explain(plan, zone=ZoneInfo(timezone))]
     lines += risk_markdown.more(len(decision.plans) - SHOWN, "plans")
-    if decision.shortage is not None:
-        lines += ["", "## What is missing", "", plain(decision.shortage.text)]
-    return "\n".join([*lines, "", *_notes(decision.notes)]) + "\n"
+    return "\n".join([*lines, *_left(decision)]) + "\n"
 
 
 def decision_markdown(control: ControlDatabase, settings: Settings, record: DecisionRecord) -> str:
@@ -172,9 +170,7 @@ def decision_markdown(control: ControlDatabase, settings: Settings, record: Deci
         each = zip(record.plan_ids, decision.plans, strict=True)
         lines += [_planned(number, plan, names, zone) for number, plan in list(each)[:SHOWN]]
         lines += risk_markdown.more(len(names) - SHOWN, "plans")
-    if decision.shortage is not None:
-        lines += ["", "## What is missing", "", plain(decision.shortage.text)]
-    return "\n".join([*lines, "", *_notes(decision.notes)]) + "\n"
+    return "\n".join([*lines, *_left(decision)]) + "\n"
 
 
 def _planned(number: int, plan: MigrationPlan, names: Sequence[str], timezone: str) -> str:
@@ -186,6 +182,14 @@ def _planned(number: int, plan: MigrationPlan, names: Sequence[str], timezone: s
         f"{fleet_time.moment(when.not_before, timezone)}, ends by {fleet_time.hour(when.ends_at, timezone)} with margin"
         f"{f', after {waits}' if waits else ''}. {summary(plan, ZoneInfo(timezone))}"
     )
+
+
+def _left(decision: Decision) -> list[str]:
+    """How a decision's page ends: what is missing, and what was not done."""
+    missing = (
+        [] if decision.shortage is None else ["", "## What is missing", "", plain(decision.shortage.text)]
+    )
+    return [*missing, "", *_notes(decision.notes)]
 
 
 def _notes(notes: Sequence[str]) -> list[str]:

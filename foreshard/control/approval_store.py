@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from foreshard.control import voucher_store
 from foreshard.control.approval_answers import Answer, checked, expire_if_late
 from foreshard.control.approval_models import Approval, ApprovalEvent
-from foreshard.control.approval_trail import EventRecord, events, note, present, supersede
+from foreshard.control.approval_trail import EventRecord, asked, events, note, present, supersede
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.lease import Lease, locked_migration
 from foreshard.control.migration_models import GateRun, Migration
@@ -70,11 +70,7 @@ class ApprovalStore:
         """A new pending attempt that expires in ``timeout_s``; one that waits already is superseded."""
         with self._control.transaction() as session:
             locked_migration(session, lease)
-            for earlier in session.scalars(
-                select(Approval)
-                .where(Approval.migration_id == lease.migration, Approval.state == "pending")
-                .with_for_update()
-            ):
+            for earlier in asked(session, lease.migration):
                 if not expire_if_late(session, earlier, "flow", present(session)):
                     supersede(session, earlier, "asked again in its place")
             session.flush()  # one pending attempt of a migration at a time

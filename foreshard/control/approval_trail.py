@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -60,10 +61,15 @@ def supersede(session: Session, row: Approval, why: str) -> None:
     note(session, row, "superseded", "flow", why=why)
 
 
+def asked(session: Session, migration_id: int) -> Iterable[Approval]:
+    """The attempts of a migration that a person has not answered, locked."""
+    pending = select(Approval).where(Approval.migration_id == migration_id, Approval.state == "pending")
+    return session.scalars(pending.with_for_update())
+
+
 def withdraw(session: Session, migration_id: int, why: str) -> None:
     """Supersedes what a person is still asked about a migration: it is not going to happen."""
-    waiting = select(Approval).where(Approval.migration_id == migration_id, Approval.state == "pending")
-    for row in session.scalars(waiting.with_for_update()):
+    for row in asked(session, migration_id):
         supersede(session, row, why)
 
 
