@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from playwright.sync_api import Locator
 
 from tests.ui.prefect_ui import PrefectUI
@@ -34,5 +36,6 @@ class RunForm:
 
     def submit(self) -> RunPage:
         """Starts the run and follows the link of the message that says so."""
-        self._form.get_by_role("button", name="Submit").click()
-        return RunPage.of_message(self._ui)
+        with self._ui.page.expect_response(re.compile(r"/create_flow_run$")) as answer:
+            self._form.get_by_role("button", name="Submit").click()
+        return RunPage.of_message(self._ui, answer.value.json()["id"])

@@ -24,9 +24,18 @@ class RunPage:
         self._wait_until_shown()
 
     @classmethod
-    def of_message(cls, ui: PrefectUI) -> RunPage:
-        """Follows the message that a run was created. V1 lays two of them one upon the other."""
-        ui.page.get_by_text("View run", exact=True).last.click()
+    def of_message(cls, ui: PrefectUI, run_id: str) -> RunPage:
+        """Follows the message that this run was created.
+
+        That of an earlier run may stand beside it: V2 keeps a message for as long as the mouse rests on it. V1 lays two
+        of one run one upon the other.
+        """
+        message = ui.page.get_by_text("View run", exact=True)
+        if ui.v2:
+            ui.page.locator(f'a[href$="{run_id}"]').filter(has=message).click()
+        else:
+            message.last.click()
+        ui.page.wait_for_url(f"**/runs/flow-run/{run_id}*")
         return cls(ui)
 
     @classmethod
