@@ -56,14 +56,13 @@ def wait_for_prefect(say: Say, patience_s: float = PREFECT_PATIENCE_S) -> None:
     """
     with get_client(sync_client=True) as client:
         deadline, told, pause_s = time.monotonic() + patience_s, False, 0.5
-        address = str(client.api_url).rstrip("/")
         while (away := client.api_healthcheck()) is not None:
             if not told:
-                say(f"Prefect at {address} does not answer yet; waiting up to {patience_s:g} s.")
+                say(f"Prefect at {_address(client)} does not answer yet; waiting up to {patience_s:g} s.")
                 told = True
             if time.monotonic() >= deadline:
                 raise ForeshardError(
-                    f"Prefect at {address} did not answer within {patience_s:g} s: "
+                    f"Prefect at {_address(client)} did not answer within {patience_s:g} s: "
                     f"{away or type(away).__name__}.",
                     remedy="Start its server (`prefect server start`), or correct prefect.api_url.",
                 )
@@ -170,11 +169,16 @@ def _refuse_if_away() -> None:
     with get_client(sync_client=True) as client:
         if client.api_healthcheck() is not None:
             raise ForeshardError(
-                f"Prefect at {str(client.api_url).rstrip('/')} does not answer any more: what ran was ended, "
+                f"Prefect at {_address(client)} does not answer any more: what ran was ended, "
                 "migrations stand where they are.",
                 remedy="Start its server, then `foreshard serve` again, or leave both to a supervisor: the janitor "
                 "goes on from there.",
             ) from None
+
+
+def _address(client: SyncPrefectClient) -> str:
+    """As `prefect.api_url` says it."""
+    return str(client.api_url).rstrip("/")
 
 
 def _tell(stopped: frozenset[UUID], say: Say) -> None:

@@ -19,8 +19,9 @@ from foreshard.control.session import session
 from foreshard.errors import IllegalTransition, InvalidInput, NotFound
 from foreshard.migration import approval_policy
 from foreshard.migration.approval_settings import ApprovalSettings
+from foreshard.moments import clock
 from foreshard.planning.comparison import Comparison, compare_decisions, compare_plans
-from foreshard.planning.explain import clock, explain, summary
+from foreshard.planning.explain import explain, summary
 from foreshard.planning.explain_comparison import explain_comparison
 from foreshard.planning.explain_decision import explain_decision
 from foreshard.quantities import duration, size

@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from foreshard import moments
+
 
 def moment(of: datetime, timezone: str) -> str:
     """``Wed 27 Nov 13:00 EST``."""
-    return f"{of.astimezone(ZoneInfo(timezone)):%a %d %b %H:%M %Z}"
+    return moments.at(of, ZoneInfo(timezone))
 
 
 def stored(moment: str) -> str:

@@ -7,9 +7,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, tzinfo
 
 from foreshard.markdown import plain
+from foreshard.moments import at, clock
 from foreshard.planning.plan import MigrationPlan, Purpose
 from foreshard.planning.prediction import Prediction
 from foreshard.quantities import chance, duration, resource, size
@@ -72,16 +73,6 @@ def listed(names: Sequence[str], most: int = LISTED) -> str:
     """The first names, and how many more there are."""
     shown = ", ".join(plain(name) for name in names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
-
-
-def clock(moment: datetime) -> str:
-    """``Wed 27 Nov 18:00``, by the moment's own zone."""
-    return f"{moment:%a %d %b %H:%M}"
-
-
-def at(moment: datetime, zone: tzinfo) -> str:
-    """``Wed 27 Nov 13:00 EST``, by the clock of ``zone``."""
-    return f"{moment.astimezone(zone):%a %d %b %H:%M %Z}"
 
 
 def percent(share: float) -> str:

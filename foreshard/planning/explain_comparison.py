@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from foreshard.markdown import cell
+from foreshard.moments import clock
 from foreshard.planning.comparison import Comparison, FieldChange, Move, RiskChange
-from foreshard.planning.explain import clock, percent
+from foreshard.planning.explain import percent
 from foreshard.quantities import UNKNOWN, chance, duration, size
 
 MOST = 30

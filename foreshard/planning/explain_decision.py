@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from datetime import UTC, tzinfo
 
 from foreshard.markdown import plain
-from foreshard.planning.explain import at, buckets_in_words, clock, listed, percent, summary
+from foreshard.moments import at, clock
+from foreshard.planning.explain import buckets_in_words, listed, percent, summary
 from foreshard.planning.plan import Decision
 from foreshard.planning.risk import ResourceRisk, ShardRisk
 from foreshard.quantities import chance, duration, resource, size
