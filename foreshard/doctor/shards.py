@@ -8,7 +8,7 @@ from itertools import pairwise
 from foreshard.control.topology_store import ShardRecord
 from foreshard.doctor.finding import Finding, or_ok, warn, wrong
 from foreshard.doctor.shard import STATEMENT_TIMEOUT_S, ShardFacts
-from foreshard.postgres import replication
+from foreshard.postgres import subscriptions
 from foreshard.postgres.connect import connect
 from foreshard.topology.keys import KeyType
 
@@ -75,7 +75,7 @@ def reach(subscriber: ShardRecord, publishers: Sequence[ShardRecord]) -> dict[st
     with connect(
         subscriber.dsn, application="foreshard doctor", statement_timeout_s=STATEMENT_TIMEOUT_S
     ) as conn:
-        return {one.name: replication.could_subscribe(conn, one.dsn) for one in publishers}
+        return {one.name: subscriptions.could_subscribe(conn, one.dsn) for one in publishers}
 
 
 def judge_reach(failures: Mapping[tuple[str, str], str | None]) -> list[Finding]:

@@ -12,7 +12,7 @@ from typing import LiteralString
 import psycopg
 from psycopg import sql
 
-from foreshard.postgres.replication import QUIET
+from foreshard.postgres.subscriptions import QUIET
 
 OPERATOR = "foreshard"
 OWNER = "airline"

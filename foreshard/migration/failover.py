@@ -21,7 +21,7 @@ from foreshard.migration.comparison import compare_stream, described, differing
 from foreshard.migration.lifecycle import PATH, Stage
 from foreshard.migration.removal import drop_slots, subscription_on
 from foreshard.migration.work import Work
-from foreshard.postgres import guard, replication, standbys
+from foreshard.postgres import guard, replication_slots, standbys, subscriptions
 from foreshard.postgres.connect import Connection
 from foreshard.postgres.guard import Side, SideState
 from foreshard.topology.keys import SLOTS
@@ -167,14 +167,17 @@ def _rebuild_stream(work: Work, publishing: Side, ends: Mapping[Side, Connection
     """
     subscriber, name = ends[publishing.other], subscription_on(work.names, publishing.other)
     # A slot without its subscription is what an attempt left that was cut off.
-    whole = replication.serves(ends[publishing], name) and replication.health(subscriber, name) is not None
+    whole = (
+        replication_slots.serves(ends[publishing], name)
+        and subscriptions.health(subscriber, name) is not None
+    )
     if work.record.stage not in STREAMING or whole:
         return
     # A late runner must not take down a stream that another one has made.
     work.store.renew(work.lease, work.lease_seconds)
-    replication.unsubscribe(subscriber, name, publisher_gone=True)
+    subscriptions.unsubscribe(subscriber, name, publisher_gone=True)
     drop_slots(ends[publishing], work.names, publishing, ())
-    replication.subscribe(
+    subscriptions.subscribe(
         subscriber, ends[publishing], work.shard(publishing).dsn, work.names, name, copy_data=False
     )
 

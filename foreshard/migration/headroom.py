@@ -20,7 +20,7 @@ from foreshard.migration.lifecycle import ABORTABLE
 from foreshard.migration.progress import Progress, Report
 from foreshard.migration.removal import SYNC_SLOTS, slot_on
 from foreshard.migration.work import Work
-from foreshard.postgres import replication, room
+from foreshard.postgres import replication_slots, room
 from foreshard.postgres.connect import Connection
 from foreshard.postgres.guard import Side
 
@@ -53,9 +53,9 @@ class Verdict(IntEnum):
 
 def judge(slot: room.Slot, budget_bytes: int) -> Verdict:
     """What one slot's WAL means. Never milder when more WAL is kept, or less is left before the server's limit."""
-    if slot.wal_status == replication.LOST:
+    if slot.wal_status == replication_slots.LOST:
         return Verdict.LOST
-    if slot.wal_status == replication.UNRESERVED:
+    if slot.wal_status == replication_slots.UNRESERVED:
         return Verdict.STOP
     if slot.safe_bytes is not None and slot.keep_bytes and slot.safe_bytes < SAFE_SHARE * slot.keep_bytes:
         return Verdict.STOP

@@ -29,7 +29,7 @@ from foreshard.control.topology_store import TopologyStore
 from foreshard.errors import ForeshardError, ShardUnavailable
 from foreshard.migration import removal
 from foreshard.migration.lifecycle import Stage
-from foreshard.postgres import guard, preflight_queries, replication
+from foreshard.postgres import guard, migration_objects, preflight_queries, replication_slots
 from foreshard.postgres.connect import Connection, connect
 from foreshard.postgres.guard import Side
 from foreshard.postgres.names import MigrationNames
@@ -128,7 +128,7 @@ def clean(control: ControlDatabase, *, dry_run: bool = False) -> list[Finding]:
 
 
 def _remains(store: RemainsStore, plane: str, shard: str, conn: Connection) -> Iterator[_Remains | Finding]:
-    objects = replication.plane_objects(conn, plane)
+    objects = migration_objects.of_plane(conn, plane)
     things = {number: [(k, n) for _, k, n in rows] for number, rows in groupby(objects, key=lambda o: o[0])}
     recorded: dict[int, list[Resource]] = {}
     for resource in store.unremoved(shard):
@@ -153,7 +153,7 @@ def _unnamed(found: _Remains) -> list[tuple[str, str]]:
     slots = [
         slot
         for name in found.names_of(removal.SYNC_SLOTS)
-        for slot in replication.slots_like(found.conn, name)
+        for slot in replication_slots.like(found.conn, name)
     ]
     return [*(("copy", name) for name in present), *(("slot", name) for name in slots)]
 
@@ -217,7 +217,7 @@ def _outcome(store: RemainsStore, one: _Remains, dry_run: bool) -> Iterator[Find
     if not dry_run:
         action = Action.REMOVED
         with _noted(one):
-            objects = replication.plane_objects(one.conn, one.names.plane)
+            objects = migration_objects.of_plane(one.conn, one.names.plane)
             left = [*((k, n) for number, k, n in objects if number == one.known.number), *_unnamed(one)]
             if not left:
                 store.all_removed(one.known.number, one.shard)

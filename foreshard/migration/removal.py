@@ -15,7 +15,14 @@ import psycopg
 from psycopg import errors
 
 from foreshard.errors import ForeshardError
-from foreshard.postgres import copy_snapshot, guard, repair_session, replication
+from foreshard.postgres import (
+    copy_snapshot,
+    guard,
+    publications,
+    repair_session,
+    replication_slots,
+    subscriptions,
+)
 from foreshard.postgres.connect import Connection
 from foreshard.postgres.guard import Side
 from foreshard.postgres.names import MigrationNames
@@ -46,7 +53,7 @@ def drop_subscription(
 ) -> None:
     """End what this side reads from the other one."""
     name = subscription_on(names, side)
-    patiently(partial(replication.unsubscribe, conn, name, publisher_gone=publisher_gone), attempts)
+    patiently(partial(subscriptions.unsubscribe, conn, name, publisher_gone=publisher_gone), attempts)
 
 
 def drop_slots(
@@ -56,7 +63,7 @@ def drop_slots(
     if side is Side.SOURCE:
         copy_snapshot.release(conn, names)
     for slot in (slot_on(names, side), *sync_slots):
-        patiently(partial(replication.drop_slot, conn, slot), attempts)
+        patiently(partial(replication_slots.drop, conn, slot), attempts)
 
 
 def drop_copy(conn: Connection, names: MigrationNames, expected_bound: int, attempts: int = ATTEMPTS) -> None:
@@ -67,7 +74,7 @@ def drop_copy(conn: Connection, names: MigrationNames, expected_bound: int, atte
 
 def retire(conn: Connection, names: MigrationNames, attempts: int = ATTEMPTS) -> None:
     """Publication, guards, rows, schema: after this, nothing of the migration stands here but data."""
-    patiently(partial(replication.unpublish, conn, names), attempts)
+    patiently(partial(publications.drop, conn, names), attempts)
     patiently(partial(guard.retire, conn, names), attempts)
     patiently(partial(repair_session.drop_origin, conn, names), attempts)  # of a repair that died
 

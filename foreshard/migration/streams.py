@@ -8,7 +8,7 @@ from foreshard.errors import StreamBroken
 from foreshard.migration import failover
 from foreshard.migration.flip import finish_interrupted
 from foreshard.migration.work import Work
-from foreshard.postgres import replication
+from foreshard.postgres import replication_slots, subscriptions
 from foreshard.postgres.connect import Connection
 from foreshard.postgres.guard import Side
 
@@ -61,8 +61,8 @@ def check_running(work: Work) -> Lag:
         check_subscription(work, source, Side.SOURCE, work.names.reverse)
         _served(work, target, Side.TARGET, work.names.reverse)
         return Lag(
-            replication.slot_lag_bytes(source, work.names.forward),
-            replication.slot_lag_bytes(target, work.names.reverse),
+            replication_slots.lag_bytes(source, work.names.forward),
+            replication_slots.lag_bytes(target, work.names.reverse),
         )
 
 
@@ -78,7 +78,7 @@ def check_subscription(work: Work, subscriber: Connection, side: Side, subscript
     Raises:
         StreamBroken: what is wrong with it.
     """
-    health = replication.health(subscriber, subscription)
+    health = subscriptions.health(subscriber, subscription)
     problem = None
     if health is None:
         problem = "does not exist"
@@ -101,7 +101,7 @@ def check_subscription(work: Work, subscriber: Connection, side: Side, subscript
 
 def _served(work: Work, publisher: Connection, side: Side, slot: str) -> None:
     """The slot is there: a promoted standby may lack it, and one that kept too much WAL is invalidated."""
-    if not replication.serves(publisher, slot):
+    if not replication_slots.serves(publisher, slot):
         raise StreamBroken(
             f"Replication slot {slot} on {work.shard(side).name} is gone or lost:"
             f" changes made there since do not reach {work.shard(side.other).name}.",

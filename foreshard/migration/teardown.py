@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from foreshard.errors import ForeshardError
 from foreshard.migration import removal, serving
 from foreshard.migration.work import Work
-from foreshard.postgres import guard, preflight_queries, replication
+from foreshard.postgres import backends, guard, migration_objects, preflight_queries
 from foreshard.postgres.connect import Connection
 from foreshard.postgres.guard import Side
 from foreshard.topology.keys import SLOTS
@@ -33,8 +33,8 @@ def run(work: Work, loser: Side, without: Side | None = None) -> list[str]:
     with ExitStack() as stack:
         ends = {side: stack.enter_context(work.connection(side, statement_timeout_s=60)) for side in living}
         for conn in ends.values():
-            replication.end_backends(conn, work.application, work.lease.token)
-            replication.end_comparisons(conn, work.names, work.buckets)
+            backends.end_replaced(conn, work.application, work.lease.token)
+            backends.end_comparisons(conn, work.names, work.buckets)
             removal.lock_briefly(conn)
         for side, conn in ends.items():
             removal.drop_subscription(conn, work.names, side, publisher_gone=without is side.other)
@@ -73,7 +73,7 @@ def _leftovers(work: Work, ends: dict[Side, Connection], loser: Side) -> list[st
         f"{work.shard(side).name}: {what}"
         for side, conn in ends.items()
         for what in (
-            *replication.objects_of(conn, work.names),
+            *migration_objects.of_migration(conn, work.names),
             *(["row in foreshard.sides"] if guard.state(conn, work.names) is not None else []),
         )
     ]

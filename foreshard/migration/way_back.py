@@ -5,7 +5,7 @@ from __future__ import annotations
 from foreshard.errors import StreamBroken
 from foreshard.migration import streams
 from foreshard.migration.work import Work
-from foreshard.postgres import replication
+from foreshard.postgres import replication_slots
 from foreshard.postgres.guard import Side
 
 
@@ -22,8 +22,8 @@ def check(work: Work) -> int:
     name = work.names.reverse
     streams.settle_failover(work)
     with work.connections() as (source, target):
-        status = replication.slot_status(target, name)
-        if status in (None, replication.LOST):
+        status = replication_slots.status(target, name)
+        if status in (None, replication_slots.LOST):
             gone = "is gone" if status is None else "is lost (its WAL was removed)"
             raise StreamBroken(
                 f"There is no way back any more: slot {name} on {work.target.name} {gone}. A reversal is refused: "
@@ -35,4 +35,4 @@ def check(work: Work) -> int:
                 migration=work.lease.migration,
             )
         streams.check_subscription(work, source, Side.SOURCE, name)
-        return replication.slot_lag_bytes(target, name) or 0
+        return replication_slots.lag_bytes(target, name) or 0

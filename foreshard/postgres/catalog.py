@@ -9,7 +9,7 @@ from enum import StrEnum
 from foreshard.errors import NotFound
 from foreshard.postgres.connect import Connection, sql_file
 from foreshard.postgres.pair import Pair
-from foreshard.postgres.replication import health, table_syncs
+from foreshard.postgres.subscriptions import health, table_syncs
 
 MAINTAIN_SINCE = 170000
 """Older versions do not know the privilege MAINTAIN, which ALL includes since."""

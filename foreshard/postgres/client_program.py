@@ -106,7 +106,7 @@ def _dies_with(parent: int) -> Callable[[], None] | None:
 
     The signal comes when the thread that started the child ends, and ours waits for it.
     None where there is no prctl (only Linux has it): there an orphan goes on until it is done, or until the next
-    runner ends its session on the server (`replication.end_backends`).
+    runner ends its session on the server (`backends.end_replaced`).
     """
     if not sys.platform.startswith("linux"):
         return None

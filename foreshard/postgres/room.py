@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foreshard.postgres.connect import Connection, sql_file
-from foreshard.postgres.replication import slot_expression
+from foreshard.postgres.replication_slots import expression
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,16 @@ class Disk:
 
 
 def slots(conn: Connection, names: Sequence[str]) -> list[Slot]:
-    """Those of the named slots that stand on this server; a name may come from `replication.sync_slots`."""
-    wanted = [slot_expression(name) for name in names]
+    """Those of the named slots that stand on this server; a name may come from `subscriptions.sync_slots`."""
+    wanted = [expression(name) for name in names]
     return [Slot(*row) for row in conn.execute(sql_file("slots_room.sql"), {"slots": wanted})]
+
+
+def wal_position(conn: Connection) -> int:
+    """Bytes of WAL that this server has written in its life."""
+    row = conn.execute("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint").fetchone()
+    assert row is not None  # a SELECT without FROM has one row
+    return int(row[0])
 
 
 def free_disk(conn: Connection, declared_bytes: float | None) -> Disk:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from psycopg.rows import class_row
 
 from foreshard.postgres.connect import Connection, sql_file
-from foreshard.postgres.replication import QUIET
+from foreshard.postgres.subscriptions import QUIET
 
 
 @dataclass(frozen=True)

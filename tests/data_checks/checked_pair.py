@@ -22,7 +22,7 @@ from data_checks.run_gate import run_gate
 from data_checks.scope import Checkpoint, Scope
 from data_checks.verdict import Verdict
 from foreshard.fleet.grants import APPLICATION, OWNER
-from foreshard.postgres import guard, replication, sequences
+from foreshard.postgres import guard, publications, sequences, subscriptions
 from foreshard.postgres.connect import Connection, connect
 from foreshard.postgres.digests import CHUNKS, TableComparison
 from foreshard.postgres.fence import Fence, FencedSide, SharedFence
@@ -139,13 +139,17 @@ def checked_pair(pair: ShardPair, rows: int) -> Iterator[CheckedPair]:
             guard.create_guards(conn, NAMES, COLUMNS.values(), KeyType.INT8)
             for table, column in guard.tables_of((BUCKET,), COLUMNS):
                 guard.arm(conn, NAMES, table, column, KeyType.INT8)
-            replication.create_publication(conn, NAMES)
-            replication.publish(conn, NAMES, tables)
-        stack.callback(replication.unsubscribe, source, NAMES.reverse)
-        stack.callback(replication.unsubscribe, target, NAMES.forward)
-        replication.subscribe(target, source, pair.source.operator_dsn, NAMES, NAMES.forward, copy_data=True)
+            publications.create(conn, NAMES)
+            publications.add(conn, NAMES, tables)
+        stack.callback(subscriptions.unsubscribe, source, NAMES.reverse)
+        stack.callback(subscriptions.unsubscribe, target, NAMES.forward)
+        subscriptions.subscribe(
+            target, source, pair.source.operator_dsn, NAMES, NAMES.forward, copy_data=True
+        )
         _wait_until_copied(target, NAMES.forward)
-        replication.subscribe(source, target, pair.target.operator_dsn, NAMES, NAMES.reverse, copy_data=False)
+        subscriptions.subscribe(
+            source, target, pair.target.operator_dsn, NAMES, NAMES.reverse, copy_data=False
+        )
         _wait_until_copied(source, NAMES.reverse)
         sequences.advance(target, source, (BUCKET,))
         there, back = (
@@ -184,6 +188,6 @@ def _session(shard: ShardDatabase) -> Callable[[], AbstractContextManager[Connec
 
 def _wait_until_copied(subscriber: Connection, subscription: str) -> None:
     deadline = time.monotonic() + 900
-    while not all(table.state == "r" for table in replication.table_syncs(subscriber, subscription)):
+    while not all(table.state == "r" for table in subscriptions.table_syncs(subscriber, subscription)):
         assert time.monotonic() < deadline, "the copy did not finish"
         time.sleep(0.05)

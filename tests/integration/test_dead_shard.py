@@ -22,7 +22,7 @@ from foreshard.migration.janitor import clean
 from foreshard.migration.lifecycle import Stage
 from foreshard.migration.stages import finalise, soak
 from foreshard.migration.work import Work
-from foreshard.postgres import guard, replication
+from foreshard.postgres import guard, replication_slots, subscriptions
 from foreshard.postgres.connect import connect
 from tests.integration.moving_fleet import BUCKETS, MovingFleet, ignore
 
@@ -163,7 +163,7 @@ def test_a_lost_way_back_refuses_reversal_and_finalises_by_a_persons_word(fleet:
     fleet.run_until(Stage.SOAK)
     with work_on(fleet) as work:
         with fleet.pair.target.connect() as admin:
-            removal.patiently(partial(replication.drop_slot, admin, work.names.reverse))
+            removal.patiently(partial(replication_slots.drop, admin, work.names.reverse))
         for step in (soak.run, lambda work, _: retreat.validate(work)):
             with pytest.raises(StreamBroken, match="no way back any more") as broken:
                 step(work, ignore)
@@ -185,7 +185,7 @@ def test_no_word_ends_a_migration_before_its_cutover(copied_fleet: MovingFleet) 
 def test_after_the_cutover_nobody_needs_the_forward_stream(fleet: MovingFleet) -> None:
     fleet.run_until(Stage.SOAK)
     with fleet.runner() as runner, runner.work.connection(guard.Side.TARGET) as target:
-        replication.unsubscribe(target, runner.work.names.forward)
+        subscriptions.unsubscribe(target, runner.work.names.forward)
     fleet.run_until(None)
     assert fleet.store.get(fleet.migration).stage is Stage.DONE
     assert fleet.leftovers() == []
@@ -219,7 +219,7 @@ def test_a_refused_reversal_leaves_the_way_on_open(
     with fleet.runner() as runner:
         names = runner.work.names
         with fleet.pair.target.connect() as admin:
-            removal.patiently(partial(replication.drop_slot, admin, names.reverse))
+            removal.patiently(partial(replication_slots.drop, admin, names.reverse))
         with pytest.raises(StreamBroken, match="no way back any more"):
             runner.reverse(ignore)
         assert runner.record.stage is Stage.SOAK

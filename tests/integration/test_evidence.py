@@ -18,7 +18,7 @@ from data_checks.evidence import problems
 from data_checks.run_gate import run_gate
 from data_checks.scope import Checkpoint, Scope
 from foreshard.errors import NotFound
-from foreshard.postgres import guard, replication, sequences, snapshot_pair
+from foreshard.postgres import guard, publications, sequences, snapshot_pair, subscriptions
 from foreshard.postgres.catalog import Section, fingerprint, read_definitions
 from foreshard.postgres.connect import Connection, connect
 from foreshard.postgres.marker import MarkerLine, drain_both
@@ -84,7 +84,7 @@ class Migrating:
 
 def wait_until_copied(target: Connection, subscription: str) -> None:
     deadline = time.monotonic() + 60
-    while not all(table.state == "r" for table in replication.table_syncs(target, subscription)):
+    while not all(table.state == "r" for table in subscriptions.table_syncs(target, subscription)):
         assert time.monotonic() < deadline, "the copy did not finish"
         time.sleep(0.01)
 
@@ -107,15 +107,15 @@ def migrating(shard_pair: ShardPair) -> Iterator[Migrating]:
         for conn, side in ((source, guard.Side.SOURCE), (target, guard.Side.TARGET)):
             guard.install(conn)
             guard.create_side(conn, NAMES, side, "peer", BUCKETS)
-            replication.create_publication(conn, NAMES)
-            replication.publish(conn, NAMES, tables)
-        stack.callback(replication.unsubscribe, source, NAMES.reverse)
-        stack.callback(replication.unsubscribe, target, NAMES.forward)
-        replication.subscribe(
+            publications.create(conn, NAMES)
+            publications.add(conn, NAMES, tables)
+        stack.callback(subscriptions.unsubscribe, source, NAMES.reverse)
+        stack.callback(subscriptions.unsubscribe, target, NAMES.forward)
+        subscriptions.subscribe(
             target, source, shard_pair.source.operator_dsn, NAMES, NAMES.forward, copy_data=True
         )
         wait_until_copied(target, NAMES.forward)
-        replication.subscribe(
+        subscriptions.subscribe(
             source, target, shard_pair.target.operator_dsn, NAMES, NAMES.reverse, copy_data=False
         )
         wait_until_copied(source, NAMES.reverse)

@@ -17,7 +17,7 @@ from foreshard.migration.lifecycle import Stage
 from foreshard.migration.progress import Progress
 from foreshard.migration.stages import preflight, read_shadow
 from foreshard.migration.work import Work
-from foreshard.postgres import replication, room
+from foreshard.postgres import publications, room, subscriptions
 from foreshard.postgres.connect import connect
 from foreshard.postgres.guard import Side
 from tests.integration.conftest import drop_pair
@@ -55,7 +55,7 @@ def write_until_refused(shard: ShardDatabase, work: Work) -> None:
 @contextmanager
 def held_back(work: Work) -> Iterator[None]:
     """The target's subscription reads nothing while the block runs."""
-    with work.connection(Side.TARGET) as target, replication.paused(target, work.names.forward):
+    with work.connection(Side.TARGET) as target, subscriptions.paused(target, work.names.forward):
         yield
 
 
@@ -133,7 +133,7 @@ def test_a_throttled_backfill_publishes_no_further_table(
         if len(published) == 3:
             return Verdict.FINE
         with watch._work.connection(Side.SOURCE) as source:
-            published.append(len(replication.published(source, watch._work.names)))
+            published.append(len(publications.published(source, watch._work.names)))
         return Verdict.THROTTLE
 
     monkeypatch.setattr(HeadroomWatch, "look", throttled_at_first)
@@ -193,7 +193,7 @@ def test_the_runner_gives_the_migration_up_by_itself(fleet: MovingFleet) -> None
         step = runner.next_step()
         assert step is not None
         with runner.work.connection(Side.TARGET) as target:
-            replication.disable(target, runner.work.names.forward)
+            subscriptions.disable(target, runner.work.names.forward)
         write_wal(fleet.pair.source, 3)
         budget(runner.work, 1 * MB)
         runner.perform(step, ignore)

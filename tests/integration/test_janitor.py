@@ -19,7 +19,7 @@ from foreshard.migration import removal
 from foreshard.migration.flip import flip
 from foreshard.migration.janitor import Action, Finding, clean
 from foreshard.migration.lifecycle import ENDS, Stage
-from foreshard.postgres import guard, replication
+from foreshard.postgres import guard, replication_slots
 from foreshard.postgres.connect import connect
 from foreshard.postgres.guard import Side
 from foreshard.postgres.names import MigrationNames
@@ -161,10 +161,10 @@ def test_everything_of_an_aborted_migration_is_removed_though_a_shard_is_away(fl
             conn.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (slot,))
         called(fleet, Stage.ABORTED)
         found = clean(fleet.control)
-        assert replication.slots_like(conn, "pg_1_sync_4711_1") == [
+        assert replication_slots.like(conn, "pg_1_sync_4711_1") == [
             "pg_1_sync_4711_1"
         ]  # nobody knows whose it is
-        replication.drop_slot(conn, "pg_1_sync_4711_1")
+        replication_slots.drop(conn, "pg_1_sync_4711_1")
     (away,) = [finding for finding in found if finding.shard == "away"]
     assert (away.kind, away.action, away.migration) == ("shard", Action.LEFT, None)
     assert {finding.action for finding in found if finding is not away} == {Action.REMOVED}, found

@@ -17,7 +17,7 @@ import pytest
 
 from foreshard.fleet.throwaway import ShardDatabase
 from foreshard.migration.lifecycle import Stage
-from foreshard.postgres import replication
+from foreshard.postgres import backends
 from foreshard.postgres.connect import connect
 from foreshard.postgres.guard import Side
 from tests.integration.moving_fleet import MovingFleet, wait_until
@@ -104,7 +104,7 @@ def test_sessions_of_earlier_leases_are_ended_and_no_others(copied_fleet: Moving
             )
         )
         with closing(older), closing(ours), closing(another), work.connection(Side.TARGET) as conn:
-            assert replication.end_backends(conn, work.application, work.lease.token) == 1
+            assert backends.end_replaced(conn, work.application, work.lease.token) == 1
             for alive in (ours, another):
                 assert alive.execute("SELECT 1").fetchone() == (1,)
             with pytest.raises(psycopg.OperationalError):

@@ -34,7 +34,7 @@ from foreshard.migration.lifecycle import Stage
 from foreshard.postgres import room
 from foreshard.postgres.connect import connect
 from foreshard.postgres.names import GUARD_TRIGGER
-from foreshard.postgres.replication import QUIET
+from foreshard.postgres.subscriptions import QUIET
 from foreshard.router import ControlMapSource
 from foreshard.router.fleet_router import fleet_router
 from tests.integration.moving_fleet import MovingFleet, ignore

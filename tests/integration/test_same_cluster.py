@@ -12,7 +12,7 @@ from psycopg import sql
 from foreshard.fleet.throwaway import ShardPair, ThrowawayServers
 from foreshard.migration import janitor
 from foreshard.migration.lifecycle import Stage
-from foreshard.postgres import guard, replication
+from foreshard.postgres import guard, migration_objects, replication_slots, subscriptions
 from foreshard.postgres.connect import connect, with_password
 from tests.integration.moving_fleet import MovingFleet, assert_whole, drop_pair, ignore, writers
 
@@ -69,7 +69,7 @@ def test_abort(cluster: MovingFleet) -> None:
 
 
 def test_a_subscription_that_makes_its_slot_itself_would_wait_for_itself(cluster: MovingFleet) -> None:
-    """Why `replication.subscribe` makes the slot first. On two servers the statement takes milliseconds."""
+    """Why `subscriptions.subscribe` makes the slot first. On two servers the statement takes milliseconds."""
     cluster.run_until(Stage.BACKFILL)
     with cluster.runner() as runner:
         names = runner.work.names
@@ -79,11 +79,11 @@ def test_a_subscription_that_makes_its_slot_itself_would_wait_for_itself(cluster
     ).format(sql.Literal(with_password(source)), sql.Identifier(names.publication))
     with connect(target, statement_timeout_s=3) as conn, connect(source, statement_timeout_s=3) as publisher:
         # It fails, and holds a password: other tests search this server's log for that.
-        with pytest.raises(psycopg.errors.QueryCanceled), replication._unlogged(conn):
+        with pytest.raises(psycopg.errors.QueryCanceled), subscriptions._unlogged(conn):
             conn.execute(statement)
-        replication.drop_slot(publisher, "plain")
-        replication.subscribe(conn, publisher, source, names, names.forward, copy_data=False)
-        replication.unsubscribe(conn, names.forward)
+        replication_slots.drop(publisher, "plain")
+        subscriptions.subscribe(conn, publisher, source, names, names.forward, copy_data=False)
+        subscriptions.unsubscribe(conn, names.forward)
 
 
 def _origins(fleet: MovingFleet) -> set[str]:
@@ -99,7 +99,7 @@ def _assert_own_objects(fleet: MovingFleet) -> None:
     for side, (slot, subscription) in streams.items():
         shard = getattr(fleet.pair, side)
         with connect(shard.operator_dsn) as conn:
-            found = replication.objects_of(conn, names)
+            found = migration_objects.of_migration(conn, names)
             assert [one for one in found if one.startswith(("slot", "sub"))] == [
                 f"slot {slot}",
                 f"subscription {subscription}",

@@ -21,7 +21,7 @@ from foreshard.fleet.grants import APPLICATION, OPERATOR, set_password
 from foreshard.fleet.server import SUPERUSER
 from foreshard.fleet.throwaway import ShardDatabase, ShardPair, ThrowawayServers
 from foreshard.migration.lifecycle import Stage
-from foreshard.postgres import guard, passwords, replication, schema_copy
+from foreshard.postgres import guard, passwords, publications, schema_copy, subscriptions
 from foreshard.postgres.connect import connect, with_password
 from foreshard.postgres.guard import Side
 from foreshard.postgres.names import MigrationNames
@@ -56,7 +56,7 @@ def pair(shard_pair: ShardPair) -> ShardPair:
         with connect(shard.operator_dsn) as conn:
             guard.install(conn)
             guard.create_side(conn, NAMES, side, "peer", ["b0000"])
-            replication.create_publication(conn, NAMES)
+            publications.create(conn, NAMES)
     return shard_pair
 
 
@@ -89,15 +89,15 @@ def test_a_subscription_shows_its_password_to_nobody(pair: ShardPair) -> None:
     ):
         admin.execute(f"REVOKE pg_create_subscription FROM {OPERATOR}".encode())
         with pytest.raises(psycopg.Error, match="permission denied") as refused:
-            replication.subscribe(conn, source, login, NAMES, NAMES.forward, copy_data=True)
+            subscriptions.subscribe(conn, source, login, NAMES, NAMES.forward, copy_data=True)
         admin.execute(f"GRANT pg_create_subscription TO {OPERATOR}".encode())
-        replication.drop_orphaned_slot(conn, source, NAMES.forward)
+        subscriptions.drop_orphaned_slot(conn, source, NAMES.forward)
         admin.execute(
             "BEGIN; LOCK TABLE pg_subscription IN EXCLUSIVE MODE"
         )  # the statement waits for its end
         watching.start()
         threading.Timer(1, lambda: admin.execute("COMMIT")).start()
-        replication.subscribe(conn, source, login, NAMES, NAMES.forward, copy_data=True)
+        subscriptions.subscribe(conn, source, login, NAMES, NAMES.forward, copy_data=True)
         done.set()
         watching.join()
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -141,7 +141,7 @@ def held_by(error: BaseException | None) -> Iterator[str]:
 def test_a_fault_in_the_statement_itself_is_told_without_quoting_it(pair: ShardPair) -> None:
     """The server repeats the line at fault, and the password is in it."""
     with connect(pair.target.operator_dsn) as conn:
-        error = replication._create_subscription(
+        error = subscriptions._create_subscription(
             conn, pair.source.operator_dsn, "no_matter", NAMES.forward, sql.SQL("no_such_option = 1")
         )
     assert error is not None
@@ -225,7 +225,7 @@ def test_every_way_serves_connections_tools_and_subscriptions(
             conn.execute("CREATE SCHEMA few")
         with connect(dsn, statement_timeout_s=20) as source:
             schema_copy.between(source, target, ["few"], tmp_path / "few.dump", "test").dump(dsn)
-            replication.subscribe(target, source, dsn, NAMES, NAMES.forward, copy_data=False)
+            subscriptions.subscribe(target, source, dsn, NAMES, NAMES.forward, copy_data=False)
         assert (tmp_path / "few.dump").stat().st_size > 0
         parts = conninfo_to_dict(with_password(dsn))
         assert parts["password"] == password_of(pair.source)
@@ -393,7 +393,7 @@ def failing_logins(fleet: MovingFleet) -> Iterator[BaseException]:
             attempt()
         yield gone.value
     with connect(target.operator_dsn) as conn:
-        failure = replication._create_subscription(
+        failure = subscriptions._create_subscription(
             conn, source.operator_dsn, "none", "test", sql.SQL("no_such_option = 1")
         )
         assert failure is not None

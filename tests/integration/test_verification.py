@@ -18,7 +18,7 @@ from foreshard.errors import InvalidInput, NotFound, VerificationFailed
 from foreshard.migration import verification
 from foreshard.migration.lifecycle import Stage
 from foreshard.migration.stages import finalise
-from foreshard.postgres import replication
+from foreshard.postgres import subscriptions
 from foreshard.postgres.names import GUARD_TRIGGER
 from foreshard.postgres.pair import pinned_session
 from tests.integration.moving_fleet import BUCKETS, MovingFleet, ignore
@@ -137,7 +137,7 @@ def test_a_word_without_a_way_back_needs_one_more(
     with fleet.runner() as runner:
         names = runner.work.names
     with fleet.pair.source.connect() as conn:
-        replication.unsubscribe(conn, names.reverse, publisher_gone=True)
+        subscriptions.unsubscribe(conn, names.reverse, publisher_gone=True)
     with fleet.pair.target.connect() as conn:
         conn.execute("SELECT pg_drop_replication_slot(%s)", (names.reverse,))
     words = ("finalise", fleet.migration, "--without-way-back", "--as", "Ada")

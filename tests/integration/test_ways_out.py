@@ -9,7 +9,7 @@ from foreshard.control.migration_models import Migration
 from foreshard.errors import ForeshardError, PreflightFailed
 from foreshard.fleet.grants import OWNER
 from foreshard.migration.lifecycle import Stage
-from foreshard.postgres import guard, replication
+from foreshard.postgres import guard, subscriptions
 from foreshard.postgres.connect import Connection, connect
 from tests.integration.moving_fleet import BUCKETS, MovingFleet, ignore
 
@@ -84,7 +84,7 @@ def test_a_copy_commits_synchronously_until_it_is_complete(
     fleet: MovingFleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else a crash of the target forgets that a table is copied after its slot was dropped: it is stuck for ever."""
-    original, seen = replication.apply_asynchronously, []
+    original, seen = subscriptions.apply_asynchronously, []
 
     def look(conn: Connection, subscription: str) -> None:
         for change in (lambda: None, lambda: original(conn, subscription)):
@@ -92,7 +92,7 @@ def test_a_copy_commits_synchronously_until_it_is_complete(
             query = "SELECT subsynccommit FROM pg_subscription WHERE subname = %s"
             seen.append(conn.execute(query, (subscription,)).fetchone())
 
-    monkeypatch.setattr(replication, "apply_asynchronously", look)
+    monkeypatch.setattr(subscriptions, "apply_asynchronously", look)
     fleet.configure(backfill="subscription")
     fleet.run_until(Stage.CATCH_UP)
     assert seen == [("local",), ("off",)]

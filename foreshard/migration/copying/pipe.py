@@ -24,7 +24,16 @@ from foreshard.migration.copying.utilisation import SourceUse
 from foreshard.migration.headroom import HeadroomWatch
 from foreshard.migration.progress import Part, Progress, Report
 from foreshard.migration.work import Work
-from foreshard.postgres import block_ranges, copy_pipe, copy_snapshot, guard, replication, schema_copy
+from foreshard.postgres import (
+    block_ranges,
+    copy_pipe,
+    copy_snapshot,
+    guard,
+    publications,
+    replication_slots,
+    schema_copy,
+    subscriptions,
+)
 from foreshard.postgres.connect import Connection, connect
 from foreshard.postgres.copy_journal import Chunk, Copying, CopyJournal
 
@@ -72,7 +81,7 @@ def copy(work: Work, source: Connection, target: Connection, report: Report) -> 
 
 def _can_go_on(work: Work, source: Connection, copying: Copying) -> bool:
     """Whether what was copied is of use still: the stream has its slot, and all is there or the snapshot lives."""
-    if not replication.serves(source, work.names.forward):
+    if not replication_slots.serves(source, work.names.forward):
         return False
     return copying.finished or copy_snapshot.lives(source, work.names, copying.snapshot)
 
@@ -82,7 +91,7 @@ def _begin(
 ) -> None:
     """Slot and snapshot; the target's tables are empty."""
     state = guard.state(target, work.names)
-    if state is None or state.bound or replication.health(target, work.names.forward) is not None:
+    if state is None or state.bound or subscriptions.health(target, work.names.forward) is not None:
         raise IllegalTransition(
             f"{work.target.name} is not to be copied to any more: it owns keys, or applies changes.",
             remedy="Abort the migration.",
@@ -94,10 +103,10 @@ def _begin(
         )
     copy_snapshot.release(source, work.names)
     work.store.record_resource(work.lease, work.source.name, "slot", work.names.forward)
-    replication.drop_orphaned_slot(target, source, work.names.forward)
+    subscriptions.drop_orphaned_slot(target, source, work.names.forward)
     tables = [(bucket, table) for bucket in work.buckets for table in work.tables]
     # Before the slot: of a table that is published later, changes made before that are never sent.
-    replication.publish(source, work.names, tables)
+    publications.add(source, work.names, tables)
     snapshot = copy_snapshot.create_with_slot(
         source, work.source.dsn, work.names, work.names.forward, SLOT_PATIENCE_S
     )
@@ -213,7 +222,7 @@ def _pipe(
         schema_copy.tools_between(source, target),
         work.source.dsn,
         copying.snapshot.name,
-        binary=not replication.not_binary(source, work.names),
+        binary=not subscriptions.not_binary(source, work.names),
         encoding=str(source.info.parameter_status("server_encoding")),
         application=work.session_name,
     )

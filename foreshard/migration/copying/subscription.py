@@ -17,7 +17,7 @@ from foreshard.migration.copying.result import Copied
 from foreshard.migration.headroom import HeadroomWatch
 from foreshard.migration.progress import Part, Progress, Report
 from foreshard.migration.work import Work
-from foreshard.postgres import block_ranges, replication
+from foreshard.postgres import block_ranges, publications, subscriptions
 from foreshard.postgres.connect import Connection
 from foreshard.postgres.marker import MarkerLine
 
@@ -36,7 +36,7 @@ def copy(work: Work, source: Connection, target: Connection, report: Report) -> 
     """
     started = time.monotonic()
     throttled_s, headroom = 0.0, HeadroomWatch(work)
-    again = replication.health(target, work.names.forward) is not None
+    again = subscriptions.health(target, work.names.forward) is not None
     tables: dict[str, int] = {}
     for leaf in block_ranges.leaves(source, work.buckets, list(work.tables)):
         name = f"{leaf.bucket}.{leaf.table}"
@@ -72,8 +72,8 @@ def copy(work: Work, source: Connection, target: Connection, report: Report) -> 
             size, all_bytes = (sum(tables[name] for name in some & tables.keys()) for some in (names, copied))
             throttled_s += _throttle(work, size, started, all_bytes, look)
     headroom.look(report)
-    replication.apply_asynchronously(target, work.names.forward)
-    health = replication.health(target, work.names.forward)
+    subscriptions.apply_asynchronously(target, work.names.forward)
+    health = subscriptions.health(target, work.names.forward)
     return Copied(
         bytes=sum(tables.values()),
         rows=None,
@@ -86,14 +86,14 @@ def copy(work: Work, source: Connection, target: Connection, report: Report) -> 
 def _subscribe(work: Work, source: Connection, target: Connection) -> None:
     work.store.record_resource(work.lease, work.target.name, "subscription", work.names.forward)
     work.store.record_resource(work.lease, work.source.name, "slot", work.names.forward)
-    replication.drop_orphaned_slot(target, source, work.names.forward)
-    replication.subscribe(
+    subscriptions.drop_orphaned_slot(target, source, work.names.forward)
+    subscriptions.subscribe(
         target, source, work.source.dsn, work.names, work.names.forward, copy_data=True, enabled=False
     )
-    sync_slots = replication.sync_slots(target, work.names.forward)
+    sync_slots = subscriptions.sync_slots(target, work.names.forward)
     if sync_slots is not None:
         work.store.record_resource(work.lease, work.source.name, removal.SYNC_SLOTS, sync_slots)
-    replication.enable(target, work.names.forward)  # a runner may have died while it was paused, too
+    subscriptions.enable(target, work.names.forward)  # a runner may have died while it was paused, too
 
 
 def _copy_bucket(
@@ -109,9 +109,9 @@ def _copy_bucket(
     ready = _states(target, work, "r") & wanted
     if ready == wanted:
         return False
-    replication.publish(source, work.names, sorted(wanted))
+    publications.add(source, work.names, sorted(wanted))
     if not wanted <= _states(target, work):
-        replication.refresh(target, work.names.forward)
+        subscriptions.refresh(target, work.names.forward)
     deadline = time.monotonic() + COPY_PATIENCE_S
     while not wanted <= _states(target, work, "r"):
         if time.monotonic() > deadline:
@@ -130,7 +130,7 @@ def _alive(work: Work, source: Connection, target: Connection, markers: MarkerLi
 
 
 def _states(target: Connection, work: Work, state: str | None = None) -> set[tuple[str, str]]:
-    syncs = replication.table_syncs(target, work.names.forward)
+    syncs = subscriptions.table_syncs(target, work.names.forward)
     return {(sync.schema, sync.table) for sync in syncs if state is None or sync.state == state}
 
 

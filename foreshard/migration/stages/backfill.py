@@ -13,7 +13,7 @@ from foreshard.migration.copying.result import Copied
 from foreshard.migration.progress import Report
 from foreshard.migration.stages.prepare import METHOD
 from foreshard.migration.work import Work
-from foreshard.postgres import replication
+from foreshard.postgres import backends, publications, subscriptions
 from foreshard.postgres.connect import NOTICE_OUR_END, Connection
 
 STATEMENT_TIMEOUT_S = 60.0
@@ -34,7 +34,7 @@ def run(work: Work, report: Report) -> dict[str, Any]:
     method = Method(work.facts().get(METHOD, Method.SUBSCRIPTION))
     with work.connections(STATEMENT_TIMEOUT_S) as (source, target):
         for conn in (source, target):
-            replication.end_backends(conn, work.application, work.lease.token)
+            backends.end_replaced(conn, work.application, work.lease.token)
             conn.execute(NOTICE_OUR_END)
         copy = pipe.copy if method is Method.PIPE else subscription.copy
         copied = copy(work, source, target, report)
@@ -43,13 +43,13 @@ def run(work: Work, report: Report) -> dict[str, Any]:
         arming.arm(work, target, report, serving=False)
         # Only now: PostgreSQL refuses changes of a published table without a key, before our guard can say why.
         tables = [(bucket, table) for bucket in work.buckets for table in work.tables]
-        replication.publish(target, work.names, tables)
+        publications.add(target, work.names, tables)
         if method is Method.PIPE:
             work.store.record_resource(work.lease, work.target.name, "subscription", work.names.forward)
-            replication.subscribe(
+            subscriptions.subscribe(
                 target, source, work.source.dsn, work.names, work.names.forward, copy_data=False
             )
-            replication.enable(target, work.names.forward)
+            subscriptions.enable(target, work.names.forward)
     return {
         "method": method.value,
         "bytes": copied.bytes,
@@ -66,13 +66,13 @@ def _make_the_rest(
     work: Work, source: Connection, target: Connection, method: Method, copied: Copied, report: Report
 ) -> list[str]:
     """Nothing is applied meanwhile. Returns the tables that had to be compacted first."""
-    subscribed = replication.health(target, work.names.forward) is not None
+    subscribed = subscriptions.health(target, work.names.forward) is not None
     if method is Method.PIPE and subscribed:
         return []  # the subscription came after everything else
     if method is Method.SUBSCRIPTION and not after_data.missing(work, source, target):
         return []
     compacted: list[str] = []
-    with replication.paused(target, work.names.forward) if subscribed else nullcontext():
+    with subscriptions.paused(target, work.names.forward) if subscribed else nullcontext():
         if copied.interrupted:
             compacted = upkeep.compact(work, report)
         after_data.make(work, source, target, method, report)

@@ -10,7 +10,7 @@ from foreshard.migration import head_start, streams
 from foreshard.migration.headroom import HeadroomWatch
 from foreshard.migration.progress import Progress, Report
 from foreshard.migration.work import Work
-from foreshard.postgres import guard, replication
+from foreshard.postgres import guard, replication_slots, subscriptions
 from foreshard.postgres.connect import Connection
 from foreshard.postgres.guard import Side
 
@@ -32,12 +32,12 @@ def run(work: Work, report: Report) -> dict[str, Any]:
     with work.connections(SLOT_PATIENCE_S) as (source, target):
         work.store.record_resource(work.lease, work.source.name, "subscription", work.names.reverse)
         work.store.record_resource(work.lease, work.target.name, "slot", work.names.reverse)
-        replication.drop_orphaned_slot(source, target, work.names.reverse)
-        replication.subscribe(
+        subscriptions.drop_orphaned_slot(source, target, work.names.reverse)
+        subscriptions.subscribe(
             source, target, work.target.dsn, work.names, work.names.reverse, copy_data=False
         )
         _refuse_unguarded(work, target)
-        start_lag = replication.slot_lag_bytes(source, work.names.forward) or 0
+        start_lag = replication_slots.lag_bytes(source, work.names.forward) or 0
     started = time.monotonic()
     # Before the first flip, not at the cutover: the checks before it want the target's sequences ahead.
     head_start.give(work, opening=Side.TARGET)

@@ -11,7 +11,7 @@ from foreshard.migration.copying import after_data, method
 from foreshard.migration.copying.method import Method
 from foreshard.migration.progress import Report
 from foreshard.migration.work import Work
-from foreshard.postgres import catalog, guard, preflight_queries, replication
+from foreshard.postgres import backends, catalog, guard, preflight_queries, publications, room
 from foreshard.postgres.connect import Connection
 from foreshard.postgres.guard import Side
 
@@ -41,7 +41,7 @@ def run(work: Work, report: Report) -> dict[str, Any]:
     with work.connections(statement_timeout_s=60) as (source, target):
         wal = _WalRate(source)
         for conn in (source, target):
-            replication.end_backends(conn, work.application, work.lease.token)
+            backends.end_replaced(conn, work.application, work.lease.token)
         work.store.put_facts(work.lease, **{_BEGUN: catalog.fingerprint(source, work.buckets)})
         serving.remember(work, source)
         for shard, conn in ((work.source.name, source), (work.target.name, target)):
@@ -61,8 +61,8 @@ def run(work: Work, report: Report) -> dict[str, Any]:
         work.store.renew(work.lease, work.lease_seconds)
         guard.create_side(source, work.names, Side.SOURCE, work.target.name, work.buckets)
         arming.arm(work, source, report, serving=True)
-        replication.create_publication(source, work.names)
-        replication.create_publication(target, work.names)
+        publications.create(source, work.names)
+        publications.create(target, work.names)
     return {"tables": len(work.buckets) * len(work.tables), "backfill": chosen.value}
 
 
@@ -111,9 +111,9 @@ class _WalRate:
 
     def __init__(self, source: Connection) -> None:
         self._source = source
-        self._begun, self._at = replication.wal_position(source), time.monotonic()
+        self._begun, self._at = room.wal_position(source), time.monotonic()
 
     def bytes_per_s(self) -> float:
         """Waits if that is too short a time ago to say."""
         time.sleep(max(0.0, WAL_SAMPLE_S - (time.monotonic() - self._at)))
-        return (replication.wal_position(self._source) - self._begun) / (time.monotonic() - self._at)
+        return (room.wal_position(self._source) - self._begun) / (time.monotonic() - self._at)

@@ -14,7 +14,7 @@ from foreshard.migration.headroom import HeadroomWatch
 from foreshard.migration.progress import Progress, Report
 from foreshard.migration.stages.read_shadow import refuse_mismatch
 from foreshard.migration.work import Work
-from foreshard.postgres import replication, sequences, write_sample
+from foreshard.postgres import replication_slots, sequences, write_sample
 from foreshard.postgres.guard import Side
 from foreshard.postgres.sequences import Name
 
@@ -109,4 +109,4 @@ def _measure(work: Work, report: Report) -> tuple[write_sample.WriteSample, dict
 def _redirected(work: Work) -> int:
     """Transactions that began on the target: those its reverse slot has sent (applied ones are filtered out)."""
     with work.connection(Side.TARGET) as target:
-        return replication.transactions_sent(target, work.names.reverse)
+        return replication_slots.transactions_sent(target, work.names.reverse)

@@ -1,15 +1,13 @@
-"""Publications, subscriptions and slots, for a role that is no superuser.
+"""Subscriptions of one side of a migration to the other, for a role that is no superuser.
 
-Everything is idempotent, so that a runner that died may do it again. Both directions publish insert, update and
-delete only: a TRUNCATE must never travel (emptying one copy would empty the other). A partitioned table is published as
-its root: one relation to copy, to watch and to compare, and the other side may route a row as it likes.
+Everything is idempotent, so that a runner that died may do it again.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -17,16 +15,12 @@ import psycopg
 from psycopg import errors, sql
 from psycopg.conninfo import conninfo_to_dict
 
-from foreshard.errors import ForeshardError, StreamBroken
+from foreshard.errors import StreamBroken
+from foreshard.postgres import replication_slots
 from foreshard.postgres.connect import Connection, sql_file, with_password
-from foreshard.postgres.names import COMPARING, MigrationNames
+from foreshard.postgres.names import MigrationNames
 
 WORKER_PATIENCE_S = 30.0
-
-LOST = "lost"
-"""The wal_status of a slot whose WAL was removed; the one before it is `UNRESERVED`."""
-
-UNRESERVED = "unreserved"
 
 QUIET: Mapping[str, str] = {
     "log_statement": "none",
@@ -60,37 +54,6 @@ class StreamHealth:
     sync_errors: int
 
 
-def create_publication(conn: Connection, names: MigrationNames) -> None:
-    """A publication of the marker alone; tables are added by `publish`."""
-    if not _exists(conn, "SELECT 1 FROM pg_publication WHERE pubname = %s", names.publication):
-        conn.execute(
-            sql.SQL(
-                "CREATE PUBLICATION {} FOR TABLE {}"
-                " WITH (publish = 'insert, update, delete', publish_via_partition_root = true)"
-            ).format(sql.Identifier(names.publication), sql.Identifier(names.schema, "marker"))
-        )
-
-
-def published(conn: Connection, names: MigrationNames) -> set[tuple[str, str]]:
-    """(schema, table) of everything in the publication, the marker included."""
-    rows = conn.execute(
-        "SELECT schemaname, tablename FROM pg_publication_tables WHERE pubname = %s", (names.publication,)
-    )
-    return {(schema, table) for schema, table in rows}
-
-
-def publish(conn: Connection, names: MigrationNames, tables: Sequence[tuple[str, str]]) -> None:
-    """Add those tables to the publication that are not in it yet."""
-    there = published(conn, names)
-    missing = [table for table in tables if table not in there]
-    if missing:
-        conn.execute(
-            sql.SQL("ALTER PUBLICATION {} ADD TABLE {}").format(
-                sql.Identifier(names.publication), sql.SQL(", ").join(sql.Identifier(*t) for t in missing)
-            )
-        )
-
-
 def subscribe(
     conn: Connection,
     publisher: Connection,
@@ -115,7 +78,7 @@ def subscribe(
     """
     if _exists(conn, "SELECT 1 FROM pg_subscription WHERE subname = %s", subscription):
         return
-    if slot_status(publisher, subscription) is None:
+    if replication_slots.status(publisher, subscription) is None:
         publisher.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (subscription,))
     options = sql.SQL(
         "copy_data = {}, enabled = {}, binary = {}, origin = none, streaming = on, slot_name = {},"
@@ -181,7 +144,7 @@ def not_binary(conn: Connection, names: MigrationNames) -> list[str]:
 def drop_orphaned_slot(subscriber: Connection, publisher: Connection, subscription: str) -> None:
     """Drop a slot without its subscription. The slot is made first: an attempt that was cut off leaves it behind."""
     if health(subscriber, subscription) is None:
-        drop_slot(publisher, subscription)
+        replication_slots.drop(publisher, subscription)
 
 
 @contextmanager
@@ -269,61 +232,6 @@ def health(conn: Connection, subscription: str) -> StreamHealth | None:
     return None if row is None else StreamHealth(*row)
 
 
-def wal_position(conn: Connection) -> int:
-    """Bytes of WAL that this server has written in its life."""
-    row = conn.execute("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint").fetchone()
-    assert row is not None  # a SELECT without FROM has one row
-    return int(row[0])
-
-
-def slot_lag_bytes(conn: Connection, slot: str) -> int | None:
-    """WAL bytes on this server that the slot's reader has not confirmed; None if there is no such slot."""
-    row = conn.execute(
-        "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn)::bigint"
-        "  FROM pg_replication_slots WHERE slot_name = %s",
-        (slot,),
-    ).fetchone()
-    return None if row is None else int(row[0] or 0)
-
-
-def slot_status(conn: Connection, slot: str) -> str | None:
-    """PostgreSQL's wal_status of a slot of this server (`LOST`: it serves nobody any more); None if there is none."""
-    row = conn.execute(
-        "SELECT coalesce(wal_status, 'reserved') FROM pg_replication_slots WHERE slot_name = %s", (slot,)
-    ).fetchone()
-    return None if row is None else str(row[0])
-
-
-def serves(conn: Connection, slot: str) -> bool:
-    """Whether the slot is there and its WAL, too."""
-    return slot_status(conn, slot) not in (None, LOST)
-
-
-def transactions_sent(conn: Connection, slot: str) -> int:
-    """Transactions that the slot's reader was sent: those that began on this server, markers included."""
-    row = conn.execute(
-        "SELECT total_txns FROM pg_stat_replication_slots WHERE slot_name = %s", (slot,)
-    ).fetchone()
-    return 0 if row is None else int(row[0])
-
-
-def objects_of(conn: Connection, names: MigrationNames) -> list[str]:
-    """Slots, publications, subscriptions, schemas and triggers of the migration on this server."""
-    rows = conn.execute(sql_file("leftovers.sql"), {"name": names.schema})
-    return [f"{kind} {name}" for kind, name in rows]
-
-
-def plane_objects(conn: Connection, plane: str) -> list[tuple[int, str, str]]:
-    """(migration, kind, name) of everything on this server that a migration of control plane ``plane`` made.
-
-    Rows in Foreshard's own tables are kinds ``side`` and ``moving``. Another plane's things are not in the list.
-    """
-    found = conn.execute(sql_file("plane_objects.sql"), {"plane": plane}).fetchall()
-    if _exists(conn, "SELECT WHERE to_regclass('foreshard.moving') IS NOT NULL"):
-        found += conn.execute(sql_file("plane_rows.sql"), {"plane": plane}).fetchall()
-    return sorted((int(number), str(kind), str(name)) for number, kind, name in found)
-
-
 def sync_slots(conn: Connection, subscription: str) -> str | None:
     """Name, with ``*`` for the table, of the slots on the publisher by which the subscription copies its tables.
 
@@ -338,22 +246,8 @@ def sync_slots(conn: Connection, subscription: str) -> str | None:
     return None if row is None else str(row[0])
 
 
-def slots_like(conn: Connection, pattern: str) -> list[str]:
-    """Slots of this database that a name from `sync_slots` stands for."""
-    rows = conn.execute(
-        "SELECT slot_name FROM pg_replication_slots WHERE slot_name ~ %s AND database = current_database()",
-        (slot_expression(pattern),),
-    )
-    return [name for (name,) in rows]
-
-
-def slot_expression(pattern: str) -> str:
-    """A name from `sync_slots` (or of one slot) as a regular expression."""
-    return f"^{pattern.replace('*', '[0-9]+')}$"
-
-
 def unsubscribe(conn: Connection, subscription: str, *, publisher_gone: bool = False) -> None:
-    """Drop the subscription, and its slot if the publisher answers. The rest of the slot is `drop_slot`'s.
+    """Drop the subscription, and its slot if the publisher answers. The rest of the slot is `replication_slots.drop`'s.
 
     ``publisher_gone``: it is not asked; a host that swallows packets would be waited for.
     """
@@ -374,71 +268,6 @@ def unsubscribe(conn: Connection, subscription: str, *, publisher_gone: bool = F
     disable(conn, subscription)  # cut the tie here; the slot is dropped over there
     conn.execute(sql.SQL("ALTER SUBSCRIPTION {} SET (slot_name = NONE)").format(name))
     conn.execute(sql.SQL("DROP SUBSCRIPTION {}").format(name))
-
-
-def unpublish(conn: Connection, names: MigrationNames) -> None:
-    """Drop the publication. Idempotent."""
-    conn.execute(sql.SQL("DROP PUBLICATION IF EXISTS {}").format(sql.Identifier(names.publication)))
-
-
-def drop_slot(conn: Connection, slot: str) -> None:
-    """Drop the slot if it still stands on this server; its reader is cut off. Idempotent.
-
-    The reader is of no use to anybody, but it may not know: that of a subscriber which is gone for good, or behind
-    a half-open connection, holds the slot until wal_sender_timeout. ``slot`` may come from `sync_slots`.
-
-    Raises:
-        ForeshardError: a slot is still in use.
-    """
-    which = (slot_expression(slot),)
-    try:
-        conn.execute(
-            "SELECT pg_terminate_backend(active_pid, 1000) FROM pg_replication_slots"
-            " WHERE slot_name ~ %s AND database = current_database() AND active_pid IS NOT NULL",
-            which,
-        )
-        conn.execute(
-            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
-            " WHERE slot_name ~ %s AND database = current_database()",
-            which,
-        )
-    except (errors.ObjectInUse, errors.UndefinedObject, errors.InsufficientPrivilege) as error:
-        raise ForeshardError(
-            f"Replication slot {slot} is still in use.", remedy="It is tried again.", slot=slot
-        ) from error
-
-
-def end_backends(conn: Connection, application: str, before: int) -> int:
-    """End sessions of runners that lost their lease, and what their dead clients left behind; returns how many.
-
-    Sessions are called ``<application> lease <token>``; those with a token below ``before`` are ended. A backend
-    does not notice that its client is gone while it waits for a lock or builds an index.
-    """
-    rows = conn.execute(
-        "SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity"
-        " WHERE usename = current_user AND pid <> pg_backend_pid()"
-        "   AND substring(application_name FROM %s)::bigint < %s",
-        (f"^{application} lease ([0-9]+)$", before),
-    )
-    return len(rows.fetchall())
-
-
-def end_comparisons(conn: Connection, names: MigrationNames, buckets: Sequence[str]) -> int:
-    """End sessions that compare these buckets beside their migration, or mend them; returns how many.
-
-    A copy cannot be dropped while one reads it, and a large table takes minutes.
-    """
-    rows = conn.execute(
-        "SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity AS a"
-        " WHERE usename = current_user AND pid <> pg_backend_pid()"
-        "   AND (application_name = %s OR application_name = %s"
-        "   AND EXISTS (SELECT FROM pg_locks AS l JOIN pg_class AS c ON c.oid = l.relation"
-        "                 JOIN pg_namespace AS n ON n.oid = c.relnamespace"
-        "                WHERE l.pid = a.pid AND n.nspname = ANY (%s)"
-        "                  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())))",
-        (names.repair_origin, COMPARING, list(buckets)),
-    )
-    return len(rows.fetchall())
 
 
 def _exists(conn: Connection, query: str, *parameters: object) -> bool:
