@@ -47,7 +47,12 @@ def doctor(
     settings = load_settings()
     with _Progress() as progress:
         findings = Examination(
-            settings, NAME, lambda: expected(settings), only=only, tell=progress.tell
+            settings,
+            NAME,
+            lambda: expected(settings),
+            lambda: automations(settings),
+            only=only,
+            tell=progress.tell,
         ).run()
     if as_json:
         show([asdict(finding) for finding in findings])
@@ -73,6 +78,13 @@ def expected(settings: Settings) -> list[Expected]:
         )
         for one in served(timedelta(seconds=every_s) if every_s else None)
     ]
+
+
+def automations(settings: Settings) -> list[str]:
+    """Names of the automations that `foreshard automations apply` makes."""
+    from deployments.automations import wanted
+
+    return [one.name for one in wanted(settings.alerts, [])]
 
 
 def print_findings(findings: Sequence[Finding]) -> None:

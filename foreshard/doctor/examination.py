@@ -11,10 +11,11 @@ from sqlalchemy.exc import OperationalError
 
 from foreshard.control.engine import ControlDatabase
 from foreshard.control.topology_store import ShardRecord
-from foreshard.doctor import clock, control, local, packages, prefect, prometheus, shard, shards
+from foreshard.doctor import alerts, clock, control, local, packages, prefect, prometheus, shard, shards
 from foreshard.doctor.control import ControlFacts, Fleet
 from foreshard.doctor.finding import Finding, wrong
 from foreshard.doctor.prefect import Expected
+from foreshard.doctor.prefect_api import Automation
 from foreshard.doctor.shard import ShardFacts
 from foreshard.doctor.together import together
 from foreshard.errors import ForeshardError, InvalidInput
@@ -30,31 +31,36 @@ CHECKS = (
     control.CHECK,
     prefect.CHECK,
     prefect.DEPLOYMENTS,
+    alerts.CHECK,
     prometheus.CHECK,
     shards.CHECK,
     clock.CHECK,
 )
 """What ``--only`` takes, and the name of each shard besides."""
 
-KNOWS_NO_FLEET = CHECKS[:6]
+KNOWS_NO_FLEET = CHECKS[:7]
 
 Tell = Callable[[set[str]], None]
 
 
 class Examination:
-    """One look at an installation. ``deployment`` and ``expected`` say what should be registered with Prefect."""
+    """One look at an installation.
+
+    ``deployment``, ``expected`` and ``automations``, the names of those that alert, say what should be in Prefect.
+    """
 
     def __init__(
         self,
         settings: Settings,
         deployment: str,
         expected: Callable[[], Sequence[Expected]],
+        automations: Callable[[], Sequence[str]],
         *,
         only: str | None = None,
         tell: Tell = lambda _: None,
     ) -> None:
         self._settings, self._only, self._tell = settings, only, tell
-        self._deployment, self._expected = deployment, expected
+        self._deployment, self._expected, self._automations = deployment, expected, automations
         self._control_facts: ControlFacts | None = None
 
     def run(self) -> list[Finding]:
@@ -89,11 +95,16 @@ class Examination:
             jobs[local.CHECK] = lambda: local.judge(local.read(settings))
         if self._only in (None, control.CHECK) or self._only not in KNOWS_NO_FLEET:
             jobs[control.CHECK] = self._control
-        if self._wants(prefect.CHECK, prefect.DEPLOYMENTS):
-            jobs[prefect.CHECK] = partial(prefect.examine, api_url, self._deployment, self._expected)
+        if self._wants(prefect.CHECK, prefect.DEPLOYMENTS, alerts.CHECK):
+            jobs[prefect.CHECK] = partial(
+                prefect.examine, api_url, self._deployment, self._expected, self._alerts
+            )
         if self._wants(prometheus.CHECK) and settings.load.prometheus:
             jobs[prometheus.CHECK] = partial(prometheus.examine, settings.load.prometheus)
         return _findings(together(jobs, TIMEOUT_S, self._tell))
+
+    def _alerts(self, there: Sequence[Automation]) -> list[Finding]:
+        return alerts.judge(self._settings.alerts, there, self._automations())
 
     def _control(self) -> list[Finding]:
         database = ControlDatabase(self._settings.control.dsn)

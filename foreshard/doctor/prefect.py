@@ -37,9 +37,12 @@ class Expected:
 
 
 def examine(
-    api_url: str | None, deployment: str, expected: Callable[[], Sequence[Expected]]
+    api_url: str | None,
+    deployment: str,
+    expected: Callable[[], Sequence[Expected]],
+    alerts: Callable[[Sequence[Automation]], list[Finding]],
 ) -> list[Finding]:
-    """``deployment``: the name that all of ours have."""
+    """``deployment``: the name that all of ours have; ``alerts`` judges the automations that exist."""
     if api_url is None:
         return [wrong(CHECK, "prefect.api_url is not set", "Set it in foreshard.toml, or PREFECT_API_URL.")]
     try:
@@ -55,7 +58,11 @@ def examine(
             )
         ]
     client = installed_version("prefect") or "none"
-    return [*judge(facts, client, api_url), *judge_deployments(facts, expected())]
+    return [
+        *judge(facts, client, api_url),
+        *judge_deployments(facts, expected()),
+        *alerts(facts.automations),
+    ]
 
 
 def _refused(api_url: str, status: int) -> Finding:

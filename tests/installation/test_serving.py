@@ -105,7 +105,8 @@ def test_what_is_served_is_told_and_stopped_without_harm(installation: Installat
         whole = installation.doctor()
         assert [one["what"] for one in whole if one["severity"] == "wrong"] == []
         assert [one["what"] for one in whole if one["severity"] == "warn"] == [
-            "the schedule of verify is paused"
+            "the schedule of verify is paused",
+            "alerts notify nobody: no block is named",
         ]
         httpx.patch(
             f"{installation.prefect.api_url}/deployments/{again['verify']['id']}/schedules/"

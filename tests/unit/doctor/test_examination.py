@@ -115,13 +115,13 @@ def test_without_a_control_database_nothing_of_the_fleet_is_called_in_order(
     monkeypatch.setenv("FORESHARD_CONTROL__DSN", "host=127.0.0.1 port=1 dbname=none")
     monkeypatch.setenv("FORESHARD_CHECKS__DOCS_PORT", "0")
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:1/api")
-    found = Examination(load_settings(), "main", list, only=only).run()
+    found = Examination(load_settings(), "main", list, list, only=only).run()
     assert any(one.severity == "wrong" and "control database does not answer" in one.what for one in found)
 
 
 def test_what_needs_no_control_database_does_not_ask_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORESHARD_CONTROL__DSN", "host=127.0.0.1 port=1 dbname=none")
-    assert {one.check for one in Examination(load_settings(), "main", list, only="packages").run()} == {
+    assert {one.check for one in Examination(load_settings(), "main", list, list, only="packages").run()} == {
         "packages"
     }
 
@@ -129,6 +129,6 @@ def test_what_needs_no_control_database_does_not_ask_it(monkeypatch: pytest.Monk
 def test_deployments_of_a_prefect_that_is_away_are_not_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORESHARD_CONTROL__DSN", "host=127.0.0.1 port=1 dbname=none")
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:1/api")
-    (finding,) = Examination(load_settings(), "main", list, only="deployments").run()
+    (finding,) = Examination(load_settings(), "main", list, list, only="deployments").run()
     assert finding.severity == "wrong"
     assert "Prefect does not answer" in finding.what

@@ -105,5 +105,5 @@ def test_the_database_is_told_by_what_a_backslash_means_there(sqlite: bool, esca
 
 
 def test_without_an_address_there_is_nothing_to_ask() -> None:
-    (finding,) = prefect.examine(None, "main", lambda: EXPECTED)
+    (finding,) = prefect.examine(None, "main", lambda: EXPECTED, list)
     assert finding.what == "prefect.api_url is not set"
