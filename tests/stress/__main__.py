@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 import traceback
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def _run(part: Part, context: Context) -> PartResult:
         traceback.print_exc()
         result = PartResult(False, {}, [f"{type(error).__name__}: {error}"])
     seconds = round(time.monotonic() - begun, 1)
-    return PartResult(result.passed, {**result.figures, "seconds_in_all": seconds}, result.lines)
+    return replace(result, figures={**result.figures, "seconds_in_all": seconds})
 
 
 def _arguments() -> argparse.Namespace:

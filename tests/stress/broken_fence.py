@@ -22,10 +22,11 @@ from foreshard.migration.work import Work
 from foreshard.postgres import guard
 from foreshard.postgres.connect import Connection
 from foreshard.postgres.guard import Side
+from tests.stress.flipper import real_flip
 from tests.stress.stress_fleet import StressFleet, allow_cutover, drain
 
 HELD_BACK_S = 0.3
-"""How long writers work on the side that opened too early before it is told what it missed."""
+"""How long writers work on the side that opened before the other side is told, or is told itself what it missed."""
 
 LOCK = r"PERFORM\s+pg_advisory_xact_lock_shared\([^;]*\);"
 READ_BOUND = r"state := pg_sequence_last_value\(here\.bound_sequence::regclass\);"
@@ -86,6 +87,20 @@ def open_without_marker(runner: Runner, bound: int) -> FlipResult | None:
     finish_interrupted(work)
     drain(runner)
     return None
+
+
+def flip_on_a_slow_line(runner: Runner, bound: int) -> FlipResult | None:
+    """The product's flip, as it is; only what the new owner writes reaches the old one a while later.
+
+    That breaks nothing: the old owner refuses. But a write that a broken fence lets through there does not meet the
+    rows of the new owner any more, a conflict by which PostgreSQL refuses most of what comes with an old snapshot.
+    """
+    work = runner.work
+    loses = Side.SOURCE if bound > work.record.bound else Side.TARGET
+    with work.connection(loses) as conn, _held_back(work, conn, loses):
+        done = real_flip(runner, bound)
+        time.sleep(HELD_BACK_S)
+    return done
 
 
 def _close(conn: Connection, work: Work, flip_no: int, bound: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import statistics
 import time
@@ -46,13 +47,16 @@ class Flipper:
     pauses_ms: list[float] = field(default_factory=list)
     seconds: float = 0.0
 
-    def run(self, flips: int, say: Callable[[str], None], stop: Callable[[], bool] = lambda: False) -> None:
-        """So many flips that succeed, or until ``stop``; ``say`` is told every two seconds how far it is.
+    def run(
+        self, flips: int | None, say: Callable[[str], None], stop: Callable[[], bool] = lambda: False
+    ) -> None:
+        """So many flips that succeed (None: any number), or until ``stop``; ``say`` is told how far every two seconds.
 
         Raises:
             FlipFailed: hardly any flip succeeds.
         """
-        wanted = self.done + flips
+        wanted = math.inf if flips is None else self.done + flips
+        of = "" if flips is None else f" of {wanted}"
         begun = said = time.monotonic()
         while self.done < wanted and not stop():
             self._once()
@@ -60,7 +64,7 @@ class Flipper:
             begun = time.monotonic()
             if begun - said >= SAY_EVERY_S:
                 said = begun
-                say(f"{self.done} of {wanted} flips, {self.failed} failed, {self.done / self.seconds:.1f}/s")
+                say(f"{self.done}{of} flips, {self.failed} failed, {self.done / self.seconds:.1f}/s")
 
     def figures(self) -> dict[str, Any]:
         """Counts and pauses, ready for JSON."""

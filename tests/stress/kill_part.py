@@ -23,6 +23,5 @@ class Kills:
             "kills": len(matrix.rows),
             "writes": matrix.writes,
             "table": kill_report.table(matrix.rows),
-            "rows": matrix.rows,
         }
-        return PartResult(matrix.passed, figures, matrix.failures)
+        return PartResult(matrix.passed, figures, matrix.failures, {"rows": matrix.rows})

@@ -27,11 +27,12 @@ class Context:
 
 @dataclass(frozen=True)
 class PartResult:
-    """``figures`` go into the JSON as they are; ``lines`` into the printed report, worst first."""
+    """``figures`` are printed, ``lines`` too, worst first; all of it goes into the JSON, and ``details`` only there."""
 
     passed: bool
     figures: Mapping[str, Any]
     lines: Sequence[str] = field(default=())
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Part(Protocol):

@@ -57,14 +57,19 @@ def document(
         "seed": seed,
         "seconds": round(seconds, 1),
         "parts": {
-            name: {"passed": result.passed, **result.figures, "problems": list(result.lines)}
+            name: {
+                "passed": result.passed,
+                **result.figures,
+                **result.details,
+                "problems": list(result.lines),
+            }
             for name, result in results.items()
         },
     }
 
 
 def show(console: Console, results: Mapping[str, PartResult], of: Mapping[str, Any]) -> None:
-    """Print one table a part, and what is wrong."""
+    """Print one table a part, and what is wrong; of parts that failed once more at the end, where a log is read."""
     for name, result in results.items():
         verdict = "[green]passed[/green]" if result.passed else "[red]FAILED[/red]"
         table = Table(title=f"{name}: {verdict}", title_justify="left", show_header=False)
@@ -73,16 +78,24 @@ def show(console: Console, results: Mapping[str, PartResult], of: Mapping[str, A
         for key, value in result.figures.items():
             table.add_row(key, escape(_readable(value)))
         console.print(table)
-        for line in result.lines[:LINES_SHOWN]:
-            console.print(f"  {line}", markup=False, highlight=False)
-        if len(result.lines) > LINES_SHOWN:
-            console.print(f"  and {len(result.lines) - LINES_SHOWN} more")
+        _lines(console, result)
     used, here = of["versions"], of["machine"]
     console.print(
         f"PostgreSQL {used['postgresql']}, Python {used['python']}, {here['cpus']} CPUs ({here['model']}), "
         f"seed {of['seed']}, {of['seconds']} s: {'passed' if of['passed'] else 'FAILED'}",
         highlight=False,
     )
+    for name, result in results.items():
+        if not result.passed:
+            console.print(f"[red]{name} FAILED[/red]")
+            _lines(console, result)
+
+
+def _lines(console: Console, result: PartResult) -> None:
+    for line in result.lines[:LINES_SHOWN]:
+        console.print(f"  {line}", markup=False, highlight=False)
+    if len(result.lines) > LINES_SHOWN:
+        console.print(f"  and {len(result.lines) - LINES_SHOWN} more")
 
 
 def _readable(value: object) -> str:
