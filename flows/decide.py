@@ -47,7 +47,8 @@ def decide(
             started = due_plans.start_due(control, settings)
             if decided.new:
                 events.decision_completed(decided.id, decided.forecast_run_id, decided.plan_ids, started)
-        from tasks import plan_artifacts  # here: the migrations are on their way while what draws is imported
+        # Here: the migrations are on their way while what draws is imported.
+        from tasks import plan_artifacts, shard_forecast_artifact
 
         if dry_run:
             plan_artifacts.show_dry_run(settings, decided, return_state=True)
@@ -57,6 +58,7 @@ def decide(
         plan_artifacts.show_decision(control, settings, decided, return_state=True)
         for plan_id in decided.plan_ids:
             plan_artifacts.show_plan(control, settings, PlanStore(control).get(plan_id), return_state=True)
+        shard_forecast_artifact.show_relief(control, settings, decided, return_state=True)
         run_labels.tag(*(f"plan-{plan_id}" for plan_id in decided.plan_ids))
         fleet_artifact.show(control, settings)
         return list(decided.plan_ids)

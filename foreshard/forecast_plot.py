@@ -11,12 +11,30 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
+from foreshard.forecast.band import Floats
 from foreshard.forecast.result import ForecastResult
 from foreshard.load.shown_series import unit_of
-from foreshard.load_axes import GREY, RED, days, draw_load, small_png, style, time_axis
+from foreshard.load_axes import GREY, RED, days, draw_effect, draw_load, small_png, style, time_axis
 from foreshard.quantities import chance, resource
 
 SHORTEST_HISTORY, LONGEST_HISTORY = timedelta(hours=6), timedelta(days=4)
+
+
+@dataclass(frozen=True, eq=False)
+class Relieved:
+    """What becomes of a series when ``plans`` (their numbers) are done, which is at ``done_at``.
+
+    ``values``: the quantile that counts, at each step of the band, in the metric's unit.
+    """
+
+    plans: tuple[int, ...]
+    values: Floats
+    done_at: datetime
+
+    @property
+    def name(self) -> str:
+        """``plan 3``, ``plans 3, 4``."""
+        return f"plan{'s' if len(self.plans) > 1 else ''} {', '.join(map(str, self.plans))}"
 
 
 @dataclass(frozen=True)
@@ -24,7 +42,8 @@ class ForecastPicture:
     """What is drawn of one series.
 
     ``history``: means by the beginning (UTC) of their step, in the metric's unit; a NaN is a gap. ``capacity``: None
-    for a series without one, as a bucket's. ``level``: the quantile that counts for decisions.
+    for a series without one, as a bucket's. ``level``: the quantile that counts for decisions. ``relieved``: None where
+    no plan takes load away.
     """
 
     result: ForecastResult
@@ -33,6 +52,7 @@ class ForecastPicture:
     capacity: float | None
     timezone: str
     level: float
+    relieved: Relieved | None = None
 
     @property
     def name(self) -> str:
@@ -73,6 +93,10 @@ def forecast_png(picture: ForecastPicture) -> bytes:
         figure = Figure(figsize=(7.2, 2.8), dpi=100, layout="constrained")
         axes = figure.add_subplot()
         draw_load(axes, picture.history, picture.result.band, picture.step)
+        if (done := picture.relieved) is not None:
+            draw_effect(
+                axes, picture.result.band, picture.level, done.values, done.done_at, picture.step, done.name
+            )
         if picture.capacity is not None:
             axes.axhline(picture.capacity, color=RED, linewidth=1.2, linestyle="--", label="capacity")
             if picture.excess_at is not None:
@@ -84,7 +108,8 @@ def forecast_png(picture: ForecastPicture) -> bytes:
         axes.set_ylabel(unit_of(picture.result.key.metric))
         axes.yaxis.set_major_formatter(EngFormatter())  # 20 M, 1.5 k
         time_axis(axes, zone)
-        figure.legend(loc="outside lower center", ncols=5, fontsize=7, frameon=False)
+        columns = 5 if picture.relieved is None else 4
+        figure.legend(loc="outside lower center", ncols=columns, fontsize=7, frameon=False)
         return small_png(figure)
 
 

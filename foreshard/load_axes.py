@@ -16,7 +16,7 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from PIL import Image
 
-from foreshard.forecast.band import Band, Floats
+from foreshard.forecast.band import Band, Floats, quantile_column
 
 BLUE, GREY, RED, GREEN, ORANGE = "#1f5fa8", "#5b6570", "#c0392b", "#1e7d45", "#b9770e"
 
@@ -41,6 +41,32 @@ def draw_load(axes: Axes, history: pd.Series[float], band: Band, step: timedelta
         )
     axes.plot(ahead, values[:, 3], color=BLUE, linewidth=1.4, label="median forecast")
     axes.axvline(days([pd.Timestamp(band.ts[0])])[0], color=GREY, linewidth=0.8, linestyle=":")
+
+
+def draw_effect(
+    axes: Axes,
+    band: Band,
+    level: float,
+    then: Floats,
+    done_at: datetime,
+    step: timedelta,
+    what: str,
+    unit: float = 1.0,
+) -> None:
+    """The quantile ``level`` with nothing moved, and dotted ``then``, what it is with ``what`` (``plan 3``) done.
+
+    That is drawn from when all is done; if this is as late as the forecast's end or later, all along.
+    """
+    label, before = f"q{level:g}", band.quantiles[:, quantile_column(level)]
+    moments, values = drawn_steps(band.ts, np.stack([before, then], axis=1) / unit, step)
+    axes.plot(moments, values[:, 0], color=BLUE, linewidth=0.8, label=f"{label} with nothing moved")
+    later = moments >= days([done_at])[0]
+    if later.sum() < 2:
+        later[:] = True
+    axes.plot(
+        moments[later], values[later, 1], color=GREEN, linewidth=1.6, linestyle=(0, (1.2, 1)),
+        label=f"{label} with {what} done",
+    )  # fmt: skip
 
 
 def drawn_steps(starts: Iterable[datetime], values: Floats, step: timedelta) -> tuple[Floats, Floats]:

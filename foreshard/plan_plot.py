@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -15,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
-from foreshard.forecast.band import Band, Floats, quantile_column
+from foreshard.forecast.band import Band, Floats
 from foreshard.load_axes import (
     BLUE,
     GREEN,
@@ -23,8 +22,8 @@ from foreshard.load_axes import (
     ORANGE,
     RED,
     days,
+    draw_effect,
     draw_load,
-    drawn_steps,
     small_png,
     style,
     time_axis,
@@ -136,20 +135,8 @@ def timeline_span(decision: Decision) -> tuple[datetime, datetime]:
 def _draw_end(axes: Axes, end: EndPicture, picture: PlanPicture) -> None:
     zone, when = ZoneInfo(picture.timezone), picture.plan.timeline
     draw_load(axes, _shown(end), end.band, picture.step, unit=end.capacity)
-    label = f"q{picture.level:g}"
-    before = end.band.quantiles[:, quantile_column(picture.level)]
-    moments, values = drawn_steps(
-        end.band.ts, np.stack([before, end.then], axis=1) / end.capacity, picture.step
-    )
-    axes.plot(moments, values[:, 0], color=BLUE, linewidth=0.8, label=f"{label} with nothing moved")
+    draw_effect(axes, end.band, picture.level, end.then, when.ends_at, picture.step, "the plan", end.capacity)
     begin, done = days([when.not_before, when.ends_at])
-    later = moments >= done
-    if later.sum() < 2:  # it ends with the forecast, or after: what comes is drawn all along
-        later[:] = True
-    axes.plot(
-        moments[later], values[later, 1], color=GREEN, linewidth=1.6, linestyle=(0, (1.2, 1)),
-        label=f"{label} with the plan done",
-    )  # fmt: skip
     axes.axhline(1.0, color=RED, linewidth=1.2, linestyle="--", label="capacity")
     axes.axhline(end.ceiling, color=ORANGE, linewidth=0.9, linestyle="-.", label="limit of planning")
     axes.set_xlim(*_span(end, picture.step))

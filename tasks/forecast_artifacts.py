@@ -1,10 +1,8 @@
-"""Forecasts in the UI: a table of all shards, and a picture and a table for each that comes near its capacity."""
+"""Forecasts in the UI: a table of all shards, and a page for each that comes near its capacity."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterator, Sequence
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
@@ -15,38 +13,20 @@ from foreshard.control.forecast_picture import history_of
 from foreshard.control.forecast_store import ForecastRecord
 from foreshard.control.plan_store import PlanStore
 from foreshard.control.topology_store import TopologyStore
-from foreshard.forecast.band import QUANTILES
 from foreshard.forecast.result import ForecastResult
 from foreshard.forecast.series import SeriesKey
-from foreshard.forecast_plot import ForecastPicture, forecast_png
-from foreshard.load.shown_series import with_unit
+from foreshard.forecast_plot import ForecastPicture
 from foreshard.markdown import plain, shortened
 from foreshard.planning.explain import percent
 from foreshard.quantities import chance, resource
 from foreshard.settings import Settings
-from tasks import fleet_time, links
-from tasks.artifact_keys import artifact_key
+from tasks import fleet_time, links, shard_forecast_artifact
 from tasks.forecasting import Forecasts
-from tasks.plots import as_markdown
 from tasks.risk_markdown import more
-
-AT_RISK = 0.9
-"""A shard is drawn when the policy's quantile peaks above this share of its capacity,"""
-
-LIKELY = 0.05
-"""or when it is exceeded with this probability."""
-
-COLUMNS = (0, 2, 3, 5, 6)
-"""Quantiles of the table: all of them are too wide for one of the two UIs."""
-
-STEPS_SHOWN = 96
-
+from tasks.shard_forecast_artifact import DRAWN, ShardForecast
 
 SHOWN = 100
 """Rows of the table, the most loaded first."""
-
-DRAWN = 50
-"""Shards and resources with a picture of their own, the riskiest first."""
 
 
 @task(
@@ -73,55 +53,13 @@ def show(
     for one in drawn:
         history, zone = history_of(forecasts.known.panel, one.result), settings.clock.timezone
         picture = ForecastPicture(one.result, history, record.step, one.capacity, zone, one.level)
-        said = _linked(record, one.shard, plans)
-        create_markdown_artifact(
-            key=one.key,
-            markdown="\n\n".join([said, shard_markdown(picture)]),
-            description=f"{one.shard}: {resource(one.metric)} peaks at {percent(one.share)} of capacity, P(exceed) "
-            f"{chance(one.risk)}",
-        )
+        shard_forecast_artifact.publish(one, picture, record.id, plans.get(one.shard, ()))
     create_markdown_artifact(
         key="forecast",
         markdown=as_table(record, rows, drawn, settings.clock.timezone),
         description=f"Forecast {record.id} of {fleet_time.moment(record.issued_at, settings.clock.timezone)}: "
         f"{len({one.shard for one in drawn})} shard(s) at risk",
     )
-
-
-@dataclass(frozen=True)
-class ShardForecast:
-    """One resource of one shard, and what is forecast of it by the quantile ``level``."""
-
-    shard: str
-    metric: str
-    capacity: float
-    result: ForecastResult
-    level: float
-
-    @property
-    def share(self) -> float:
-        """The peak as a share of the capacity."""
-        return self.result.band.peak(self.level) / self.capacity
-
-    @property
-    def risk(self) -> float:
-        """Probability that the capacity is exceeded."""
-        return self.result.peak.above(self.capacity)
-
-    @property
-    def above_from(self) -> datetime | None:
-        """When the quantile first passes the capacity."""
-        return self.result.band.first_above(self.capacity, self.level)
-
-    @property
-    def at_risk(self) -> bool:
-        """Whether it has a picture."""
-        return self.share > AT_RISK or self.risk > LIKELY
-
-    @property
-    def key(self) -> str:
-        """Of its picture."""
-        return artifact_key("forecast", self.shard, self.metric)
 
 
 def _limited(
@@ -191,66 +129,3 @@ def _plans_at(control: ControlDatabase) -> dict[str, list[int]]:
     for record in PlanStore(control).open():
         found.setdefault(record.plan.source, []).append(record.id)
     return found
-
-
-def _linked(record: ForecastRecord, shard: str, plans: Mapping[str, Sequence[int]]) -> str:
-    return links.line(
-        links.to_fleet(),
-        links.to_artifact("forecast", f"Forecast {record.id}"),
-        links.to_artifact("decision", "What is decided on it"),
-        *(links.to_artifact(f"plan-{one}", f"Plan {one}") for one in plans.get(shard, ())),
-    )
-
-
-def score(result: ForecastResult) -> str:
-    """Its champion's, to two digits."""
-    return "none" if result.score is None else f"{result.score:.2f}"
-
-
-def _image(drawn: ForecastPicture) -> str:
-    return as_markdown(forecast_png(drawn), f"{drawn.name}: the forecast {_crossing(drawn)}")
-
-
-def _crossing(drawn: ForecastPicture) -> str:
-    excess = drawn.excess_at
-    if excess is None:
-        return "stays below its capacity"
-    return f"passes its capacity on {fleet_time.moment(excess, drawn.timezone)}"
-
-
-def shard_markdown(drawn: ForecastPicture) -> str:
-    """The picture and, below it, the quantiles."""
-    result, unit = drawn.result, drawn.capacity or 1.0
-    rows = [
-        f"| {fleet_time.hour(step, drawn.timezone)} | "
-        + " | ".join(percent(value / unit) for value in values)
-        + " |"
-        for step, values in zip(result.band.ts, result.band.quantiles[:, COLUMNS], strict=True)
-    ][:STEPS_SHOWN]
-    covered = "" if result.coverage is None else f", its 90 % band held {result.coverage:.0%} of past values"
-    risk = (
-        "" if drawn.risk is None else f"The capacity is exceeded with a probability of {chance(drawn.risk)}. "
-    )
-    return "\n".join(
-        [
-            f"# {plain(drawn.name[:1].upper() + drawn.name[1:])}",
-            "",
-            f"The {drawn.level * 100:g} % quantile {_crossing(drawn)}. {risk}",
-            "",
-            _image(drawn),
-            "",
-            f"Learnt from {result.points:,} steps by {result.model.replace('_', ' ')}, score {score(result)} (below 1 "
-            f"is better than yesterday repeated){covered}. {plain(result.note)}",
-            "",
-            f"## Quantiles of each step, of the capacity {_capacity(drawn)}",
-            "",
-            f"| {drawn.timezone} | " + " | ".join(f"{QUANTILES[at] * 100:g} %" for at in COLUMNS) + " |",
-            "|---|" + "---:|" * len(COLUMNS),
-            *rows,
-            *more(len(result.band.ts) - STEPS_SHOWN, "steps: `foreshard forecast --series` lists all"),
-        ]
-    )
-
-
-def _capacity(drawn: ForecastPicture) -> str:
-    return with_unit(drawn.capacity or 0.0, drawn.result.key.metric)

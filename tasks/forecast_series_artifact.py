@@ -12,8 +12,8 @@ from prefect.cache_policies import NO_CACHE
 from foreshard.control.forecast_store import ForecastRecord
 from foreshard.forecast.result import ForecastResult
 from foreshard.markdown import cell, shortened
-from tasks.forecast_artifacts import score
 from tasks.forecasting import Forecasts
+from tasks.shard_forecast_artifact import score
 
 NOTES_SHOWN = 300
 NOTES_LOGGED = 20

@@ -1,9 +1,10 @@
-"""What is drawn of a stored plan: both ends' history and forecast, and their load with the plan done."""
+"""What is drawn of stored plans: both ends' history and forecast, and the load of either with plans done."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from foreshard.control.what_if import what_if
 from foreshard.errors import ForeshardError, NotFound
 from foreshard.forecast.band import Floats
 from foreshard.forecast.series import SeriesKey
-from foreshard.forecast_plot import ForecastPicture
+from foreshard.forecast_plot import ForecastPicture, Relieved
 from foreshard.plan_plot import EndPicture, PlanPicture
 from foreshard.planning.plan import Effect, MigrationPlan
 from foreshard.planning.policy import DecisionPolicy
@@ -57,16 +58,39 @@ def plan_picture(
     return PlanPicture(plan, metric, source, target, forecast.step, level, settings.clock.timezone)
 
 
+def relieved(picture: ForecastPicture, plans: Sequence[PlanRecord]) -> ForecastPicture:
+    """The picture of a shard's forecast, with its load when those of ``plans`` that relieve the shard are done.
+
+    By the plans' own numbers, as in `plan_picture`: each leaves as large a part of the load as of its predicted peak.
+    """
+    key, band = picture.result.key, picture.result.band
+    values, does = band.at(picture.level), []
+    for one in plans:
+        if one.plan.source == key.shard and any(
+            effect.metric == key.metric for effect in _at_source(one.plan)
+        ):
+            values = values * _kept(one.plan, key.metric)
+            does.append(one)
+    if not does:
+        return picture
+    done_at = max(one.plan.timeline.ends_at for one in does)
+    return replace(picture, relieved=Relieved(tuple(one.id for one in does), values, done_at))
+
+
 def metric_of(plan: MigrationPlan) -> str:
     """The resource that the plan is about: on its source the one that was closest to its limit."""
     return max(_at_source(plan), key=lambda one: one.peak_before / one.limit).metric
 
 
 def _by_the_plan(plan: MigrationPlan, metric: str, load: Mapping[str, Floats]) -> dict[str, Floats]:
-    (effect,) = [one for one in _at_source(plan) if one.metric == metric]
-    kept = effect.peak_after / effect.peak_before if effect.peak_before > 0 else 1.0
-    moved = load[plan.source] * max(0.0, 1.0 - kept)
+    moved = load[plan.source] * (1.0 - _kept(plan, metric))
     return {plan.source: load[plan.source] - moved, plan.target: load[plan.target] + moved}
+
+
+def _kept(plan: MigrationPlan, metric: str) -> float:
+    """The share of its load that the source keeps."""
+    (effect,) = [one for one in _at_source(plan) if one.metric == metric]
+    return min(1.0, effect.peak_after / effect.peak_before) if effect.peak_before > 0 else 1.0
 
 
 def _forecast_again(

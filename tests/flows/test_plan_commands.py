@@ -32,7 +32,7 @@ from foreshard.planning.plan import Effect
 from foreshard.planning.policy import DecisionPolicy
 from foreshard.planning.timeline import Timeline
 from foreshard.settings import load_settings
-from tasks import plan_artifacts
+from tasks import plan_artifacts, shard_forecast_artifact
 from tests.flows.conftest import Deployed
 from tests.flows.forecast_load import HOUR, RATE, put_load
 from tests.made_plans import made_decision, made_plan, made_risk
@@ -84,7 +84,12 @@ def test_artifacts(client: SyncPrefectClient, control: ControlDatabase, decided:
     plan_artifacts.show_decision(control, settings, decided)
     (plan_id,) = decided.plan_ids
     plan_artifacts.show_plan(control, settings, PlanStore(control).get(plan_id))
+    shard_forecast_artifact.show_relief(control, settings, decided)
     assert "| **shard-1** | **queries/s** | 50 % | 120 % |" in artifact(client, "risks")
+    page = artifact(client, "forecast-shard-1-queries-per-s")
+    assert f"[Plan {plan_id}](../../artifacts/key/plan-{plan_id})" in page
+    assert f"With plan {plan_id} done, by " in page
+    assert "the peak goes from 127 % to 74 %: the dotted line." in page
     decision, plan = artifact(client, "decision"), artifact(client, f"plan-{plan_id}")
     assert "![when the plans run](data:image/png;base64," in decision
     assert f"[Plan {plan_id}](../../artifacts/key/plan-{plan_id}), relief: **shard-1 → shard-2**" in decision

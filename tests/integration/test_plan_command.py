@@ -17,10 +17,11 @@ from typer.testing import CliRunner, Result
 from deployments import prefect_client
 from foreshard.cli import app
 from foreshard.control.engine import ControlDatabase
+from foreshard.control.forecast_picture import read_picture
 from foreshard.control.forecast_store import ForecastStore
 from foreshard.control.load_store import LoadStore
 from foreshard.control.migration_store import MigrationStore
-from foreshard.control.plan_picture import plan_picture
+from foreshard.control.plan_picture import plan_picture, relieved
 from foreshard.control.plan_store import PlanRecord, PlanStore
 from foreshard.control.policy_store import PolicyStore
 from foreshard.control.topology_store import ShardRecord, TopologyStore
@@ -210,6 +211,24 @@ def test_the_picture_of_a_stored_plan(fleet: ControlDatabase) -> None:
     assert drawn.source.then + drawn.target.then == pytest.approx(before + drawn.target.band.at(0.9))
     assert plan_png(drawn).startswith(b"\x89PNG")
     assert plan_picture(fleet, settings, PlanStore(fleet).get(3)) is None, "no forecast of shard-1"
+
+
+def test_the_picture_of_a_forecast_with_plans(fleet: ControlDatabase) -> None:
+    """Each plan of that source leaves its share of what the one before it left; others change nothing."""
+    settings: Settings = load_settings()
+    plan, forecast = PlanStore(fleet).get(1), ForecastStore(fleet)
+    record = forecast.get(PlanStore(fleet).decision(plan.decision_id).forecast_run_id)
+    source, target = (
+        read_picture(fleet, settings, record, found)
+        for shard in ("shard-3", "shard-4")
+        if (found := forecast.result(record.id, SeriesKey(shard, None, RATE))) is not None
+    )
+    other = replace(plan, id=8, plan=made_plan("shard-4", "shard-1"))
+    drawn = relieved(source, [plan, other, replace(plan, id=9)]).relieved
+    assert drawn is not None
+    assert (drawn.plans, drawn.done_at) == ((1, 9), plan.plan.timeline.ends_at)
+    assert drawn.values == pytest.approx(source.result.band.at(0.9) * (0.846 / 1.21) ** 2)
+    assert relieved(target, [plan]) is target
 
 
 @pytest.fixture

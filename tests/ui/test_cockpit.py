@@ -239,6 +239,10 @@ def _decide(ui: PrefectUI, stack: Cockpit, threshold: float) -> MigrationRecord:
         shown.body.get_by_text(reason).first.wait_for()
     assert (plan.source, plan.target) == (AT_RISK, EMPTY)
     ui.station("plan")
+    relieved = ArtifactPage.of_key(ui, f"forecast-{AT_RISK}-queries-per-s")
+    relieved.body.get_by_text(f"With plan {plan_id} done, by ").first.wait_for()
+    relieved.picture()
+    ui.station("forecast-relieved")
     return until("its migration", lambda: _migration_of(stack, plan_id), A_STEP_S)
 
 

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from foreshard.forecast.band import Band
 from foreshard.forecast.peak import PEAK_LEVELS, Peak
 from foreshard.forecast.result import ForecastResult
 from foreshard.forecast.series import SeriesKey
-from foreshard.forecast_plot import ForecastPicture, forecast_png, shown_history
+from foreshard.forecast_plot import ForecastPicture, Relieved, forecast_png, shown_history
 from foreshard.forecast_text_plot import CAPACITY, MEDIAN, NOTHING, text_plot
 from foreshard.quantities import chance
 
 NOW = datetime(2026, 3, 2, 18, tzinfo=UTC)
 SPREAD = np.array([0.5, 0.6, 0.8, 1.0, 1.2, 1.4, 1.5])
+
+
+def with_plans(drawn: ForecastPicture, *plans: int) -> ForecastPicture:
+    """Half of it taken away, as of the forecast's sixth hour."""
+    done_at = drawn.starts_at + timedelta(hours=6)
+    return replace(drawn, relieved=Relieved(plans, drawn.result.band.at(drawn.level) / 2, done_at))
 
 
 def picture(
@@ -46,6 +54,8 @@ def picture(
         picture(timedelta(hours=1), 24 * 7, capacity=None),
         picture(timedelta(minutes=5), 3, hours=6, gap=0),
         picture(timedelta(minutes=15), 1, hours=0),
+        with_plans(picture(timedelta(hours=1), 24), 3),
+        with_plans(picture(timedelta(minutes=15), 1, hours=0), 3, 14),
     ],
 )
 def test_a_picture_is_small_whatever_is_in_it(drawn: ForecastPicture) -> None:
@@ -69,6 +79,25 @@ def test_the_plot_shows_history_gap_band_and_capacity() -> None:
     medians = [next(row for row, line in enumerate(lines) if line[at] == MEDIAN) for at in range(48, 72)]
     assert medians == sorted(medians, reverse=True)  # it rises
     assert medians[0] > medians[-1]
+
+
+def test_a_plans_effect_is_drawn_from_when_it_is_done() -> None:
+    plain = picture(timedelta(hours=1), 24)
+    drawn = with_plans(plain, 3, 14)
+    assert drawn.relieved is not None
+    assert drawn.relieved.name == "plans 3, 14"
+    before, then = (_green(forecast_png(one))[:200] for one in (plain, drawn))  # above the legend
+    assert not before.any()
+    columns = np.flatnonzero(then.any(axis=0))
+    # 48 hours of history, 24 of forecast: the sixth hour of it is at three quarters.
+    assert 0.70 * 720 < columns.min() < 0.80 * 720
+    assert columns.max() > 0.97 * 720
+
+
+def _green(png: bytes) -> NDArray[np.bool_]:
+    """Which pixels are: rows, columns."""
+    red, green, blue = np.moveaxis(np.asarray(Image.open(BytesIO(png)).convert("RGB")).astype(int), 2, 0)
+    return np.asarray((green > blue) & (green > red + 20))
 
 
 def test_what_is_said_of_the_capacity() -> None:

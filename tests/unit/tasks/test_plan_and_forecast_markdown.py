@@ -13,9 +13,10 @@ from foreshard.control.forecast_store import ForecastRecord
 from foreshard.control.plan_store import DecisionRecord, PlanRecord
 from foreshard.settings import ClockSettings, ControlSettings, Settings
 from tasks import plan_artifacts
-from tasks.forecast_artifacts import SHOWN, ShardForecast, as_table, shard_markdown
+from tasks.forecast_artifacts import SHOWN, as_table
+from tasks.shard_forecast_artifact import ShardForecast, shard_markdown
 from tests.made_plans import NOW, made_decision, made_plan
-from tests.unit.test_forecast_plot import picture
+from tests.unit.test_forecast_plot import picture, with_plans
 
 HOUR = timedelta(hours=1)
 ZONE = "America/New_York"
@@ -59,6 +60,15 @@ def test_a_shards_forecast_says_when_before_it_shows_how(steps: int) -> None:
     )
     assert len(text.splitlines()) < 120
     assert ("more steps" in text) == (steps > 96)
+
+
+def test_a_shards_forecast_says_what_its_plans_make_of_it() -> None:
+    text = shard_markdown(with_plans(replace(picture(HOUR, 24), capacity=110.0), 3))
+    assert (
+        "With plan 3 done, by Tue 03 Mar 01:00 CET, the peak goes from 127 % to 64 %: the dotted line."
+        in text
+    ), text[:600]
+    assert "dotted" not in shard_markdown(picture(HOUR, 24))
 
 
 def test_risks_say_what_is_planned_and_hide_what_does_not_matter() -> None:
