@@ -6,7 +6,8 @@ what a run is given as plain text, so no token may go there.
 
 from __future__ import annotations
 
-from typing import Literal
+import time
+from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from foreshard.control.approval_answers import Answer
@@ -16,6 +17,13 @@ from foreshard.control.flip_store import FlipStore
 from foreshard.control.migration_store import MigrationRecord, MigrationStore
 from foreshard.errors import ApprovalRequired, ForeshardError
 from foreshard.settings import Settings
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import FlowRun
+
+FORM_PATIENCE_S = 10.0
+"""Between a run's suspension and its form's schema lie some hundredths of a second, on a busy machine a second."""
 
 
 def waiting(control: ControlDatabase, migration_id: int) -> tuple[MigrationRecord, ApprovalRecord]:
@@ -58,7 +66,7 @@ def answer(
     proved who answered it.
 
     Raises:
-        ApprovalRequired: nothing waits, or somebody else was faster.
+        ApprovalRequired: nothing waits, or somebody else was faster; or the run died before it could be answered.
         AnswerRefused: name or token do not do; the question stands.
         ForeshardError: Prefect does not answer, or refuses the answer; nothing was decided.
     """
@@ -82,6 +90,7 @@ def answer(
                     remedy="If it was answered just now, wait; if it crashed, the janitor starts it again within a"
                     " minute.",
                 )
+            _await_form(client, migration, attempt, run)
             said = Answer(approve, approver, comment, token, way=way)
             voucher, verified = ApprovalStore(control).voucher(attempt.id, said, settings.approval.tokens)
             response = client.resume_flow_run(
@@ -119,3 +128,19 @@ def answer(
         reason = getattr(response.details, "reason", None) or "no reason given"
         raise ForeshardError(f"Prefect refused the answer: {reason}.", remedy="Correct it and answer again.")
     return attempt, verified
+
+
+def _await_form(
+    client: SyncPrefectClient, migration: MigrationRecord, attempt: ApprovalRecord, run: FlowRun
+) -> None:
+    from tasks import runs
+
+    assert run.state is not None
+    deadline = time.monotonic() + FORM_PATIENCE_S
+    while not runs.has_form(client, run.id, run.state):
+        if time.monotonic() > deadline:
+            raise ApprovalRequired(
+                f"The run of migration {migration.id} died before it had stored the form of attempt {attempt.id}.",
+                remedy="The janitor starts another one within two minutes, which asks again.",
+            )
+        time.sleep(0.1)

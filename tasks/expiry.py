@@ -68,9 +68,7 @@ def expire(control: ControlDatabase) -> list[int]:
 
 
 def _has_no_form(run_id: UUID, state: State) -> bool:
-    """Whether Prefect would turn every answer away: it looks for the form's schema first."""
-    keys = state.state_details.run_input_keyset
-    if not keys or datetime.now(UTC) - state.timestamp < FORM_WITHIN:
+    if datetime.now(UTC) - state.timestamp < FORM_WITHIN:
         return False
     with get_client(sync_client=True) as client:
-        return not client.filter_flow_run_input(run_id, keys["schema"], 1, set())
+        return not runs.has_form(client, run_id, state)

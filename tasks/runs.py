@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 from uuid import UUID
 
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     DeploymentFilter,
     DeploymentFilterName,
@@ -61,6 +61,16 @@ def is_over(flow_run_id: str | None) -> bool:
     """Whether nothing comes of that run any more: it has ended, or there is none."""
     state = state_of(flow_run_id)
     return state is None or state.is_final()
+
+
+def has_form(client: SyncPrefectClient, flow_run_id: UUID, state: State) -> bool:
+    """Whether a run that waits for a person can be answered: Prefect looks for its form's schema first, and turns every
+    answer away where it is missing. A run stores it right after it has suspended, in a request of its own.
+    """
+    keys = state.state_details.run_input_keyset
+    if not keys:
+        return True  # it asks for nothing
+    return bool(client.filter_flow_run_input(flow_run_id, keys["schema"], 1, set()))
 
 
 def cancel_waiting(flow_run_id: str, message: str) -> bool:

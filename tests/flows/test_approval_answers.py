@@ -18,6 +18,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, PREFECT_API_URL, temporary_settings
 from typer.testing import CliRunner, Result
 
+from deployments import answering
 from deployments.answering import answer
 from foreshard.approvers import TOKEN_VARIABLE
 from foreshard.cli import app
@@ -28,6 +29,7 @@ from foreshard.control.migration_store import MigrationStore
 from foreshard.errors import AnswerRefused, ApprovalRequired, ForeshardError
 from foreshard.migration.lifecycle import Stage
 from foreshard.settings import load_settings
+from tasks import runs
 from tasks.reports import report_markdown
 from tests.flows.approval_case import attempt, fill_in, inputs, key_of, stage_of, suspended, trail, waiting
 from tests.flows.conftest import Deployed
@@ -261,6 +263,45 @@ def test_answering_twice_or_where_nothing_waits_is_one_clear_error(
     assert "does not wait for attempt" in again.stderr
     with pytest.raises(ApprovalRequired):
         answer(control, load_settings(), before_cutover, approve=True, approver="Bob")
+
+
+def test_an_answer_that_is_faster_than_the_form_waits_for_it(
+    migrations: Deployed, client: SyncPrefectClient, control: ControlDatabase, before_cutover: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """A run suspends, and stores its form's schema a moment later: until then Prefect turns answers away."""
+    run = waiting(migrations, before_cutover)
+    (schema,) = (key for key in inputs(client, run) if key.endswith("-schema"))
+    stored = inputs(client, run)[schema]
+    client.delete_flow_run_input(run.id, schema)
+    looks: list[bool] = []
+    has_form = runs.has_form
+
+    def look(*asked: Any) -> bool:
+        looks.append(has_form(*asked))
+        if len(looks) == 2:
+            client.create_flow_run_input(run.id, schema, stored)
+        return looks[-1]
+
+    monkeypatch.setattr(runs, "has_form", look)
+    answer(control, load_settings(), before_cutover, approve=True, approver="Ada")
+    assert looks == [False, False, True]
+    migrations.carry_out(run)
+    assert stage_of(control, before_cutover) is Stage.DONE
+
+
+def test_a_run_that_died_before_its_form_was_there_cannot_be_answered(
+    migrations: Deployed, client: SyncPrefectClient, control: ControlDatabase, before_cutover: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(answering, "FORM_PATIENCE_S", 0.0)
+    run = waiting(migrations, before_cutover)
+    for key in inputs(client, run):
+        client.delete_flow_run_input(run.id, key)
+    with pytest.raises(ApprovalRequired, match="died before it had stored the form"):
+        answer(control, load_settings(), before_cutover, approve=True, approver="Ada")
+    assert trail(control) == ["asked"]
+    assert inputs(client, run) == {}
 
 
 def test_while_prefect_is_away_nothing_is_decided(

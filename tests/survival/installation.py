@@ -36,7 +36,7 @@ from foreshard.fleet.server import free_port
 from foreshard.fleet.throwaway import ThrowawayServers
 from foreshard.migration.failpoint import VARIABLE
 from foreshard.settings import CONFIG_VARIABLE
-from tasks.runs import DEPLOYMENT
+from tasks.runs import DEPLOYMENT, has_form
 from tests.integration.moving_fleet import MovingFleet
 
 T = TypeVar("T")
@@ -235,13 +235,15 @@ class Installation:
         return self.state_of(run).is_final()
 
     def suspended(self) -> FlowRun | None:
-        """The run that waits for a person now."""
+        """The run that waits for a person now and can be answered: its form is stored after it has suspended."""
         number = self.record.flow_run_id
         if self.record.waiting_for is None or number is None:
             return None
         with self.prefect.connect() as client:
             run = client.read_flow_run(UUID(number))
-        return run if run.state is not None and run.state.is_paused() else None
+            if run.state is None or not run.state.is_paused() or not has_form(client, run.id, run.state):
+                return None
+        return run
 
     def _polls(self) -> bool:
         """Whether the serving process asks for runs: it has then registered all its deployments."""
