@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,9 @@ import httpx
 
 TIMEOUT_S = 5.0
 PAGE = 200
+
+LOOK_AGAIN_S = 1.0
+"""Places that are taken and runs that hold them are two questions: a run that ends in between holds none."""
 
 ENGINE_PROBE = "collect"
 """A flow of ours. PostgreSQL takes a backslash in LIKE as an escape, SQLite takes it as itself."""
@@ -78,9 +82,10 @@ def read(api_url: str, deployment: str, transport: httpx.BaseTransport | None = 
         settings = _get(http, "/admin/settings")
         ours = {"deployments": {"name": {"any_": [deployment]}}}
         flows = {one["id"]: one["name"] for one in _all(http, "/flows/filter", {})}
+        found = _all(http, "/deployments/filter", ours)
+        places = _places(http, found)
         deployments = tuple(
-            _registered(http, one, flows.get(one["flow_id"], "?"), now)
-            for one in _all(http, "/deployments/filter", ours)
+            _registered(one, flows.get(one["flow_id"], "?"), places[one["id"]], now) for one in found
         )
         return PrefectFacts(
             version=str(answer.json()),
@@ -123,14 +128,30 @@ def _client(api_url: str, transport: httpx.BaseTransport | None) -> Iterator[htt
         yield http
 
 
-def _registered(http: httpx.Client, one: Mapping[str, Any], flow: str, now: datetime) -> Registered:
+def _places(http: httpx.Client, deployments: Sequence[Mapping[str, Any]]) -> dict[str, tuple[int, int]]:
+    """By deployment, how many places of its limit are taken, and how many runs may hold one.
+
+    Where more are taken than held, both are asked once more.
+    """
+    found = {one["id"]: _taken(http, one) for one in deployments}
+    unheld = [one for one, (used, holding) in found.items() if used > holding]
+    if unheld:
+        time.sleep(LOOK_AGAIN_S)
+    return found | {one: _taken(http, _get(http, f"/deployments/{one}")) for one in unheld}
+
+
+def _taken(http: httpx.Client, deployment: Mapping[str, Any]) -> tuple[int, int]:
+    limit = deployment.get("global_concurrency_limit") or {}
+    if not limit:
+        return 0, 0
+    mine = {"deployments": {"id": {"any_": [deployment["id"]]}}}
+    states = {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}
+    return int(limit.get("active_slots") or 0), _count(http, "/flow_runs/count", mine | _runs(states))
+
+
+def _registered(one: Mapping[str, Any], flow: str, places: tuple[int, int], now: datetime) -> Registered:
     schedules = one.get("schedules") or []
     limit = one.get("global_concurrency_limit") or {}
-    states = ["PENDING", "RUNNING", "CANCELLING"]
-    holding = 0
-    if limit:
-        mine = {"deployments": {"id": {"any_": [one["id"]]}}}
-        holding = _count(http, "/flow_runs/count", mine | _runs({"type": {"any_": states}}))
     interval = next((each["schedule"].get("interval") for each in schedules), None)
     return Registered(
         name=flow,
@@ -139,8 +160,8 @@ def _registered(http: httpx.Client, one: Mapping[str, Any], flow: str, now: date
         interval_s=None if interval is None else float(interval),
         paused=bool(one.get("paused")) or bool(schedules and not any(each["active"] for each in schedules)),
         limit=limit.get("limit"),
-        used=int(limit.get("active_slots") or 0),
-        holding=holding,
+        used=places[0],
+        holding=places[1],
         polled_ago_s=_ago(one.get("last_polled"), now),
         pool=one.get("work_pool_name"),
     )

@@ -104,6 +104,30 @@ def test_the_database_is_told_by_what_a_backslash_means_there(sqlite: bool, esca
     assert "/api/deployments/filter" in asked
 
 
+@pytest.mark.parametrize(("taken_then", "orphaned"), [(0, 0), (1, 1)])
+def test_a_run_that_ends_between_two_questions_has_left_no_place_behind(
+    taken_then: int, orphaned: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prefect_api, "LOOK_AGAIN_S", 0.0)
+    limit = {"id": "d", "flow_id": "f", "name": "main", "global_concurrency_limit": {"limit": 1}}
+
+    def deployment(taken: int) -> dict[str, Any]:
+        return limit | {"global_concurrency_limit": {"limit": 1, "active_slots": taken}}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        said: dict[str, Any] = {
+            "/api/admin/version": "3.8.8",
+            "/api/admin/settings": {},
+            "/api/deployments/filter": [deployment(1)],
+            "/api/deployments/d": deployment(taken_then),
+        }
+        empty = 0 if request.url.path.endswith("count") else []
+        return httpx.Response(200, json=said.get(request.url.path, empty))
+
+    (found,) = prefect_api.read("http://p/api", "main", httpx.MockTransport(answer)).deployments
+    assert (found.limit, found.used - found.holding) == (1, orphaned)
+
+
 def test_without_an_address_there_is_nothing_to_ask() -> None:
     (finding,) = prefect.examine(None, "main", lambda: EXPECTED, list)
     assert finding.what == "prefect.api_url is not set"
