@@ -178,8 +178,14 @@ def test_an_event_that_prefect_did_not_take_is_sent_again(
     (record,) = AlertStore(control).all()
     assert (record.kind, record.told_at) == (AlertKind.APPROVAL_OVERDUE, None)
     decide(control, waiting)  # and it is over before it could be told: both are told, in order
-    a_minute(control, settings)
-    assert [receiver.next()["subject"].startswith("Over") for _ in range(2)] == [False, True]
+    told: list[bool] = []
+    alert = events.alert
+    with monkeypatch.context() as listening:
+        listening.setattr(events, "alert", lambda record, over: (told.append(over), alert(record, over)))
+        a_minute(control, settings)
+    assert told == [False, True]
+    # Prefect works at two events at once: the order in which it sends what they cause is its own.
+    assert sorted(receiver.next()["subject"].startswith("Over") for _ in range(2)) == [False, True]
     assert receiver.silent
 
 

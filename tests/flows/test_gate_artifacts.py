@@ -12,6 +12,8 @@ from typing import Any, cast
 import pytest
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.client.schemas.sorting import ArtifactSort
 from typer.testing import CliRunner
 
 from data_checks import migration_gate
@@ -72,8 +74,9 @@ def check(runner: Runner) -> None:
 
 def artifacts(client: SyncPrefectClient, migration: int) -> dict[str, Any]:
     """The newest of each key."""
-    found = sorted(client.read_artifacts(), key=lambda one: one.created or datetime.min.replace(tzinfo=UTC))
-    return {one.key: one for one in found if one.key and one.key.startswith(f"migration-{migration}-")}
+    ours = ArtifactFilter(key=ArtifactFilterKey(like_=f"migration-{migration}-"))
+    found = client.read_artifacts(artifact_filter=ours, sort=ArtifactSort.CREATED_DESC)
+    return {one.key: one for one in reversed(found) if one.key}
 
 
 def test_a_go_and_then_a_no(

@@ -7,6 +7,7 @@ from dataclasses import asdict
 import pytest
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from typer.testing import CliRunner
 
 from foreshard.cli import app
@@ -42,7 +43,8 @@ def test_the_newest_findings_are_an_artifact(
         preflight_artifact.show(MigrationStore(control), migration)
 
     shown_by = shows(return_state=True).state_details.flow_run_id
-    (artifact,) = [one for one in client.read_artifacts() if one.flow_run_id == shown_by]
+    shown = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[shown_by]))
+    (artifact,) = client.read_artifacts(artifact_filter=shown)
     assert artifact.key == f"migration-{migration}-preflight"
     for said in ("b0000.orders", "blocks", "Make it logged.", "is +2.0 s from ours", "warns"):
         assert said in str(artifact.data)

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.client.schemas.sorting import ArtifactSort
 from prefect.utilities.callables import parameter_schema
 
 from deployments.serve import deployments
@@ -48,8 +50,9 @@ def soaking(control: ControlDatabase, plan_id: int) -> int:
 
 
 def artifact(client: SyncPrefectClient, key: str) -> str:
-    ours = [one for one in client.read_artifacts() if one.key == key]
-    return str(max(ours, key=lambda one: one.created).data)
+    wanted = ArtifactFilter(key=ArtifactFilterKey(any_=[key]))
+    (newest,) = client.read_artifacts(artifact_filter=wanted, sort=ArtifactSort.CREATED_DESC, limit=1)
+    return str(newest.data)
 
 
 def test_the_form_and_the_schedule() -> None:

@@ -20,6 +20,9 @@ from tests.installation.conftest import Installation, until
 
 pytestmark = pytest.mark.slow
 
+PAUSED = ("forecast", "verify")
+"""As a person may. A forecast on its schedule, at some minute of the hour, would have `decide` started once more."""
+
 
 def served(child: Child) -> None:
     """Waits until it says that it serves."""
@@ -51,6 +54,15 @@ def event() -> dict[str, Any]:
     }
 
 
+def schedule(installation: Installation, deployment: dict[str, Any], *, active: bool) -> None:
+    """As the switch in the UI does."""
+    httpx.patch(
+        f"{installation.prefect.api_url}/deployments/{deployment['id']}/schedules/"
+        f"{deployment['schedules'][0]['id']}",
+        json={"active": active},
+    ).raise_for_status()
+
+
 def _taken(installation: Installation) -> int:
     """Places of collect that Prefect believes are held."""
     return int(installation.deployments()["collect"]["global_concurrency_limit"]["active_slots"])
@@ -61,20 +73,16 @@ def test_what_is_served_is_told_and_stopped_without_harm(installation: Installat
         served(child)
         known = installation.deployments()
         assert known.keys() == {one.name for one in SERVED}
-        paused = known["verify"]
-        schedule = paused["schedules"][0]["id"]
-        httpx.patch(
-            f"{installation.prefect.api_url}/deployments/{paused['id']}/schedules/{schedule}",
-            json={"active": False},
-        ).raise_for_status()
+        for name in PAUSED:
+            schedule(installation, known[name], active=False)
         run = installation.start("forecast")
         process = until("the run's process", lambda: process_of(run, child))
         os.kill(pid_of(child), signal.SIGTERM)
         until("it to end", lambda: not child.is_running())
         assert not psutil.pid_exists(process)
     state = installation.state(run)
-    # Not CANCELLED, which the janitor leaves to people.
-    assert (state["type"], state["message"]) == ("CRASHED", "`foreshard serve` was stopped while this ran.")
+    # Not CANCELLED, which the janitor leaves to people. In whose words depends on how far it had come.
+    assert state["type"] == "CRASHED", state
 
     # A place that no run holds: as after Prefect's server died together with a run.
     limit = known["collect"]["global_concurrency_limit"]["id"]
@@ -89,7 +97,8 @@ def test_what_is_served_is_told_and_stopped_without_harm(installation: Installat
         until(
             "the place to be free", lambda: _taken(installation) == 0
         )  # a run of it may be under way just now
-        assert not again["verify"]["schedules"][0]["active"], "a schedule that somebody paused stays paused"
+        for name in PAUSED:
+            assert not again[name]["schedules"][0]["active"], "a schedule that somebody paused stays paused"
         automations = [one["name"] for one in installation.post("/automations/filter")]
         assert automations.count("decide after forecast") == 1
         assert len(set(automations)) == len(automations)
@@ -105,14 +114,11 @@ def test_what_is_served_is_told_and_stopped_without_harm(installation: Installat
         whole = installation.doctor()
         assert [one["what"] for one in whole if one["severity"] == "wrong"] == []
         assert [one["what"] for one in whole if one["severity"] == "warn"] == [
-            "the schedule of verify is paused",
+            *(f"the schedule of {name} is paused" for name in PAUSED),
             "alerts notify nobody: no block is named",
         ]
-        httpx.patch(
-            f"{installation.prefect.api_url}/deployments/{again['verify']['id']}/schedules/"
-            f"{again['verify']['schedules'][0]['id']}",
-            json={"active": True},
-        ).raise_for_status()
+        for name in PAUSED:
+            schedule(installation, again[name], active=True)
 
 
 def test_it_waits_for_prefect_and_says_so(installation: Installation) -> None:

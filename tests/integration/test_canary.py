@@ -220,10 +220,10 @@ def test_where_nothing_can_be_measured_the_step_is_one_of_slots_and_says_why(
 ) -> None:
     fleet = by_writes
     fleet.run_until(Stage.WRITE_REDIRECT)
-    monkeypatch.setattr(write_sample, "SLOT_PATIENCE_S", 0.3)
     with fleet.pair.source.connect() as holder:
         holder.execute("BEGIN; SELECT pg_current_xact_id()")
-        with fleet.runner() as runner:
+        with monkeypatch.context() as impatient, fleet.runner() as runner:
+            impatient.setattr(write_sample, "SLOT_PATIENCE_S", 0.3)
             perform_next(runner)
         holder.execute("ROLLBACK")
         with fleet.runner() as runner:

@@ -275,7 +275,8 @@ def failed_over(
     servers: ThrowawayServers, directory: Path, side: Side, moment: str
 ) -> Iterator[FailoverFleet]:
     """A fleet with a history of writes whose ``side`` was failed over at that moment to a standby that was level."""
-    with failover_fleet(servers, [side], directory, PATIENT, slot=True) as fleet:
+    unhurried = PATIENT.model_copy(update={"standby_timeout_s": 20.0})  # nothing is held back here
+    with failover_fleet(servers, [side], directory, unhurried, slot=True) as fleet:
         with writers(fleet) as writing:
             fleet.run_until(MOMENTS[moment])
             writing.wait_for_more(30)

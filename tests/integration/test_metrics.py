@@ -109,8 +109,8 @@ def test_an_empty_control_database_and_one_that_is_away(control: ControlDatabase
 def test_a_scrape_gives_up_when_a_table_is_locked(
     control: ControlDatabase, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("foreshard.metrics.reader.TIMEOUT_S", 0.2)
-    with control.connect() as holder:
+    with control.connect() as holder, monkeypatch.context() as impatient:
+        impatient.setattr("foreshard.metrics.reader.TIMEOUT_S", 0.2)
         holder.execute("LOCK TABLE flips")
         begun = time.monotonic()
         assert scraped(control, settings)["foreshard_up"] == {(): 0.0}

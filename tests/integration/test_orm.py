@@ -276,7 +276,7 @@ def test_a_write_that_nobody_accepts_and_an_unknown_commit_are_told_as_the_route
     fleet.begin_migration()
     fleet.close(BOUND)
     with pytest.raises(RefusedWrite):
-        make_orm(StaticMapSource(routing_map(1, redirection(0))), deadline_s=0.4).run(KEY, fly(KEY))
+        make_orm(StaticMapSource(routing_map(1, redirection(0))), deadline_s=2.0).run(KEY, fly(KEY))
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ WANDER = (
 
 @pytest.fixture
 def fleet(shard_pair: ShardPair, control_dsn: str, tmp_path: Path) -> Iterator[MovingFleet]:
-    settings = QUICK.model_copy(update={"canary_sample_s": 0.5, "canary_percent": (30.0,)})
+    settings = QUICK.model_copy(update={"canary_sample_s": 4.0, "canary_percent": (30.0,)})
     moving = PartitionedAirline(shard_pair, control_dsn, tmp_path, settings)
     yield moving
     moving.close()

@@ -193,7 +193,7 @@ def test_a_transaction_that_does_not_end_stops_the_cutover_and_nothing_else(
     waiting: tuple[MovingFleet, PgBouncerServer],
 ) -> None:
     fleet, server = waiting
-    follow(fleet, server, pgbouncer_pause_s=0.3)
+    follow(fleet, server, pgbouncer_pause_s=2.0)
     with server.connect(BUCKETS[1]) as client, client.transaction():
         client.execute("SELECT 1")
         with allowed(fleet) as work, pytest.raises(FlipFailed) as failed:

@@ -164,6 +164,8 @@ def test_rows_that_failed_attempts_left_are_taken_away(large: MovingFleet) -> No
     """As a subscription's copy leaves them, that was rolled back and is made again."""
     large.run_until(Stage.CATCH_UP)
     with large.pair.target.connect() as conn:
+        # Else a vacuum that happens to come by takes them first.
+        conn.execute("ALTER TABLE b0000.passenger_events SET (autovacuum_enabled = off)")
         conn.execute("SET session_replication_role = replica")
         with conn.transaction(force_rollback=True):
             conn.execute(
@@ -333,8 +335,8 @@ def test_a_writer_that_does_not_end_makes_the_slot_wait_and_is_told(
     fleet: MovingFleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fleet.run_until(Stage.BACKFILL)
-    monkeypatch.setattr("foreshard.migration.copying.pipe.SLOT_PATIENCE_S", 1.0)
-    with fleet.pair.source.connect() as conn:
+    with fleet.pair.source.connect() as conn, monkeypatch.context() as impatient:
+        impatient.setattr("foreshard.migration.copying.pipe.SLOT_PATIENCE_S", 1.0)
         conn.execute("BEGIN")
         conn.execute("SELECT pg_current_xact_id()")
         with pytest.raises(ForeshardError, match="has written and does not end"):

@@ -170,11 +170,11 @@ def test_a_write_that_nobody_accepts_is_refused_at_the_deadline(
 ) -> None:
     fleet.begin_migration()
     fleet.close(BOUND)
-    router = make_router(StaticMapSource(routing_map(1, redirection(0))), deadline_s=0.4)
+    router = make_router(StaticMapSource(routing_map(1, redirection(0))), deadline_s=2.0)
     begun = monotonic()
     with pytest.raises(RefusedWrite) as refused:
         router.run(KEY, fly(KEY))
-    assert monotonic() - begun < 2
+    assert monotonic() - begun < 4
     assert refused.value.details["attempts"] > 2
     with pytest.raises(RefusedWrite), router.write(KEY):
         pytest.fail("the block must not be entered")
@@ -382,7 +382,7 @@ def test_the_map_follows_the_control_database_through_its_restart(
             control_server.start()
             wait_until(lambda: source.refresh() is not second)
             topology.put_buckets(BUCKETS, routing_map().placement)
-            assert source.refresh().placement == routing_map().placement
+            wait_until(lambda: source.refresh().placement == routing_map().placement)
 
 
 def test_round_trips(fleet: Fleet) -> None:
@@ -437,7 +437,7 @@ def test_keys_of_two_owners_are_told_apart_from_other_refusals(
 ) -> None:
     fleet.begin_migration()
     fleet.flip(BOUND)
-    router = make_router(StaticMapSource(routing_map(1, redirection(BOUND))), deadline_s=0.3)
+    router = make_router(StaticMapSource(routing_map(1, redirection(BOUND))), deadline_s=2.0)
 
     late = next(key for key in (f"{LATE_KEY}{n}" for n in range(100)) if slot(key, KeyType.TEXT) >= BOUND)
     with pytest.raises(SpansOwners) as told:
@@ -454,13 +454,12 @@ def test_a_shard_that_stays_down_is_not_waited_for(fleet: Fleet, make_router: Ca
     try:
         wait_until(lambda: fails_at_once(router))
         begun = monotonic()
-        slow = 0
+        looks = 0
         for _ in range(200):
-            at = monotonic()
-            with pytest.raises(ShardUnavailable, match="source"):
+            with pytest.raises(ShardUnavailable, match="source") as away:
                 router.run(KEY, fly(KEY))
-            slow += monotonic() - at > 0.1
-        assert slow <= 1 + (monotonic() - begun), "one a second looks whether it is back"
+            looks += "has not answered for" not in away.value.message  # which is said without a look
+        assert looks <= 1 + (monotonic() - begun), "one a second looks whether it is back"
     finally:
         fleet.pair.source.server.start()
 
@@ -482,7 +481,7 @@ def fails_at_once(router: Router) -> bool:
 
 
 def test_connections_that_all_are_in_use_are_named_so(make_router: Callable[..., Router]) -> None:
-    router = make_router(deadline_s=0.3, connections_per_shard=1)
+    router = make_router(deadline_s=2.0, connections_per_shard=1)
     with router.write(KEY), pytest.raises(ShardUnavailable, match="all 1 connections to source are in use"):
         router.run(LATE_KEY, fly(LATE_KEY))
 

@@ -10,7 +10,7 @@ from foreshard.fleet.throwaway import ThrowawayServers
 from foreshard.migration.lifecycle import Stage
 from foreshard.postgres.guard import Side
 from tests.integration.failover_fleet import failover_fleet
-from tests.integration.moving_fleet import BUCKETS
+from tests.integration.moving_fleet import BUCKETS, wait_until
 from tests.integration.standby import failover_shard
 
 
@@ -47,7 +47,7 @@ def test_what_was_held_back_arrives_when_it_is_released(servers: ThrowawayServer
 def test_a_standby_can_be_killed_and_started_again(servers: ThrowawayServers) -> None:
     with failover_shard(servers, "source", slot=True) as shard:
         shard.standby.kill9()
-        assert not shard.standby.is_streaming
+        wait_until(lambda: not shard.standby.is_streaming, "its primary has noticed")
         shard.standby.start()
         shard.standby.wait_until_level()
 

@@ -41,10 +41,12 @@ def stage(fleet: MovingFleet) -> Stage:
 def test_a_pause_in_the_backfill_holds_and_the_copy_goes_on_where_it_stood(
     fleet: MovingFleet, method: str
 ) -> None:
-    fleet.configure(backfill=method, backfill_max_bytes_per_s=150_000)
-    with writers(fleet) as writing:
+    fleet.configure(backfill=method, backfill_max_bytes_per_s=15_000)
+    with writers(fleet, pause_s=0.01) as writing:
         with driving(fleet) as driver:
-            wait_until(lambda: any(s is Stage.BACKFILL and p.done for s, p in driver.reports), "rows copied")
+            wait_until(
+                lambda: any(s is Stage.BACKFILL and p.done for s, p in driver.reports), "rows copied", 60
+            )
             began = time.monotonic()
             ask(fleet, Ask.PAUSE)
             driver.join()
@@ -111,10 +113,12 @@ def test_a_pause_holds_within_seconds_in_every_stage_that_waits(fleet: MovingFle
 
 
 def test_abort_while_the_backfill_runs_leaves_nothing(fleet: MovingFleet) -> None:
-    fleet.configure(backfill_max_bytes_per_s=150_000)
-    with writers(fleet) as writing:
+    fleet.configure(backfill_max_bytes_per_s=15_000)
+    with writers(fleet, pause_s=0.01) as writing:
         with driving(fleet) as driver:
-            wait_until(lambda: any(s is Stage.BACKFILL and p.done for s, p in driver.reports), "rows copied")
+            wait_until(
+                lambda: any(s is Stage.BACKFILL and p.done for s, p in driver.reports), "rows copied", 60
+            )
             ask(fleet, Ask.ABORT)
             driver.join()
         writing.wait_for_more(20)

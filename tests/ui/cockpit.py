@@ -30,7 +30,7 @@ from foreshard.fleet.server import free_port
 STANDING_THRESHOLD = 50.0
 """No score comes near it."""
 
-SOAK_S = 45.0
+SOAK_S = 90.0
 """Long enough to open a form, fill it in and have its run started, on a busy machine too."""
 
 SETTINGS: Mapping[str, object] = {

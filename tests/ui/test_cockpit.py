@@ -19,7 +19,7 @@ from foreshard.migration.lifecycle import Stage
 from foreshard.topology.keys import SLOTS
 from tasks import fleet_time
 from tests.ui.artifact_page import ArtifactPage
-from tests.ui.cockpit import STANDING_THRESHOLD, Cockpit
+from tests.ui.cockpit import SOAK_S, STANDING_THRESHOLD, Cockpit
 from tests.ui.conftest import Heard
 from tests.ui.deployments_page import DeploymentsPage
 from tests.ui.prefect_ui import PrefectUI
@@ -184,7 +184,7 @@ def test_an_approved_migration_is_paused_resumed_and_watched_until_it_is_done(
     progress.body.get_by_text("soak").first.wait_for()
     v2.station("progress")
     run.open()
-    run.wait_for("Completed", timeout_s=A_STEP_S)
+    run.wait_for("Completed", timeout_s=SOAK_S + A_STEP_S)  # the soak begins anew when it goes on
     v2.station("done")
     report = run.artifact(f"migration-{migration.id}-report")
     report.body.get_by_role("heading", name=f"Migration {migration.id}: done").first.wait_for()

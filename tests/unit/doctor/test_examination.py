@@ -100,7 +100,7 @@ def test_one_that_hangs_does_not_keep_the_others() -> None:
         released.wait(30)
         return 1
 
-    found = together({"a": lambda: 7, "b": broken, "c": hang}, 0.3, waiting.append)
+    found = together({"a": lambda: 7, "b": broken, "c": hang}, 3.0, waiting.append)
     released.set()
     assert found["a"] == 7
     assert isinstance(found["b"], ValueError)

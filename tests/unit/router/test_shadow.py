@@ -166,8 +166,9 @@ def test_without_its_marker_the_other_side_is_late_whatever_it_says(
 
 
 def test_a_migration_that_has_ended_settles_nothing(
-    seen: list[ShadowCounts], make_reader: MakeReader
+    seen: list[ShadowCounts], make_reader: MakeReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(shadow, "_MARKER_S", 60.0)
     reader = make_reader(seen.append, Sides(Side(SERVED), Side(DIFFERENT), False, None))
     reader.offer(read())
     wait_until(lambda: any(counts.reads for counts in seen))
@@ -216,7 +217,7 @@ def test_with_many_suspects_no_more_are_taken_up(
     seen: list[ShadowCounts], make_reader: MakeReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shadow, "_SUSPECTS", 2)
-    monkeypatch.setattr(shadow, "_MARKER_S", 0.5)
+    monkeypatch.setattr(shadow, "_MARKER_S", 2.0)
     monkeypatch.setattr(shadow, "QUEUE_LENGTH", 3)
     reader = make_reader(seen.append, Sides(Side(SERVED), Side(DIFFERENT), *[False] * 100_000))
     for _ in range(20):
