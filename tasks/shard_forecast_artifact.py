@@ -98,6 +98,7 @@ def show_relief(control: ControlDatabase, settings: Settings, decided: DecisionR
     """The pages of the shards that a decision's plans relieve, again: with the plans' effect, and links to them."""
     record = ForecastStore(control).get(decided.forecast_run_id)
     plans = [PlanStore(control).get(plan_id) for plan_id in decided.plan_ids]
+    counted = [one for one in plans if one.state in COUNTED]
     ends = dict.fromkeys(
         (one.plan.source, effect.metric)
         for one in plans
@@ -106,18 +107,20 @@ def show_relief(control: ControlDatabase, settings: Settings, decided: DecisionR
     )
     pages = 0
     for shard, metric in ends:
+        if pages == DRAWN:
+            break
         key = SeriesKey(shard, None, metric)
         result, capacity = ForecastStore(control).result(record.id, key), capacity_of(control, key)
         if result is None or not capacity:
             continue
         one = ShardForecast(shard, metric, capacity, result, settings.decision.predicted_quantile)
-        if not one.at_risk or pages == DRAWN:
+        if not one.at_risk:
             continue
         try:
             picture = read_picture(control, settings, record, result)
         except NotFound:  # the load that it was made on is no longer kept
             continue
-        picture = relieved(picture, [one for one in plans if one.state in COUNTED])
+        picture = relieved(picture, counted)
         publish(one, picture, record.id, picture.relieved.plans if picture.relieved else ())
         pages += 1
 
@@ -199,8 +202,7 @@ def _relief(drawn: ForecastPicture) -> str:
     unit, before = drawn.capacity or 1.0, drawn.result.band.peak(drawn.level)
     return (
         f"With {done.name} done, by {fleet_time.moment(done.done_at, drawn.timezone)}, the peak goes from "
-        f"{percent(before / unit)} to {percent(float(done.values.max()) / unit)}: the dotted "
-        "line."
+        f"{percent(before / unit)} to {percent(float(done.values.max()) / unit)}: the dotted line."
     )
 
 

@@ -10,8 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
-from prefect.client.schemas.sorting import ArtifactSort
 from prefect.variables import Variable
 from typer.testing import CliRunner, Result
 
@@ -33,6 +31,7 @@ from foreshard.planning.policy import DecisionPolicy
 from foreshard.planning.timeline import Timeline
 from foreshard.settings import load_settings
 from tasks import plan_artifacts, shard_forecast_artifact
+from tests.flows.artifact_text import artifact
 from tests.flows.conftest import Deployed
 from tests.flows.forecast_load import HOUR, RATE, put_load
 from tests.made_plans import made_decision, made_plan, made_risk
@@ -67,12 +66,6 @@ def decided(control: ControlDatabase, monkeypatch: pytest.MonkeyPatch) -> Decisi
     risks = made_risk("shard-1", 1.2, 0.9), made_risk("shard-2", 0.1, 0.0)
     decision = made_decision(plan, decided_at=NOW, risks=risks)
     return PlanStore(control).save(decision, run.id, DecisionPolicy(windows=("daily 00:00-24:00",)))
-
-
-def artifact(client: SyncPrefectClient, key: str) -> str:
-    wanted = ArtifactFilter(key=ArtifactFilterKey(any_=[key]))
-    (found,) = client.read_artifacts(artifact_filter=wanted, sort=ArtifactSort.UPDATED_DESC, limit=1)
-    return str(found.data)
 
 
 def test_artifacts(client: SyncPrefectClient, control: ControlDatabase, decided: DecisionRecord) -> None:

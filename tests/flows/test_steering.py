@@ -297,9 +297,8 @@ def test_of_two_reverse_runs_one_does_it_and_the_other_says_so(
     store = MigrationStore(control)
     lease = store.acquire(migration, "somebody", None, 60)  # both wait for it
     both = [reversing.create(migration_id=migration, who=name) for name in ("Ada", "Bob")]
-    asked = threading.Barrier(
-        3
-    )  # neither looks for the migration before both have asked, and it is let go then
+    # Neither looks for the migration before both have asked, and it is let go then.
+    asked = threading.Barrier(3)
     ask = steering.ask
 
     def ask_together(*given: Any) -> Any:

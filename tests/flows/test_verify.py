@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
-from prefect.client.schemas.sorting import ArtifactSort
 from prefect.utilities.callables import parameter_schema
 
 from deployments.serve import deployments
@@ -25,6 +23,7 @@ from foreshard.migration import verification
 from foreshard.migration.lifecycle import PATH, Stage
 from foreshard.topology.keys import SLOTS
 from tasks import events
+from tests.flows.artifact_text import artifact
 from tests.flows.conftest import Deployed
 
 
@@ -47,12 +46,6 @@ def soaking(control: ControlDatabase, plan_id: int) -> int:
     store.set_routing(lease, bound=SLOTS)
     store.release(lease)
     return number
-
-
-def artifact(client: SyncPrefectClient, key: str) -> str:
-    wanted = ArtifactFilter(key=ArtifactFilterKey(any_=[key]))
-    (newest,) = client.read_artifacts(artifact_filter=wanted, sort=ArtifactSort.CREATED_DESC, limit=1)
-    return str(newest.data)
 
 
 def test_the_form_and_the_schedule() -> None:
